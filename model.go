@@ -1,0 +1,217 @@
+package polder
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// RegionName names a region: our unit of place and of law. It is a DNS label
+// (a-z, 0-9, "-", at most 63 bytes).
+type RegionName string
+
+// ServiceName names a service. It is a DNS label.
+type ServiceName string
+
+// TenantName names a tenant. It is a DNS label.
+type TenantName string
+
+// Jurisdiction is a body of law that regions carry, such as "EU" or "FR": two
+// or more capital letters, digits or "-". It means exactly the regions that
+// list it, never a continent.
+type Jurisdiction string
+
+// Region is a place in which gateways and instances run.
+type Region struct {
+	Name          RegionName
+	Title         string // for people; Name when the file gives none
+	Jurisdictions []Jurisdiction
+	Location      Location
+	Listen        Listen
+	Join          []string // gossip addresses (host:port) of other regions' peers
+}
+
+// Location is a point on the earth, in degrees. Latitude is in [-90, 90],
+// longitude in [-180, 180].
+type Location struct{ Latitude, Longitude float64 }
+
+// Listen says where a region's peer listens. Every address is host:port; an
+// empty one means the command's default.
+type Listen struct {
+	HTTPS  string // public entrypoint
+	HTTP   string // public redirect to HTTPS
+	Peer   string // mTLS between gateways, for passed-through connections
+	Gossip string // membership
+}
+
+// Tenant owns services and pays for them.
+type Tenant struct {
+	Name   TenantName
+	Quota  Quota
+	Budget *Money // per calendar month; nil means unlimited
+}
+
+// Quota bounds what a tenant's instances may hold at one time.
+type Quota struct {
+	Instances int   // 0 means unlimited
+	Memory    Bytes // 0 means unlimited
+}
+
+// Bytes is an amount of memory or data in bytes.
+type Bytes int64
+
+// Money is an amount in millionths of the currency unit, so that sums are exact.
+type Money struct {
+	Micros   int64
+	Currency string // ISO 4217, "EUR"
+}
+
+// Service is what a customer runs.
+type Service struct {
+	Name      ServiceName
+	Tenant    TenantName // "" when the service has none
+	Hosts     []Host
+	Residency Residency
+	Run       *Run // nil for a service that is only routed
+	Endpoints map[RegionName][]netip.AddrPort
+	Scale     Scale
+	Protocol  Protocol
+	Timeout   time.Duration // of one request including a start; default 60 s
+	At        Position      // where the file declares it
+}
+
+// Host is a name that callers use: a lower-case DNS name, or "*." and one.
+type Host string
+
+// Protocol is what instances speak in clear behind the gateway.
+type Protocol string
+
+// The protocols of instances.
+const (
+	HTTP1 Protocol = "http/1.1"
+	HTTP2 Protocol = "h2c" // HTTP/2 with prior knowledge, gRPC
+)
+
+// Residency is the owner's word on where a service may live and be decrypted.
+type Residency struct {
+	Allow     []Place   // as written: regions and jurisdictions, at least one
+	Failover  Failover  // what may happen when no allowed region is alive
+	Elsewhere Elsewhere // what a gateway outside does with a caller
+}
+
+// Place is a region or a jurisdiction, as written in a policy.
+type Place string
+
+// FailoverClass says which regions may stand in for the allowed ones.
+type FailoverClass string
+
+// The failover classes. The zero value is not valid in a Model.
+const (
+	FailoverClosed FailoverClass = "closed" // none: callers get a labelled error
+	FailoverListed FailoverClass = "listed" // the regions of Failover.Regions, in order
+)
+
+// Failover is a failover class with its regions.
+type Failover struct {
+	Class   FailoverClass
+	Regions []RegionName // in order of preference; only for FailoverListed
+}
+
+// Elsewhere is what a gateway outside the allowed regions does with a caller.
+type Elsewhere string
+
+// The choices of Elsewhere.
+const (
+	PassThrough Elsewhere = "pass-through" // TLS bytes go on unopened to an allowed region
+	Refuse      Elsewhere = "refuse"       // the connection ends with a reason
+)
+
+// Run says how an instance is started.
+type Run struct {
+	Command     []string // program and arguments; a relative program is looked up in Directory
+	Directory   string   // working directory, absolute after decoding
+	Environment map[string]string
+	Listen      RunListen
+	Ready       string // HTTP path that answers 2xx when ready; "" means that a TCP connect suffices
+	Memory      Bytes  // limit per instance; 0 means none
+}
+
+// RunListen says how an instance learns where to listen.
+type RunListen string
+
+// The choices of RunListen.
+const (
+	ListenPort    RunListen = "port"    // $PORT names a free port on 127.0.0.1
+	ListenInherit RunListen = "inherit" // file descriptor 3 is the listening socket (LISTEN_FDS=1)
+)
+
+// Scale bounds how many instances of a service run in one region, and for how long.
+type Scale struct {
+	Min         int           // always warm, in each allowed region; default 0
+	Max         int           // most instances in one region; default 10
+	Concurrency int           // requests in progress per instance; default 80
+	KeepAlive   time.Duration // idle time before sleep; AutoKeepAlive lets the predictor decide
+	Prewarm     Prewarm
+	Budget      *Money // per calendar month; nil means the tenant's
+}
+
+// AutoKeepAlive as Scale.KeepAlive leaves the idle time to the predictor.
+const AutoKeepAlive time.Duration = -1
+
+// Prewarm says whether instances start ahead of predicted arrivals.
+type Prewarm string
+
+// The choices of Prewarm.
+const (
+	PrewarmAuto Prewarm = "auto"
+	PrewarmOff  Prewarm = "off"
+)
+
+// Position is a place in a configuration file. Line and Column count from 1.
+type Position struct {
+	File   string
+	Line   int
+	Column int
+}
+
+// Model is one validated configuration. Slices are sorted by name.
+type Model struct {
+	Regions  []Region
+	Tenants  []Tenant
+	Services []Service
+}
+
+// Region finds a region by name.
+func (m *Model) Region(name RegionName) (Region, bool) {
+	i, ok := slices.BinarySearchFunc(m.Regions, name, func(r Region, n RegionName) int {
+		return compare(r.Name, n)
+	})
+	if !ok {
+		return Region{}, false
+	}
+	return m.Regions[i], true
+}
+
+// Service finds a service by name.
+func (m *Model) Service(name ServiceName) (Service, bool) {
+	i, ok := slices.BinarySearchFunc(m.Services, name, func(s Service, n ServiceName) int {
+		return compare(s.Name, n)
+	})
+	if !ok {
+		return Service{}, false
+	}
+	return m.Services[i], true
+}
+
+// Carries tells whether the region carries the jurisdiction.
+func (r Region) Carries(j Jurisdiction) bool { return slices.Contains(r.Jurisdictions, j) }
+
+func compare[T ~string](a, b T) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
