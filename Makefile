@@ -1,0 +1,75 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Sample services written in Go, each built into its own folder, where
+# examples/polder.yaml starts it from.
+SAMPLES := $(patsubst examples/%/main.go,%,$(wildcard examples/*/main.go))
+
+# Packages whose tests start the real Envoy, instances or whole regions. The
+# rest is pure or talks over loopback only, and is what `make check` runs.
+HEAVY := /(cmd|gateway|prewarm/instance)(/|$$)
+
+GO ?= go
+GOTEST := $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg -- -race -shuffle=on -timeout 10m
+
+# How long `make fuzz` tries each fuzz target: a time, or a count as in 10000x.
+FUZZTIME ?= 30s
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: samples ## Build bin/polder and the sample services
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/polder ./cmd/polder
+
+.PHONY: samples
+samples:
+	@$(foreach s,$(SAMPLES),CGO_ENABLED=0 $(GO) build -trimpath -o examples/$(s)/bin/$(s) ./examples/$(s);)
+
+.PHONY: envoy
+envoy: ## Get the pinned Envoy into .tools, unless one of that version is on PATH
+	@tools/envoy
+
+.PHONY: run
+run: build envoy ## Build, get Envoy, and run every region of examples/polder.yaml on this machine
+	./bin/polder up --config examples/polder.yaml
+
+.PHONY: test
+test: lint envoy build ## Everything that CI runs: linters, all tests with the real Envoy, a short fuzz run
+	$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
+	$(GOTEST) ./...
+
+.PHONY: check
+check: lint ## Linters and the tests that start no Envoy and no instance: fast
+	$(GOTEST) $$($(GO) list ./... | grep -vE '$(HEAVY)')
+
+.PHONY: lint
+lint: ## Formatting, vet and staticcheck
+	@unformatted=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); \
+	if [[ -n $$unformatted ]]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: golden
+golden: ## Rewrite the golden files: read the diff before you commit it
+	@for folder in $$(grep -rlE --include='*_test.go' 'flag\.Bool\("update"' . | xargs -r -n1 dirname | sort -u); do \
+		$(GO) test "$$folder" -update; done
+
+.PHONY: fuzz
+fuzz: ## Try each fuzz target for FUZZTIME (30s, or a count as in 10000x)
+	@tools/fuzz $(FUZZTIME)
+
+.PHONY: test-envoy
+test-envoy: envoy samples ## Only the tests that start the real Envoy, instances or whole regions
+	$(GOTEST) $$($(GO) list ./... | grep -E '$(HEAVY)')
+
+.PHONY: bench
+bench: envoy ## Go benchmarks of every package
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: clean
+clean: ## Remove what was built or fetched; state under .polder stays
+	rm -rf bin .tools examples/*/bin
