@@ -1,0 +1,66 @@
+package xds
+
+import (
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	directresponse "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/direct_response/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// handshakeTimeout bounds a caller's TLS handshake, the fetch of its
+// certificate included.
+const handshakeTimeout = 10 * time.Second
+
+// Alerts of RFC 8446 section 6.2 with which a connection ends unopened. They
+// need no key: until the server answered, records are plain.
+const (
+	alertAccessDenied     = 49  // the owner refuses callers here
+	alertInternalError    = 80  // no permitted region is alive
+	alertUnrecognizedName = 112 // nobody owns this name
+)
+
+// servingChains end TLS here. They differ only in where the routes are found.
+func servingChains(stat string) []*listener.FilterChain {
+	chain := func(name string, manager *listener.Filter) *listener.FilterChain {
+		return &listener.FilterChain{
+			Name:                          name,
+			TransportSocket:               publicTLS(),
+			TransportSocketConnectTimeout: durationpb.New(handshakeTimeout),
+			Filters:                       []*listener.Filter{manager},
+		}
+	}
+	return []*listener.FilterChain{
+		chain(chainServe, scopedManager(stat)),
+		chain(chainWildcard, wildcardManager(stat)),
+	}
+}
+
+// refusingChains end a connection with a TLS alert that tells why.
+func refusingChains() []*listener.FilterChain {
+	return []*listener.FilterChain{
+		alertChain(chainForbidden, alertAccessDenied),
+		alertChain(chainUnavailable, alertInternalError),
+		alertChain(chainUnknown, alertUnrecognizedName),
+	}
+}
+
+// alertChain answers any ClientHello with one fatal alert record and closes.
+// The bytes of the caller stay unopened.
+func alertChain(name string, description byte) *listener.FilterChain {
+	const (
+		recordAlert = 21
+		levelFatal  = 2
+	)
+	record := []byte{recordAlert, 3, 3, 0, 2, levelFatal, description}
+	return &listener.FilterChain{Name: name, Filters: []*listener.Filter{
+		networkFilter("envoy.filters.network.direct_response", &directresponse.Config{
+			Response: &core.DataSource{Specifier: &core.DataSource_InlineBytes{InlineBytes: record}}}),
+	}}
+}
+
+func networkFilter(name string, config proto.Message) *listener.Filter {
+	return &listener.Filter{Name: name, ConfigType: &listener.Filter_TypedConfig{TypedConfig: packed(config)}}
+}

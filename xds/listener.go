@@ -1,0 +1,142 @@
+package xds
+
+import (
+	"net/netip"
+	"time"
+
+	xdscore "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	network "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const (
+	// helloTimeout bounds the wait for a caller's ClientHello or PROXY header.
+	helloTimeout = 5 * time.Second
+	// backlog is the kernel's queue of connections not yet accepted.
+	backlog = 4096
+	// acceptsPerEvent keeps one worker from taking a whole burst of connections.
+	acceptsPerEvent = 16
+)
+
+// Filter chains that every entrypoint has. They never change, so that a change
+// of hosts, which changes only the matcher, drains nobody.
+const (
+	chainServe       = "serve"
+	chainWildcard    = "serve-wildcard"
+	chainForbidden   = "forbidden"
+	chainUnavailable = "unavailable"
+	chainUnknown     = "unknown"
+)
+
+// entrypoint is the public HTTPS listener: it reads the SNI of a ClientHello
+// and either ends the connection here or passes it on unopened.
+func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
+	l := tcpListener(listenerHTTPS, n.HTTPS)
+	l.ListenerFilters = []*listener.ListenerFilter{inspectTLS()}
+	l.FilterChains = append(servingChains("https"), refusingChains()...)
+	matched := []hostsTo{
+		{chainServe, t.served}, {chainWildcard, t.servedWild},
+		{chainForbidden, t.forbidden}, {chainUnavailable, t.unavailable},
+	}
+	for _, p := range t.passes {
+		l.FilterChains = append(l.FilterChains, passChain(p))
+		matched = append(matched, hostsTo{p.name, p.hosts})
+	}
+	l.FilterChainMatcher = byServerName(matched)
+	return l
+}
+
+// inwardListener ends the connections that peers passed on. Only hosts that are
+// served here match: a connection is passed on once and never again.
+func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
+	return &listener.Listener{
+		Name:                             listenerInward,
+		ListenerSpecifier:                &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
+		PerConnectionBufferLimitBytes:    wrapperspb.UInt32(bufferLimit),
+		ListenerFiltersTimeout:           durationpb.New(helloTimeout),
+		ContinueOnListenerFiltersTimeout: false,
+		ListenerFilters: []*listener.ListenerFilter{
+			listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocol.ProxyProtocol{}),
+			inspectTLS(),
+		},
+		FilterChains: append(servingChains("inward"), alertChain(chainUnknown, alertUnrecognizedName)),
+		FilterChainMatcher: byServerName([]hostsTo{
+			{chainServe, t.served}, {chainWildcard, t.servedWild},
+		}),
+	}
+}
+
+// plainListener sends plain HTTP to HTTPS.
+func plainListener(n NodeConfig) *listener.Listener {
+	l := tcpListener(listenerHTTP, n.HTTP)
+	l.FilterChains = []*listener.FilterChain{{Name: "http", Filters: []*listener.Filter{plainManager()}}}
+	return l
+}
+
+func tcpListener(name string, bind netip.AddrPort) *listener.Listener {
+	return &listener.Listener{
+		Name:                                 name,
+		Address:                              socketAddress(bind),
+		TrafficDirection:                     core.TrafficDirection_INBOUND,
+		PerConnectionBufferLimitBytes:        wrapperspb.UInt32(bufferLimit),
+		ListenerFiltersTimeout:               durationpb.New(helloTimeout),
+		ContinueOnListenerFiltersTimeout:     false,
+		TcpBacklogSize:                       wrapperspb.UInt32(backlog),
+		MaxConnectionsToAcceptPerSocketEvent: wrapperspb.UInt32(acceptsPerEvent),
+		EnableReusePort:                      wrapperspb.Bool(true),
+	}
+}
+
+// hostsTo names the filter chain for some hosts.
+type hostsTo struct {
+	chain string
+	hosts []string
+}
+
+// byServerName chooses a filter chain by the SNI through a trie, which costs
+// the same for ten hosts and for ten thousand. An SNI that nobody owns, or
+// none at all, leads to the chain that says so.
+func byServerName(table []hostsTo) *xdsmatcher.Matcher {
+	var domains []*xdsmatcher.ServerNameMatcher_DomainMatcher
+	for _, row := range table {
+		if len(row.hosts) > 0 {
+			domains = append(domains, &xdsmatcher.ServerNameMatcher_DomainMatcher{Domains: row.hosts, OnMatch: toChain(row.chain)})
+		}
+	}
+	if len(domains) == 0 {
+		return &xdsmatcher.Matcher{OnNoMatch: toChain(chainUnknown)}
+	}
+	return &xdsmatcher.Matcher{
+		MatcherType: &xdsmatcher.Matcher_MatcherTree_{MatcherTree: &xdsmatcher.Matcher_MatcherTree{
+			Input: extension("server-name", &network.ServerNameInput{}),
+			TreeType: &xdsmatcher.Matcher_MatcherTree_CustomMatch{
+				CustomMatch: extension("server-name-trie", &xdsmatcher.ServerNameMatcher{DomainMatchers: domains}),
+			},
+		}},
+		OnNoMatch: toChain(chainUnknown),
+	}
+}
+
+func toChain(name string) *xdsmatcher.Matcher_OnMatch {
+	return &xdsmatcher.Matcher_OnMatch{OnMatch: &xdsmatcher.Matcher_OnMatch_Action{
+		Action: extension("chain", wrapperspb.String(name))}}
+}
+
+func extension(name string, config proto.Message) *xdscore.TypedExtensionConfig {
+	return &xdscore.TypedExtensionConfig{Name: name, TypedConfig: packed(config)}
+}
+
+func inspectTLS() *listener.ListenerFilter {
+	return listenerFilter("envoy.filters.listener.tls_inspector", &tlsinspector.TlsInspector{})
+}
+
+func listenerFilter(name string, config proto.Message) *listener.ListenerFilter {
+	return &listener.ListenerFilter{Name: name, ConfigType: &listener.ListenerFilter_TypedConfig{TypedConfig: packed(config)}}
+}

@@ -1,0 +1,62 @@
+package xds
+
+import (
+	"strings"
+
+	"github.com/polder/polder"
+)
+
+// Names of resources live here and nowhere else.
+const (
+	listenerHTTPS  = "entrypoint-https"
+	listenerHTTP   = "entrypoint-http"
+	listenerPeers  = "peers"
+	listenerInward = "inward" // internal: what peers passed on, TLS still closed
+	clusterInward  = "inward"
+	scopesName     = "hosts"
+	routesHTTP     = "entrypoint-http"
+	routesWildcard = "wildcards"
+
+	// ControlPlane is the bootstrap's cluster for the region's own Polder.
+	ControlPlane = "polder"
+	// SecretIdentity is the peer's certificate and key for mTLS between gateways.
+	SecretIdentity = "peer/identity"
+	// SecretTrust is the authority that peers' certificates must come from.
+	SecretTrust = "peer/trust"
+)
+
+// Headers between Envoy, the activator and the caller.
+const (
+	// HeaderService names the service to the activator. Envoy overwrites it.
+	HeaderService = "x-polder-service"
+	// HeaderReason labels an error reply with its cause.
+	HeaderReason = "x-polder-reason"
+	// HeaderRegion tells the caller which region answered.
+	HeaderRegion = "x-polder-region"
+
+	headerHost = "x-polder-host" // scope key: the SNI; set by Envoy, never sent upstream
+)
+
+const servicePrefix = "service/"
+
+// ServiceCluster is the name of a service's cluster, load assignment and
+// route configuration.
+func ServiceCluster(s polder.ServiceName) string { return servicePrefix + string(s) }
+
+// ClusterService is the inverse of ServiceCluster.
+func ClusterService(cluster string) (polder.ServiceName, bool) {
+	name, ok := strings.CutPrefix(cluster, servicePrefix)
+	return polder.ServiceName(name), ok
+}
+
+func scopeName(h polder.Host) string { return "host/" + string(h) }
+
+// passName names the chain, internal listener and clusters that lead to the
+// target regions, in order of preference.
+func passName(targets []polder.RegionName) string {
+	names := make([]string, len(targets))
+	for i, t := range targets {
+		names[i] = string(t)
+	}
+	return "pass/" + strings.Join(names, ",")
+}

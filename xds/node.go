@@ -1,0 +1,113 @@
+package xds
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
+)
+
+// NodeConfig describes one gateway's Envoy.
+type NodeConfig struct {
+	Region      polder.RegionName
+	HTTPS       netip.AddrPort                 // public entrypoint
+	HTTP        netip.AddrPort                 // public redirect
+	Peer        netip.AddrPort                 // mTLS for connections that peers pass on
+	PeerOf      map[polder.RegionName][]string // host:port of the peers of other regions
+	TrustDomain string                         // of the peers' SPIFFE identities
+}
+
+// Node gives the resources that the gateway has once: its listeners, the
+// routes of plain HTTP and of wildcard hosts, and the ways to other regions.
+// They depend on the services only through the verdict on each host.
+func Node(judged []law.Approved, n NodeConfig) []Resource {
+	t := sortHosts(judged)
+	resources := []Resource{
+		newResource(TypeListener, listenerHTTPS, entrypoint(n, t)),
+		newResource(TypeListener, listenerHTTP, plainListener(n)),
+		newResource(TypeListener, listenerPeers, peerListener(n)),
+		newResource(TypeListener, listenerInward, inwardListener(n, t)),
+		newResource(TypeCluster, clusterInward, internalCluster(clusterInward, listenerInward)),
+		newResource(TypeRoute, routesHTTP, plainRoutes(n.HTTPS.Port(), t.forbidden, t.unavailable)),
+		newResource(TypeRoute, routesWildcard, wildcardRoutes(t.wildcards, n.Region)),
+	}
+	for _, p := range t.passes {
+		resources = append(resources,
+			newResource(TypeListener, p.name, passListener(p)),
+			newResource(TypeCluster, wrapName(p.name), wrapCluster(p)),
+			newResource(TypeCluster, p.name, peerCluster(p, n)),
+		)
+	}
+	return resources
+}
+
+// hostTable sorts all hosts by what happens to their connections. Every slice
+// is sorted, so that equal verdicts give equal bytes.
+type hostTable struct {
+	served      []string // exact hosts that end here
+	servedWild  []string // wildcard hosts that end here
+	forbidden   []string
+	unavailable []string
+	passes      []pass
+	wildcards   []polder.Service // served, with at least one wildcard host
+}
+
+// pass is one way out: the hosts whose connections go to the same regions.
+type pass struct {
+	name    string
+	targets []polder.RegionName
+	hosts   []string
+}
+
+func sortHosts(judged []law.Approved) hostTable {
+	var t hostTable
+	passes := map[string]*pass{}
+	for _, a := range judged {
+		s := a.Service()
+		hosts := plain(s.Hosts)
+		switch a.Verdict() {
+		case law.Serve:
+			wild := false
+			for _, h := range hosts {
+				if strings.HasPrefix(h, "*.") {
+					t.servedWild, wild = append(t.servedWild, h), true
+				} else {
+					t.served = append(t.served, h)
+				}
+			}
+			if wild {
+				t.wildcards = append(t.wildcards, s)
+			}
+		case law.Pass:
+			name := passName(a.Targets())
+			if passes[name] == nil {
+				passes[name] = &pass{name: name, targets: a.Targets()}
+			}
+			passes[name].hosts = append(passes[name].hosts, hosts...)
+		case law.Forbidden:
+			t.forbidden = append(t.forbidden, hosts...)
+		case law.Unavailable:
+			t.unavailable = append(t.unavailable, hosts...)
+		}
+	}
+	for _, list := range [][]string{t.served, t.servedWild, t.forbidden, t.unavailable} {
+		slices.Sort(list)
+	}
+	for _, p := range passes {
+		slices.Sort(p.hosts)
+		t.passes = append(t.passes, *p)
+	}
+	slices.SortFunc(t.passes, func(a, b pass) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(t.wildcards, func(a, b polder.Service) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return t
+}
+
+func plain(hosts []polder.Host) []string {
+	names := make([]string, len(hosts))
+	for i, h := range hosts {
+		names[i] = string(h)
+	}
+	return names
+}

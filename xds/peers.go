@@ -1,0 +1,152 @@
+package xds
+
+import (
+	"net"
+	"strconv"
+	"time"
+
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	internalupstream "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
+	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
+	rawbuffer "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// The way of a connection that is passed on, from this region's gateway to one
+// that may open it:
+//
+//	entrypoint chain pass/R -> cluster wrap/pass/R (writes the PROXY header)
+//	-> internal listener pass/R -> cluster pass/R (mTLS) -> ... the other region:
+//	listener peers (mTLS) -> cluster inward -> internal listener inward
+//	(reads the PROXY header, then the SNI) -> chain serve
+//
+// The internal listener between the two clusters puts the PROXY header inside
+// mTLS. Nesting the transport sockets the other way round would send it in clear.
+
+const (
+	// passIdle ends a passed connection on which nothing moves for so long.
+	passIdle = time.Hour
+	// passConnectTimeout bounds connecting to another region once.
+	passConnectTimeout = 3 * time.Second
+	// passAttempts bounds the tries; the next one may choose another region.
+	passAttempts = 3
+)
+
+func wrapName(pass string) string { return "wrap/" + pass }
+
+func passChain(p pass) *listener.FilterChain {
+	return &listener.FilterChain{Name: p.name, Filters: []*listener.Filter{tcpProxy(p.name, wrapName(p.name))}}
+}
+
+func passListener(p pass) *listener.Listener {
+	return &listener.Listener{
+		Name:              p.name,
+		ListenerSpecifier: &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
+		FilterChains:      []*listener.FilterChain{{Name: p.name, Filters: []*listener.Filter{tcpProxy(p.name+"/out", p.name)}}},
+	}
+}
+
+func peerListener(n NodeConfig) *listener.Listener {
+	l := tcpListener(listenerPeers, n.Peer)
+	l.FilterChains = []*listener.FilterChain{{
+		Name:                          "peers",
+		TransportSocket:               peerServerTLS(n.TrustDomain),
+		TransportSocketConnectTimeout: durationpb.New(handshakeTimeout),
+		Filters:                       []*listener.Filter{tcpProxy("peers", clusterInward)},
+	}}
+	return l
+}
+
+func tcpProxy(stat, to string) *listener.Filter {
+	return networkFilter("envoy.filters.network.tcp_proxy", &tcpproxy.TcpProxy{
+		StatPrefix:         stat,
+		ClusterSpecifier:   &tcpproxy.TcpProxy_Cluster{Cluster: to},
+		IdleTimeout:        durationpb.New(passIdle),
+		MaxConnectAttempts: wrapperspb.UInt32(passAttempts),
+	})
+}
+
+// wrapCluster leads to the internal listener of a pass and writes the caller's
+// address in front of its bytes.
+func wrapCluster(p pass) *cluster.Cluster {
+	c := internalCluster(wrapName(p.name), p.name)
+	c.TransportSocket = transportSocket("envoy.transport_sockets.upstream_proxy_protocol", &proxyprotocol.ProxyProtocolUpstreamTransport{
+		Config:          &core.ProxyProtocolConfig{Version: core.ProxyProtocolConfig_V2},
+		TransportSocket: c.TransportSocket,
+	})
+	return c
+}
+
+func internalCluster(name, to string) *cluster.Cluster {
+	return &cluster.Cluster{
+		Name:                          name,
+		ClusterDiscoveryType:          &cluster.Cluster_Type{Type: cluster.Cluster_STATIC},
+		ConnectTimeout:                durationpb.New(connectTimeout),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
+		CommonLbConfig:                noPanic(),
+		CircuitBreakers:               connectionBreakers(),
+		LoadAssignment: &endpoint.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpoint.LocalityLbEndpoints{{
+			LbEndpoints: []*endpoint.LbEndpoint{lbEndpoint(internalAddress(to))}}}},
+		TransportSocket: transportSocket("envoy.transport_sockets.internal_upstream", &internalupstream.InternalUpstreamTransport{
+			TransportSocket: transportSocket("envoy.transport_sockets.raw_buffer", &rawbuffer.RawBuffer{})}),
+	}
+}
+
+// connectionBreakers bound passed connections as the entrypoint bounds its own.
+func connectionBreakers() *cluster.CircuitBreakers {
+	return &cluster.CircuitBreakers{Thresholds: []*cluster.CircuitBreakers_Thresholds{{
+		MaxConnections:     wrapperspb.UInt32(maxConnections),
+		MaxPendingRequests: wrapperspb.UInt32(maxConnections),
+	}}}
+}
+
+// peerCluster leads to the peers of the target regions, one priority each, in
+// order of preference. A peer proves its region by its certificate.
+func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
+	c := &cluster.Cluster{
+		Name:                          p.name,
+		ClusterDiscoveryType:          &cluster.Cluster_Type{Type: cluster.Cluster_STRICT_DNS},
+		ConnectTimeout:                durationpb.New(passConnectTimeout),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
+		CommonLbConfig:                noPanic(),
+		CircuitBreakers:               connectionBreakers(),
+		OutlierDetection:              connectEjection(),
+		DnsLookupFamily:               cluster.Cluster_ALL,
+		RespectDnsTtl:                 true,
+		TransportSocket:               peerClientTLS(n.TrustDomain, p.targets),
+		LoadAssignment:                &endpoint.ClusterLoadAssignment{ClusterName: p.name},
+	}
+	for priority, region := range p.targets {
+		c.LoadAssignment.Endpoints = append(c.LoadAssignment.Endpoints, &endpoint.LocalityLbEndpoints{
+			Locality:    &core.Locality{Region: string(region)},
+			Priority:    uint32(priority),
+			LbEndpoints: peerEndpoints(n.PeerOf[region]),
+		})
+	}
+	return c
+}
+
+// peerEndpoints skips what is not host:port; the membership checks rows on arrival.
+func peerEndpoints(addresses []string) []*endpoint.LbEndpoint {
+	var peers []*endpoint.LbEndpoint
+	for _, address := range addresses {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			continue
+		}
+		if number, err := strconv.ParseUint(port, 10, 16); err == nil {
+			peers = append(peers, lbEndpoint(hostAddress(host, uint16(number))))
+		}
+	}
+	return peers
+}
+
+func transportSocket(name string, config proto.Message) *core.TransportSocket {
+	return &core.TransportSocket{Name: name, ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: packed(config)}}
+}

@@ -1,0 +1,173 @@
+package xds
+
+import (
+	"fmt"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	priorities "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
+	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/polder/polder"
+)
+
+const (
+	// strictTransport is sent with every answer: browsers then never try HTTP.
+	strictTransport = "max-age=63072000"
+	// streamIdle ends a request on which nothing moves for so long.
+	streamIdle = 5 * time.Minute
+	// retryBase and retryMax bound Envoy's wait between tries of one request.
+	retryBase = 5 * time.Millisecond
+	retryMax  = 100 * time.Millisecond
+)
+
+// hostScope leads the connections for one exact host to its service's routes.
+func hostScope(s polder.ServiceName, h polder.Host) *route.ScopedRouteConfiguration {
+	return &route.ScopedRouteConfiguration{
+		Name:                   scopeName(h),
+		RouteConfigurationName: ServiceCluster(s),
+		Key: &route.ScopedRouteConfiguration_Key{Fragments: []*route.ScopedRouteConfiguration_Key_Fragment{{
+			Type: &route.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: string(h)},
+		}}},
+	}
+}
+
+// serviceRoutes leads the service's hosts to its cluster. A request for any
+// other host on this connection was sent to the wrong place: browsers reuse a
+// connection for hosts that share a certificate, and 421 makes them open another.
+func serviceRoutes(s polder.Service, here polder.RegionName) *route.RouteConfiguration {
+	return &route.RouteConfiguration{
+		Name:         ServiceCluster(s.Name),
+		VirtualHosts: []*route.VirtualHost{serviceHosts(s, here), misdirected()},
+	}
+}
+
+func serviceHosts(s polder.Service, here polder.RegionName) *route.VirtualHost {
+	domains := make([]string, len(s.Hosts))
+	for i, h := range s.Hosts {
+		domains[i] = string(h)
+	}
+	// Methods that RFC 9110 section 9.2.1 calls safe may be sent again even when
+	// the instance died halfway; all others only when nothing was sent.
+	return &route.VirtualHost{
+		Name:    string(s.Name),
+		Domains: domains,
+		Routes: []*route.Route{
+			serviceRoute(s, "safe", safeMethods(), "connect-failure,refused-stream,reset-before-request,reset"),
+			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request"),
+		},
+		RequestHeadersToAdd:    []*core.HeaderValueOption{overwrite(HeaderService, string(s.Name))},
+		RequestHeadersToRemove: []string{headerHost},
+		ResponseHeadersToAdd: []*core.HeaderValueOption{
+			overwrite("strict-transport-security", strictTransport),
+			overwrite(HeaderRegion, string(here)),
+		},
+	}
+}
+
+func safeMethods() []*route.HeaderMatcher {
+	return []*route.HeaderMatcher{{
+		Name: ":method",
+		HeaderMatchSpecifier: &route.HeaderMatcher_StringMatch{StringMatch: &matcher.StringMatcher{
+			MatchPattern: &matcher.StringMatcher_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: "GET|HEAD|OPTIONS"}}}},
+	}}
+}
+
+func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher, retryOn string) *route.Route {
+	return &route.Route{
+		Name: fmt.Sprintf("%s/%s", s.Name, name),
+		Match: &route.RouteMatch{
+			PathSpecifier: &route.RouteMatch_Prefix{Prefix: "/"},
+			Headers:       headers,
+		},
+		Action: &route.Route_Route{Route: &route.RouteAction{
+			ClusterSpecifier: &route.RouteAction_Cluster{Cluster: ServiceCluster(s.Name)},
+			Timeout:          durationpb.New(s.Timeout),
+			IdleTimeout:      durationpb.New(streamIdle),
+			RetryPolicy: &route.RetryPolicy{
+				RetryOn:    retryOn,
+				NumRetries: wrapperspb.UInt32(2),
+				RetryBackOff: &route.RetryPolicy_RetryBackOff{
+					BaseInterval: durationpb.New(retryBase), MaxInterval: durationpb.New(retryMax)},
+				// The next try leaves the instances that failed and goes to the activator.
+				RetryPriority: &route.RetryPolicy_RetryPriority{
+					Name: "envoy.retry_priorities.previous_priorities",
+					ConfigType: &route.RetryPolicy_RetryPriority_TypedConfig{TypedConfig: packed(
+						&priorities.PreviousPrioritiesConfig{UpdateFrequency: 1})},
+				},
+			},
+			ClusterNotFoundResponseCode: route.RouteAction_SERVICE_UNAVAILABLE,
+		}},
+	}
+}
+
+func misdirected() *route.VirtualHost {
+	return &route.VirtualHost{
+		Name:    "misdirected",
+		Domains: []string{"*"},
+		Routes:  []*route.Route{reply("misdirected", 421, "misdirected", "this connection was opened for another host")},
+	}
+}
+
+// reply answers at once with a status, a labelled reason and a JSON body.
+func reply(name string, status uint32, reason, text string) *route.Route {
+	return &route.Route{
+		Name:  name,
+		Match: &route.RouteMatch{PathSpecifier: &route.RouteMatch_Prefix{Prefix: "/"}},
+		Action: &route.Route_DirectResponse{DirectResponse: &route.DirectResponseAction{
+			Status: status,
+			Body: &core.DataSource{Specifier: &core.DataSource_InlineString{
+				InlineString: fmt.Sprintf("{\"error\":%q,\"reason\":%q}\n", text, reason)}},
+		}},
+		ResponseHeadersToAdd: []*core.HeaderValueOption{
+			overwrite(HeaderReason, reason), overwrite("content-type", "application/json"),
+		},
+	}
+}
+
+// wildcardRoutes holds the services with wildcard hosts: a scope has an exact
+// key, so these share one route configuration, matched by Envoy's own rules.
+func wildcardRoutes(services []polder.Service, here polder.RegionName) *route.RouteConfiguration {
+	hosts := make([]*route.VirtualHost, 0, len(services)+1)
+	for _, s := range services {
+		hosts = append(hosts, serviceHosts(s, here))
+	}
+	return &route.RouteConfiguration{Name: routesWildcard, VirtualHosts: append(hosts, misdirected())}
+}
+
+// plainRoutes answers on the HTTP port: a caller who is refused, or cannot be
+// served, is told so in clear words; all others are sent to HTTPS on its port.
+func plainRoutes(port uint16, forbidden, unavailable []string) *route.RouteConfiguration {
+	var hosts []*route.VirtualHost
+	if len(forbidden) > 0 {
+		hosts = append(hosts, &route.VirtualHost{Name: "forbidden", Domains: forbidden, Routes: []*route.Route{
+			reply("forbidden", 451, "policy-refuses", "the owner of this service refuses callers in this region")}})
+	}
+	if len(unavailable) > 0 {
+		hosts = append(hosts, &route.VirtualHost{Name: "unavailable", Domains: unavailable, Routes: []*route.Route{
+			reply("unavailable", 503, "no-permitted-region", "no region that may serve this service is alive")}})
+	}
+	redirect := &route.RedirectAction{
+		SchemeRewriteSpecifier: &route.RedirectAction_HttpsRedirect{HttpsRedirect: true},
+		ResponseCode:           route.RedirectAction_PERMANENT_REDIRECT,
+	}
+	if port != 443 {
+		redirect.PortRedirect = uint32(port)
+	}
+	hosts = append(hosts, &route.VirtualHost{Name: "to-https", Domains: []string{"*"}, Routes: []*route.Route{{
+		Name:   "to-https",
+		Match:  &route.RouteMatch{PathSpecifier: &route.RouteMatch_Prefix{Prefix: "/"}},
+		Action: &route.Route_Redirect{Redirect: redirect},
+	}}})
+	return &route.RouteConfiguration{Name: routesHTTP, VirtualHosts: hosts}
+}
+
+func overwrite(name, value string) *core.HeaderValueOption {
+	return &core.HeaderValueOption{
+		Header:       &core.HeaderValue{Key: name, Value: value},
+		AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}

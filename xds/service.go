@@ -1,0 +1,43 @@
+package xds
+
+import (
+	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
+)
+
+// Gateway is what Service needs to know of the gateway beside the law.
+type Gateway struct {
+	Region    polder.RegionName
+	Activator string // path of the activator's Unix socket
+}
+
+// Service gives the resources of one service: its cluster and endpoints, its
+// routes, and a scope per exact host. A service that this gateway does not
+// serve has none, so that nothing of it, least of all an endpoint, is present.
+// Wildcard hosts have no scopes; Node collects their routes.
+func Service(a law.Approved, g Gateway) []Resource {
+	if a.Verdict() != law.Serve {
+		return nil
+	}
+	s := a.Service()
+	resources := []Resource{
+		newResource(TypeCluster, ServiceCluster(s.Name), serviceCluster(s)),
+		Endpoints(a, g),
+		newResource(TypeRoute, ServiceCluster(s.Name), serviceRoutes(s, g.Region)),
+	}
+	for _, host := range s.Hosts {
+		if !wildcard(host) {
+			resources = append(resources, newResource(TypeScope, scopeName(host), hostScope(s.Name, host)))
+		}
+	}
+	return resources
+}
+
+// Endpoints gives a served service's load assignment alone: the fast path when
+// an instance comes or goes. It stands behind the law like everything else.
+func Endpoints(a law.Approved, g Gateway) Resource {
+	name := ServiceCluster(a.Service().Name)
+	return newResource(TypeEndpoint, name, loadAssignment(name, a, g))
+}
+
+func wildcard(h polder.Host) bool { return len(h) > 1 && h[0] == '*' }
