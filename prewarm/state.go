@@ -1,0 +1,106 @@
+package prewarm
+
+import (
+	"math"
+	"time"
+)
+
+// StateBytes bounds the memory of one State, in bytes.
+const StateBytes = 4096
+
+// State is all that is remembered of one service in one region. The zero
+// value is a service that nothing is known of.
+type State struct {
+	window  window
+	startUp startUps
+	burst   burst
+
+	lastCall  int64 // Unix nanoseconds of the last sign of a caller; 0 before the first
+	announced int64 // Unix nanoseconds of an announced arrival; 0 when none
+	calls     uint64
+}
+
+// Observation is what happened to a service since the previous one.
+type Observation struct {
+	// Now is the present instant. One before the previous observation's counts
+	// as that one's: time never runs backwards here.
+	Now time.Time
+	// Arrivals counts requests that reached the edge since the previous
+	// observation. Health probes and scrapes are not arrivals.
+	Arrivals int
+	// InProgress counts requests that instances work on now; open streams too.
+	InProgress int
+	// Waiting counts requests held now for want of a ready instance.
+	Waiting int
+	// Busy is the time that requests spent in progress since the previous
+	// observation, summed over requests; 0 when it is not measured.
+	Busy time.Duration
+	// Instances says what exists now.
+	Instances Instances
+	// StartUps are the measured start-up times (provider asked → endpoint
+	// ready) of instances that became ready since the previous observation.
+	StartUps []time.Duration
+	// Expected is the instant of an announced arrival (ClientHello, DNS query,
+	// cron schedule); the zero Time when there is none.
+	Expected time.Time
+}
+
+// Instances counts the instances of a service in this region.
+type Instances struct {
+	Ready    int
+	Starting int
+	Paused   int
+}
+
+// Warm counts the instances that are ready or soon will be.
+func (i Instances) Warm() int { return i.Ready + i.Starting }
+
+// Observe takes an observation into the state.
+func (s *State) Observe(obs Observation) {
+	now := s.clock(obs.Now)
+	arrivals, inProgress, waiting := max(obs.Arrivals, 0), max(obs.InProgress, 0), max(obs.Waiting, 0)
+
+	var mean float32
+	if dt := now - s.window.last; s.window.last != 0 && dt > 0 && obs.Busy > 0 {
+		mean = float32(float64(obs.Busy) / float64(dt))
+	}
+	s.window.advance(now, mean, float32(inProgress+waiting))
+
+	s.calls += uint64(arrivals)
+	if arrivals > 0 || inProgress > 0 || waiting > 0 {
+		s.lastCall = now
+		s.announced = 0
+	}
+	for _, d := range obs.StartUps {
+		s.startUp.add(d)
+	}
+	if !obs.Expected.IsZero() {
+		if at := unixNano(obs.Expected); s.announced == 0 || s.announced < now || at < s.announced {
+			s.announced = at
+		}
+	}
+}
+
+// Forecast returns what the past says of the minutes from now on.
+func (s *State) Forecast() Forecast { return Forecast{} }
+
+// Calls returns how many arrivals the service ever had.
+func (s *State) Calls() uint64 { return s.calls }
+
+// StartUp returns the 95th percentile of the measured start-up times, and
+// false with an assumption when none was measured yet.
+func (s *State) StartUp() (time.Duration, bool) { return s.startUp.p95() }
+
+// clock clamps an instant to the state's monotone time.
+func (s *State) clock(t time.Time) int64 { return max(unixNano(t), s.window.last) }
+
+// unixNano converts and clamps to [1970, 2262], where nanoseconds fit.
+func unixNano(t time.Time) int64 {
+	switch sec := t.Unix(); {
+	case sec < 0:
+		return 1
+	case sec >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64 / 2
+	}
+	return max(t.UnixNano(), 1)
+}
