@@ -34,7 +34,7 @@ func (i Invocation) Start() time.Duration { return i.End - i.Duration }
 func ReadInvocations(r io.Reader, name string) iter.Seq2[Invocation, error] {
 	return func(yield func(Invocation, error) bool) {
 		in := newRows(r, name)
-		if err := in.invocationHeader(); err != nil {
+		if err := in.plainHeader(invocationColumns[:]); err != nil {
 			yield(Invocation{}, err)
 			return
 		}
@@ -51,30 +51,6 @@ func ReadInvocations(r io.Reader, name string) iter.Seq2[Invocation, error] {
 			}
 		}
 	}
-}
-
-func (s *rows) invocationHeader() error {
-	row, err := s.next()
-	if err == io.EOF {
-		return s.fault(1, "the trace is empty; it begins with the header app,func,end_timestamp,duration")
-	}
-	if err != nil {
-		return err
-	}
-	f := split(row)
-	for _, want := range invocationColumns {
-		field, ok := f.next()
-		if !ok {
-			return s.fault(f.end(), "the header ends where column %s should be", want)
-		}
-		if string(field) != want {
-			return s.fault(f.column, "the header has column %.40q where %s should be", field, want)
-		}
-	}
-	if field, ok := f.next(); ok {
-		return s.fault(f.column, "the header has a column %.40q too many", field)
-	}
-	return nil
 }
 
 func (s *rows) invocation() (i Invocation, err error) {

@@ -11,6 +11,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"strconv"
 )
 
 // Selection says which functions of a trace may be picked, and from which
@@ -41,11 +42,11 @@ type Slice struct {
 // such functions if they are fewer.
 //
 // The pick is representative: functions are grouped by their calls in the
-// window (1-3, 4-15, 16-63, ...), each group gets its share of n by the method
-// of Sainte-Laguë, and within a group the draw is uniform, or by weight
-// (Efraimidis and Spirakis, 2006). It is deterministic: it depends on the seed
-// and the functions, not on the order of the rows. And it nests: the first k of
-// n picked functions are those that Select would pick for k.
+// window (1-3, 4-15, 16-63, ...), each group gets its share of n, rounded by
+// lot, and within a group the draw is uniform, or by weight (Efraimidis and
+// Spirakis, 2006). It is deterministic: it depends on the seed and the
+// functions, not on the order of the rows. And it nests: the first k of n picked
+// functions are those that Select would pick for k.
 //
 // The first error of the stream ends the selection. Memory is at most that of
 // the window of n functions for each group, of which there are seldom ten.
@@ -54,7 +55,7 @@ func Select(functions iter.Seq2[Function, error], n int, s Selection) (Slice, er
 		return Slice{}, fmt.Errorf("select functions: %w", err)
 	}
 	var picked Slice
-	var groups [33]group // by half the bit length of the calls, which are below 2^64
+	var groups [32]group // by powers of four of the calls in the window
 	for f, err := range functions {
 		if err != nil {
 			return Slice{}, fmt.Errorf("select functions: %w", err)
@@ -71,12 +72,12 @@ func Select(functions iter.Seq2[Function, error], n int, s Selection) (Slice, er
 			continue
 		}
 		picked.Eligible++
-		groups[bits.Len64(total)/2].offer(n, candidate{f, drawKey(s.Seed, f) / weight}, weight)
+		groups[(bits.Len64(total)-1)/2].offer(n, candidate{f, drawKey(s.Seed, f) / weight}, weight)
 	}
 	if picked.Eligible == 0 {
 		return Slice{}, fmt.Errorf("select functions: none of the %d functions has a call in the window of %s within the limits", picked.Read, s.window())
 	}
-	picked.Functions = share(groups[:], n)
+	picked.Functions = share(groups[:], n, s.Seed)
 	return picked, nil
 }
 
@@ -173,28 +174,31 @@ func (g *group) offer(n int, c candidate, weight float64) {
 	}
 }
 
-// share seats n candidates one after the other. The next seat goes to the group
-// with the largest weight/(2·seats+1), which is the method of Sainte-Laguë: a
-// group's seats never shrink as n grows.
-func share(groups []group, n int) []Function {
+// share seats n candidates one after the other. Group g's seats fall due at
+// (lot+j)/weight for j = 0, 1, ..., with a lot in (0, 1) of its own: a divisor
+// method like that of Sainte-Laguë, whose lot is always 1/2. So a group's seats
+// never shrink as n grows, and a group too small for a sure seat has its chance.
+func share(groups []group, n int, seed uint64) []Function {
+	due := make([]float64, len(groups))
 	seats := make([]int, len(groups))
 	for i := range groups {
 		slices.SortFunc(groups[i].heap, compareCandidates)
+		due[i] = uniform(seed, "group", strconv.Itoa(i)) / groups[i].weight
 	}
 	var seated []Function
 	for len(seated) < n {
-		best, most := -1, 0.0
+		next := -1
 		for i, g := range groups {
-			quotient := g.weight / float64(2*seats[i]+1)
-			if seats[i] < len(g.heap) && quotient > most {
-				best, most = i, quotient
+			if seats[i] < len(g.heap) && (next < 0 || due[i] < due[next]) {
+				next = i
 			}
 		}
-		if best < 0 {
+		if next < 0 {
 			break
 		}
-		seated = append(seated, groups[best].heap[seats[best]].Function)
-		seats[best]++
+		seated = append(seated, groups[next].heap[seats[next]].Function)
+		seats[next]++
+		due[next] += 1 / groups[next].weight
 	}
 	return seated
 }
