@@ -66,6 +66,34 @@ type Money struct {
 	Currency string // ISO 4217, "EUR"
 }
 
+// Rate is the price of one unit in billionths of the currency unit: fine
+// enough for a GiB-second.
+type Rate int64
+
+// Prices is what running costs. All of its amounts are in one currency, which
+// is that of every budget of the Model as well.
+type Prices struct {
+	Currency string // ISO 4217
+	Regions  map[RegionName]Price
+}
+
+// Price is the price list of one region.
+type Price struct {
+	GiBSecond  Rate // one GiB of memory for one second
+	VCPUSecond Rate // one processor for one second
+	Request    Rate // one request served
+}
+
+// In is the price list of a region. Where it tells false, nothing that has a
+// budget may be started there: its bill could not be counted.
+func (p *Prices) In(region RegionName) (Price, bool) {
+	if p == nil {
+		return Price{}, false
+	}
+	price, ok := p.Regions[region]
+	return price, ok
+}
+
 // Service is what a customer runs.
 type Service struct {
 	Name      ServiceName
@@ -129,7 +157,7 @@ const (
 // Run says how an instance is started.
 type Run struct {
 	Command     []string // program and arguments; a relative program is looked up in Directory
-	Directory   string   // working directory, absolute after decoding
+	Directory   string   // working directory; absolute if the file's folder was (see File)
 	Environment map[string]string
 	Listen      RunListen
 	Ready       string // HTTP path that answers 2xx when ready; "" means that a TCP connect suffices
@@ -178,6 +206,7 @@ type Position struct {
 type Model struct {
 	Regions  []Region
 	Tenants  []Tenant
+	Prices   *Prices // nil when the file has no price list; no budget is then possible
 	Services []Service
 }
 
@@ -190,6 +219,17 @@ func (m *Model) Region(name RegionName) (Region, bool) {
 		return Region{}, false
 	}
 	return m.Regions[i], true
+}
+
+// Tenant finds a tenant by name.
+func (m *Model) Tenant(name TenantName) (Tenant, bool) {
+	i, ok := slices.BinarySearchFunc(m.Tenants, name, func(t Tenant, n TenantName) int {
+		return compare(t.Name, n)
+	})
+	if !ok {
+		return Tenant{}, false
+	}
+	return m.Tenants[i], true
 }
 
 // Service finds a service by name.

@@ -1,0 +1,108 @@
+package polder
+
+// The types below are the shape of the configuration file and nothing else:
+// the decoder, the JSON Schema and docs/config.md are all made from them. The
+// tags are
+//
+//	yaml                   the key
+//	jsonschema:"required"  it must be there
+//	jsonschema_description what it means, for editors and the reference
+//	example                a value, in YAML; shown where something else was written
+//	default                what holds when the key is absent, in YAML
+//
+// A named text type is a scalar with a syntax of its own: the decoder takes
+// any scalar for it, so that its own check can say what is missing.
+
+type configShape struct {
+	Regions  map[string]regionShape  `yaml:"regions" jsonschema:"required" jsonschema_description:"The places in which gateways and instances run, by name. Names are DNS labels in lower case. The services' policies speak of these names and of the jurisdictions that they carry." example:"{ fr: { jurisdiction: [FR, EU], location: [48.86, 2.35] } }"`
+	Tenants  map[string]tenantShape  `yaml:"tenants" jsonschema_description:"Who owns services and pays for them, by name." example:"{ acme: { quota: { instances: 50, memory: 16GiB } } }"`
+	Prices   *pricesShape            `yaml:"prices" jsonschema_description:"What running costs. Needed as soon as anything has a budget." example:"{ currency: EUR, default: { gib-second: 0.0000025, vcpu-second: 0.000024, request: 0.0000002 } }"`
+	Services map[string]serviceShape `yaml:"services" jsonschema_description:"What customers run, by name. Names are DNS labels in lower case." example:"{ billing: { hosts: [billing.example.com], residency: { allow: [fr] }, run: { command: [./billing] } } }"`
+}
+
+type regionShape struct {
+	Title        string      `yaml:"title" jsonschema_description:"The region's name for people. The region's key when absent." example:"Paris"`
+	Jurisdiction []string    `yaml:"jurisdiction" jsonschema_description:"The bodies of law that the region is under, in capital letters. A policy that allows EU means exactly the regions that list EU here, and never a continent." example:"[FR, EU]"`
+	Location     []float64   `yaml:"location" jsonschema:"required,minItems=2,maxItems=2" jsonschema_description:"Latitude (-90 to 90) and longitude (-180 to 180) in degrees. Distances between regions rank those that may serve." example:"[48.86, 2.35]"`
+	Listen       listenShape `yaml:"listen" jsonschema_description:"Where a peer of the region listens. The command's defaults when absent." example:"{ https: \":443\" }"`
+	Join         []string    `yaml:"join" jsonschema_description:"Gossip addresses (host:port) of peers to meet at the start: of other regions, and of this one." example:"[\"nl-1.example.net:7946\"]"`
+}
+
+type listenShape struct {
+	HTTPS  string `yaml:"https" jsonschema_description:"The public entrypoint: address and port, or \":port\" for every address." example:"\":443\""`
+	HTTP   string `yaml:"http" jsonschema_description:"The public redirect to HTTPS." example:"\":80\""`
+	Peer   string `yaml:"peer" jsonschema_description:"Where the gateways of other regions connect (mTLS) to pass callers on." example:"\"10.0.0.1:7443\""`
+	Gossip string `yaml:"gossip" jsonschema_description:"Where peers exchange health, over TCP and UDP." example:"\"10.0.0.1:7946\""`
+}
+
+type tenantShape struct {
+	Quota  quotaShape `yaml:"quota" jsonschema_description:"The most that the tenant's instances may hold at one time, in all of its services together. Unlimited when absent." example:"{ instances: 50, memory: 16GiB }"`
+	Budget budgetText `yaml:"budget" jsonschema_description:"The most that the tenant's services may cost in a calendar month. Needs prices. Unlimited when absent." example:"200 EUR/month"`
+}
+
+type quotaShape struct {
+	Instances *int       `yaml:"instances" jsonschema:"minimum=1" jsonschema_description:"Running instances." example:"50"`
+	Memory    memoryText `yaml:"memory" jsonschema_description:"Sum of the memory limits of the running instances." example:"16GiB"`
+}
+
+type pricesShape struct {
+	Currency string                `yaml:"currency" jsonschema:"required,pattern=^[A-Z]{3}$" jsonschema_description:"The currency of all prices, and so of all budgets: three capital letters (ISO 4217)." example:"EUR"`
+	Default  priceShape            `yaml:"default" jsonschema_description:"The prices of a region that has none of its own." example:"{ gib-second: 0.0000025, vcpu-second: 0.000024, request: 0.0000002 }"`
+	Regions  map[string]priceShape `yaml:"regions" jsonschema_description:"Prices of single regions. What is left out there is as in default." example:"{ nl: { gib-second: 0.000003 } }"`
+}
+
+type priceShape struct {
+	GiBSecond  priceText `yaml:"gib-second" jsonschema_description:"One GiB of memory for one second." example:"0.0000025"`
+	VCPUSecond priceText `yaml:"vcpu-second" jsonschema_description:"One processor for one second." example:"0.000024"`
+	Request    priceText `yaml:"request" jsonschema_description:"One request served." example:"0.0000002"`
+}
+
+type serviceShape struct {
+	Tenant    string              `yaml:"tenant" jsonschema_description:"The tenant that owns the service and whose quota and budget bound it." example:"acme"`
+	Hosts     []string            `yaml:"hosts" jsonschema:"required,minItems=1" jsonschema_description:"The names that callers use: DNS names in lower case, or \"*.\" and one, which stands for exactly one more label. A host belongs to one service." example:"[billing.example.com]"`
+	Residency residencyShape      `yaml:"residency" jsonschema:"required" jsonschema_description:"Where the service may run and be decrypted." example:"{ allow: [fr] }"`
+	Run       *runShape           `yaml:"run" jsonschema_description:"How Polder starts an instance. Either this or endpoints." example:"{ command: [./billing] }"`
+	Endpoints map[string][]string `yaml:"endpoints" jsonschema_description:"Addresses (IP:port), by region, of a service that is only routed and not started by Polder. Either this or run." example:"{ fr: [\"10.0.0.5:8080\"] }"`
+	Scale     *scaleShape         `yaml:"scale" jsonschema_description:"How many instances, and for how long. Only with run." example:"{ max: 20, concurrency: 80 }"`
+	Protocol  string              `yaml:"protocol" jsonschema:"enum=http/1.1,enum=h2c" jsonschema_description:"What instances speak behind the gateway: http/1.1, or h2c (HTTP/2 with prior knowledge, as gRPC needs)." example:"h2c" default:"http/1.1"`
+	Timeout   durationText        `yaml:"timeout" jsonschema_description:"The longest that one request may take, the start of an instance included. At most 24h." example:"60s" default:"60s"`
+}
+
+type residencyShape struct {
+	Allow     []string      `yaml:"allow" jsonschema:"required,minItems=1" jsonschema_description:"Regions, and jurisdictions (which mean the regions that carry them, and no others). Nothing of the service leaves these." example:"[fr]"`
+	Failover  failoverShape `yaml:"failover" jsonschema_description:"What may happen when no allowed region is alive. closed: callers get a labelled error. listed: the regions of the list stand in, in that order." example:"{ listed: [nl] }" default:"closed"`
+	Elsewhere string        `yaml:"elsewhere" jsonschema:"enum=pass-through,enum=refuse" jsonschema_description:"What a gateway outside the allowed regions does with a caller. pass-through: it passes the TLS bytes on, unopened, to an allowed region. refuse: it ends the connection." example:"refuse" default:"pass-through"`
+}
+
+// failoverShape is the word closed, or a mapping with listed.
+type failoverShape struct {
+	Class  string   // as written
+	Listed []string // when a mapping was written
+}
+
+type runShape struct {
+	Command     []string          `yaml:"command" jsonschema:"required,minItems=1" jsonschema_description:"The program and its arguments. A program with a slash is looked up in directory, one without on the PATH. No shell is involved." example:"[./billing, --verbose]"`
+	Directory   string            `yaml:"directory" jsonschema_description:"The working directory, relative to the folder of this file. That folder when absent." example:"examples/billing"`
+	Environment map[string]string `yaml:"environment" jsonschema_description:"Additional environment variables. PORT, LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES and POLDER_* are Polder's own." example:"{ LOG_LEVEL: info }"`
+	Listen      string            `yaml:"listen" jsonschema:"enum=port,enum=inherit" jsonschema_description:"How the program learns where to listen. port: the variable PORT names a free port on 127.0.0.1. inherit: file descriptor 3 is the listening socket (LISTEN_FDS=1, as systemd does), which is the fastest start." example:"inherit" default:"port"`
+	Ready       string            `yaml:"ready" jsonschema_description:"An HTTP path that answers 2xx as soon as the instance can serve. When absent, an accepted TCP connection suffices." example:"/healthz"`
+	Memory      memoryText        `yaml:"memory" jsonschema_description:"Memory limit of one instance. None when absent." example:"64MiB"`
+}
+
+type scaleShape struct {
+	Min         *int          `yaml:"min" jsonschema:"minimum=0,maximum=1000" jsonschema_description:"Instances that are always warm, in each allowed region." example:"0" default:"0"`
+	Max         *int          `yaml:"max" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"The most instances in one region." example:"20" default:"10"`
+	Concurrency *int          `yaml:"concurrency" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Requests in progress that one instance can take." example:"80" default:"80"`
+	KeepAlive   keepAliveText `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
+	Prewarm     string        `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"Whether instances are started ahead of predicted requests." example:"off" default:"auto"`
+	Budget      budgetText    `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month. Needs prices. The tenant's when absent." example:"30 EUR/month"`
+}
+
+// Scalars with a syntax of their own. See schema.go for their patterns.
+type (
+	durationText  string // "30s", "7d"
+	keepAliveText string // a duration or "auto"
+	memoryText    string // "64MiB"
+	budgetText    string // "30 EUR/month"
+	priceText     string // "0.0000025"
+)
