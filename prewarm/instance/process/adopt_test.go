@@ -80,7 +80,7 @@ func TestKilledOwnersProcessIsAdopted(t *testing.T) {
 // Whenever the owner dies, there is either no process or one that is adopted.
 func TestOwnerKilledAtAnyInstant(t *testing.T) {
 	adopted := 0
-	for i := range 40 {
+	for i := range 25 {
 		s := spec(t, "serve")
 		owner := own(t, s, "owning")
 		deadline := time.Now().Add(patience)
@@ -89,7 +89,7 @@ func TestOwnerKilledAtAnyInstant(t *testing.T) {
 				break
 			}
 		}
-		for until := time.Now().Add(time.Duration(i) * 25 * time.Microsecond); time.Now().Before(until); {
+		for until := time.Now().Add(time.Duration(i) * 40 * time.Microsecond); time.Now().Before(until); {
 		}
 		kill(t, owner)
 		r, err := ReadRecord(s.RecordFile)
@@ -112,7 +112,7 @@ func TestOwnerKilledAtAnyInstant(t *testing.T) {
 		}
 		noRecord(t, s)
 	}
-	t.Logf("adopted %d of 40", adopted)
+	t.Logf("adopted %d of 25", adopted)
 }
 
 func TestAdoptedProcessThatEndsByItself(t *testing.T) {
