@@ -118,7 +118,6 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 		CircuitBreakers:               connectionBreakers(),
 		OutlierDetection:              connectEjection(),
 		DnsLookupFamily:               cluster.Cluster_ALL,
-		RespectDnsTtl:                 true,
 		TransportSocket:               peerClientTLS(n.TrustDomain, p.targets),
 		LoadAssignment:                &endpoint.ClusterLoadAssignment{ClusterName: p.name},
 	}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"time"
+
+	"github.com/polder/polder/xds"
+)
+
+// Rejection is a resource that an Envoy did not accept.
+type Rejection struct {
+	Node    string    `json:"node"`
+	Type    string    `json:"type"`
+	Name    string    `json:"name"`
+	Version string    `json:"version"`
+	Reason  string    `json:"reason"` // Envoy's own words
+	At      time.Time `json:"at"`
+}
+
+type rejectionKey struct {
+	node string
+	key  xds.Key
+}
+
+// accept records that the Envoy took the response in flight. Called with mu held.
+func (st *stream) accept(typeURL string, sub *subscription) {
+	r := sub.inflight
+	sub.inflight = nil
+	for _, resource := range r.set {
+		if typeURL == xds.TypeEndpoint {
+			delete(st.warming, resource.Name)
+		}
+		if typeURL == xds.TypeSecret {
+			continue // keys are kept nowhere but at their owner
+		}
+		st.server.good[resource.Key] = resource
+		delete(st.server.rejections, rejectionKey{st.node, resource.Key})
+	}
+	st.server.answered()
+	st.kick()
+}
+
+// reject takes a rejected response apart. With one resource in it, that one is
+// at fault; with several, each is sent alone. It returns the rejection to
+// report, if the culprit is known. Called with mu held.
+func (st *stream) reject(typeURL string, sub *subscription, reason string, now time.Time) *Rejection {
+	r := sub.inflight
+	sub.inflight = nil
+	defer st.server.answered()
+	defer st.kick()
+	if len(r.set) != 1 {
+		for _, resource := range r.set {
+			sub.sent[resource.Name] = r.previous[resource.Name]
+			sub.alone = append(sub.alone, resource.Name)
+			sub.dirty[resource.Name] = true
+		}
+		return nil
+	}
+	culprit := r.set[0]
+	if typeURL == xds.TypeEndpoint {
+		delete(st.warming, culprit.Name)
+	}
+	rejection := Rejection{
+		Node: st.node, Type: typeURL, Name: culprit.Name,
+		Version: culprit.Version, Reason: reason, At: now,
+	}
+	st.server.rejections[rejectionKey{st.node, culprit.Key}] = rejection
+	if typeURL == xds.TypeSecret {
+		return &rejection
+	}
+	st.server.bad[culprit.Key] = culprit.Version
+	// The Envoy itself still holds what it had. Others, and this one after a
+	// restart, get the last accepted version.
+	if good, ok := st.server.good[culprit.Key]; ok && r.previous[culprit.Name].Version == good.Version {
+		sub.sent[culprit.Name] = good
+	} else {
+		sub.dirty[culprit.Name] = true
+	}
+	for other := range st.server.streams {
+		if other != st {
+			other.mark(culprit.Key)
+		}
+	}
+	return &rejection
+}
+
+func (s *Server) forgetRejections(key xds.Key) {
+	for k := range s.rejections {
+		if k.key == key {
+			delete(s.rejections, k)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/polder/polder/xds"
+)
+
+// DeltaAggregatedResources serves one Envoy that speaks the delta variant.
+func (s *Server) DeltaAggregatedResources(wire discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	st := newStream(s, true)
+	return s.serve(wire.Context(), st,
+		func() error {
+			request, err := wire.Recv()
+			if err != nil {
+				return err
+			}
+			if err := st.introduce(request.GetNode().GetId()); err != nil {
+				return err
+			}
+			st.hearDelta(request)
+			return nil
+		},
+		func(typeURL string, r *response) error {
+			message := &discovery.DeltaDiscoveryResponse{
+				TypeUrl: typeURL, Nonce: r.nonce, SystemVersionInfo: r.version, RemovedResources: r.remove,
+			}
+			for _, resource := range r.set {
+				message.Resources = append(message.Resources, &discovery.Resource{
+					Name: resource.Name, Version: resource.Version, Resource: resource.Body})
+			}
+			return wire.Send(message)
+		})
+}
+
+// serve runs one stream until it ends: the caller's goroutine sends, another hears.
+func (s *Server) serve(ctx context.Context, st *stream, hear func() error, send func(string, *response) error) error {
+	s.join(st)
+	defer s.leave(st)
+	heard := make(chan error, 1)
+	go func() {
+		for {
+			if err := hear(); err != nil {
+				heard <- err
+				return
+			}
+		}
+	}()
+	warm := time.NewTimer(time.Hour)
+	defer warm.Stop()
+	for {
+		for {
+			s.mu.Lock()
+			typeURL, r := st.next(time.Now())
+			wait := time.Until(st.warmUntil)
+			s.mu.Unlock()
+			if r == nil {
+				if wait > 0 {
+					warm.Reset(wait)
+				}
+				break
+			}
+			if err := send(typeURL, r); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-st.wake:
+		case <-warm.C:
+		case err := <-heard:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// introduce takes the node's name from the first message that has one.
+func (st *stream) introduce(node string) error {
+	s := st.server
+	s.mu.Lock()
+	known := st.node
+	if known == "" {
+		st.node = node
+	}
+	s.mu.Unlock()
+	switch {
+	case known != "" && (node == "" || node == known):
+		return nil
+	case known != "":
+		return status.Errorf(codes.InvalidArgument, "node %q cannot become %q on one stream", known, node)
+	case node == "":
+		return status.Error(codes.InvalidArgument, "the first request names no node")
+	case s.options.Accept == nil:
+		return nil
+	}
+	if err := s.options.Accept(node); err != nil {
+		return status.Errorf(codes.PermissionDenied, "node %q: %v", node, err)
+	}
+	return nil
+}
+
+// hearDelta takes in one request: an answer, a change of subscription, or both.
+func (st *stream) hearDelta(request *discovery.DeltaDiscoveryRequest) {
+	s := st.server
+	s.mu.Lock()
+	sub := st.subscription(request.TypeUrl)
+	first := !sub.asked
+	sub.asked = true
+	var rejection *Rejection
+	if r := sub.inflight; r != nil && request.ResponseNonce == r.nonce {
+		if detail := request.ErrorDetail; detail != nil {
+			rejection = st.reject(request.TypeUrl, sub, detail.Message, time.Now())
+		} else {
+			st.accept(request.TypeUrl, sub)
+		}
+	}
+	if first {
+		for name, version := range request.InitialResourceVersions {
+			sub.sent[name] = st.held(request.TypeUrl, name, version)
+			sub.dirty[name] = true // it may be gone, or newer
+		}
+		sub.wildcard = len(request.ResourceNamesSubscribe) == 0 && len(request.ResourceNamesUnsubscribe) == 0
+		if sub.wildcard {
+			sub.greet = true
+			st.wantAll(request.TypeUrl, sub)
+		}
+	}
+	for _, name := range request.ResourceNamesSubscribe {
+		if name == "*" {
+			sub.wildcard, sub.greet = true, true
+			st.wantAll(request.TypeUrl, sub)
+			continue
+		}
+		// Whoever asks again wants an answer, even if it is the same.
+		sub.names[name] = true
+		if _, initial := request.InitialResourceVersions[name]; !initial || !first {
+			delete(sub.sent, name)
+		}
+		sub.dirty[name] = true
+	}
+	for _, name := range request.ResourceNamesUnsubscribe {
+		if name == "*" {
+			sub.wildcard = false
+			continue
+		}
+		delete(sub.names, name)
+		if !sub.wildcard {
+			delete(sub.sent, name)
+			delete(sub.dirty, name)
+			delete(st.warming, name)
+		}
+	}
+	st.kick()
+	s.mu.Unlock()
+	if rejection != nil {
+		s.report(*rejection)
+	}
+}
+
+// held reconstructs what a reconnecting Envoy says that it has. Its body
+// matters only when the version is still the present one.
+func (st *stream) held(typeURL, name, version string) xds.Resource {
+	key := xds.Key{Type: typeURL, Name: name}
+	if r, ok := st.server.effective(key); ok && r.Version == version {
+		return r
+	}
+	return xds.Resource{Key: key, Version: version, Body: unknownBody}
+}
+
+func (st *stream) wantAll(typeURL string, sub *subscription) {
+	for name := range st.server.current[typeURL] {
+		sub.dirty[name] = true
+	}
+}
+
+func (s *Server) report(r Rejection) {
+	s.options.Log.Error("envoy rejected a resource; it keeps the last accepted version",
+		"node", r.Node, "resource", r.Name, "type", r.Type, "version", r.Version, "reason", r.Reason)
+	if s.options.Rejected != nil {
+		s.options.Rejected(r)
+	}
+}

@@ -1,0 +1,20 @@
+// Package server carries resources to Envoys over the aggregated discovery
+// service, in both variants of the protocol (delta and state of the world),
+// and keeps what they answer.
+//
+// It promises:
+//
+//   - Order. New clusters and their endpoints are acknowledged before routes
+//     that use them are sent, routes before listeners; removals go the other
+//     way round and wait for the acknowledgement of what came before.
+//   - Bounded work. A change costs time and memory in proportion to itself and
+//     to the number of streams, never to the number of resources. A slow Envoy
+//     grows no queue: it gets the latest state when it is ready for it.
+//   - Isolation. A rejected response is taken apart until the resource at
+//     fault is alone. That resource falls back to its last accepted version,
+//     for this Envoy and for those that connect later; all others go on. The
+//     same bytes are never sent twice after a rejection.
+//
+// Package gateway calls Apply, Touch and Wait from any goroutine. All state is
+// guarded by one mutex, which is never held while a stream blocks.
+package server

@@ -1,0 +1,205 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+
+	"github.com/polder/polder/xds"
+)
+
+// Options of a Server.
+type Options struct {
+	Log *slog.Logger
+	// Secret resolves the name of a secret when an Envoy asks for it. It must
+	// not block. False means that there is none for this gateway.
+	Secret func(name string) (xds.Resource, bool)
+	// Accept decides whether a node of this name may connect. nil accepts all.
+	Accept func(node string) error
+	// WarmWait bounds how long routes wait for endpoints that an Envoy does not
+	// ask for. 0 means 2 s.
+	WarmWait time.Duration
+	// Rejected is told of every rejected resource, outside the lock. May be nil.
+	Rejected func(Rejection)
+}
+
+// Server is the control plane's side of all streams of one region.
+type Server struct {
+	discovery.UnimplementedAggregatedDiscoveryServiceServer
+	options Options
+
+	mu sync.Mutex // guards all below and every stream's state
+	// current is what was last applied; good what some Envoy accepted last;
+	// bad the versions that some Envoy rejected.
+	current    map[string]map[string]xds.Resource
+	good       map[xds.Key]xds.Resource
+	bad        map[xds.Key]string
+	rejections map[rejectionKey]Rejection
+	streams    map[*stream]struct{}
+	changed    chan struct{} // closed and replaced whenever an Envoy answered
+	sequence   uint64        // counts calls of Apply; names state-of-the-world versions
+}
+
+// New makes a Server without resources. It starts nothing.
+func New(options Options) *Server {
+	if options.WarmWait == 0 {
+		options.WarmWait = 2 * time.Second
+	}
+	return &Server{
+		options:    options,
+		current:    map[string]map[string]xds.Resource{},
+		good:       map[xds.Key]xds.Resource{},
+		bad:        map[xds.Key]string{},
+		rejections: map[rejectionKey]Rejection{},
+		streams:    map[*stream]struct{}{},
+		changed:    make(chan struct{}),
+	}
+}
+
+// Register adds the discovery service to a gRPC server.
+func (s *Server) Register(to grpc.ServiceRegistrar) {
+	discovery.RegisterAggregatedDiscoveryServiceServer(to, s)
+}
+
+// Apply replaces the given resources and removes the given keys. Resources
+// that are equal to what is there cost nothing. It reports how many changed.
+func (s *Server) Apply(set []xds.Resource, remove []xds.Key) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changes := 0
+	for _, r := range set {
+		named := s.current[r.Type]
+		if named == nil {
+			named = map[string]xds.Resource{}
+			s.current[r.Type] = named
+		}
+		if named[r.Name].Version == r.Version {
+			continue
+		}
+		named[r.Name] = r
+		s.mark(r.Key)
+		changes++
+	}
+	for _, key := range remove {
+		if _, ok := s.current[key.Type][key.Name]; !ok {
+			continue
+		}
+		delete(s.current[key.Type], key.Name)
+		delete(s.good, key)
+		delete(s.bad, key)
+		s.forgetRejections(key)
+		s.mark(key)
+		changes++
+	}
+	if changes > 0 {
+		s.sequence++
+	}
+	return changes
+}
+
+// Touch says that the secrets of these names may have changed, so that Envoys
+// which asked for them are answered again.
+func (s *Server) Touch(names ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	for _, name := range names {
+		s.mark(xds.Key{Type: xds.TypeSecret, Name: name})
+	}
+}
+
+// SecretNames lists the secrets that connected Envoys hold or ask for.
+func (s *Server) SecretNames() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := map[string]bool{}
+	var names []string
+	for st := range s.streams {
+		for name := range st.subscription(xds.TypeSecret).names {
+			if !seen[name] {
+				seen[name], names = true, append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// mark tells every stream that a resource changed. Called with mu held.
+func (s *Server) mark(key xds.Key) {
+	for st := range s.streams {
+		st.mark(key)
+	}
+}
+
+// effective is the version of a resource that Envoys should have: the current
+// one, or the last accepted one while the current one is known to be bad.
+// Called with mu held.
+func (s *Server) effective(key xds.Key) (xds.Resource, bool) {
+	if key.Type == xds.TypeSecret {
+		if s.options.Secret == nil {
+			return xds.Resource{}, false
+		}
+		return s.options.Secret(key.Name)
+	}
+	r, ok := s.current[key.Type][key.Name]
+	if ok && s.bad[key] == r.Version {
+		r, ok = s.good[key]
+	}
+	return r, ok
+}
+
+// Wait blocks until every connected Envoy that takes part in these resources
+// has acknowledged, or rejected, their present versions. An Envoy's
+// acknowledgement precedes its workers by some tens of milliseconds. It
+// returns the context's error, naming who is late.
+func (s *Server) Wait(ctx context.Context, keys ...xds.Key) error {
+	for {
+		s.mu.Lock()
+		late := s.late(keys)
+		changed := s.changed
+		s.mu.Unlock()
+		if late == "" {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for node %q to acknowledge %s: %w", late, keys[0].Name, ctx.Err())
+		}
+	}
+}
+
+func (s *Server) late(keys []xds.Key) (node string) {
+	for st := range s.streams {
+		for _, key := range keys {
+			if !st.settled(key) {
+				return st.node
+			}
+		}
+	}
+	return ""
+}
+
+// answered wakes everyone in Wait. Called with mu held.
+func (s *Server) answered() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *Server) join(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[st] = struct{}{}
+}
+
+func (s *Server) leave(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, st)
+	s.answered()
+}

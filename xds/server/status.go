@@ -1,0 +1,81 @@
+package server
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// NodeStatus is what the control plane knows of one connected Envoy.
+type NodeStatus struct {
+	Node       string       `json:"node"`
+	Variant    string       `json:"variant"` // "delta" or "state-of-the-world"
+	Since      time.Time    `json:"since"`
+	Types      []TypeStatus `json:"types"`
+	Rejections []Rejection  `json:"rejections,omitempty"`
+}
+
+// TypeStatus counts one node's resources of one type.
+type TypeStatus struct {
+	Type     string `json:"type"`
+	Accepted int    `json:"accepted"` // held by the Envoy at the version last sent
+	Pending  int    `json:"pending"`  // sent and not answered, or to be sent
+}
+
+// Nodes lists the connected Envoys, sorted by name, and after them those that
+// are gone but rejected a resource that is still current.
+func (s *Server) Nodes() []NodeStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var nodes []NodeStatus
+	for st := range s.streams {
+		if st.node == "" {
+			continue
+		}
+		node := NodeStatus{Node: st.node, Since: st.since, Variant: "state-of-the-world"}
+		if st.delta {
+			node.Variant = "delta"
+		}
+		for typeURL, sub := range st.types {
+			t := TypeStatus{Type: typeURL, Pending: len(sub.dirty)}
+			for _, r := range sub.sent {
+				if r.Body != nil {
+					t.Accepted++
+				}
+			}
+			if sub.inflight != nil {
+				n := len(sub.inflight.set)
+				t.Pending, t.Accepted = t.Pending+n, max(0, t.Accepted-n)
+			}
+			node.Types = append(node.Types, t)
+		}
+		slices.SortFunc(node.Types, func(a, b TypeStatus) int { return cmp.Compare(a.Type, b.Type) })
+		node.Rejections = s.rejectionsOf(st.node)
+		nodes = append(nodes, node)
+	}
+	slices.SortFunc(nodes, func(a, b NodeStatus) int { return cmp.Compare(a.Node, b.Node) })
+	return nodes
+}
+
+func (s *Server) rejectionsOf(node string) []Rejection {
+	var list []Rejection
+	for k, r := range s.rejections {
+		if k.node == node {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b Rejection) int { return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name)) })
+	return list
+}
+
+// Connected tells whether the node has a stream.
+func (s *Server) Connected(node string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.streams {
+		if st.node == node {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,269 @@
+package server
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/polder/polder/xds"
+)
+
+// stream is one Envoy's discovery stream. Everything but node's first setting
+// and wake is guarded by Server.mu.
+type stream struct {
+	server    *Server
+	node      string
+	delta     bool
+	since     time.Time
+	types     map[string]*subscription
+	nonces    uint64
+	wake      chan struct{} // capacity 1: there may be something to send
+	warming   map[string]bool
+	warmUntil time.Time
+}
+
+// subscription is what one Envoy wants and has of one type of resources.
+type subscription struct {
+	asked    bool                    // the Envoy spoke of this type at all
+	greet    bool                    // it wants all and waits for a first response, be it empty
+	wildcard bool                    // it wants all
+	names    map[string]bool         // it wants these
+	sent     map[string]xds.Resource // what it was sent last and did not reject; Body nil for an absence
+	dirty    map[string]bool         // names to be looked at
+	alone    []string                // names to be sent one by one, after a rejection
+	inflight *response               // sent, not answered
+}
+
+// response is one message to an Envoy that waits for its answer.
+type response struct {
+	nonce    string
+	version  string // state of the world: of the whole
+	set      []xds.Resource
+	remove   []string
+	previous map[string]xds.Resource // what the Envoy had before
+}
+
+func newStream(s *Server, delta bool) *stream {
+	return &stream{
+		server: s, delta: delta, since: time.Now(),
+		types: map[string]*subscription{}, wake: make(chan struct{}, 1), warming: map[string]bool{},
+	}
+}
+
+func (st *stream) subscription(typeURL string) *subscription {
+	sub := st.types[typeURL]
+	if sub == nil {
+		sub = &subscription{names: map[string]bool{}, sent: map[string]xds.Resource{}, dirty: map[string]bool{}}
+		st.types[typeURL] = sub
+	}
+	return sub
+}
+
+func (sub *subscription) wants(name string) bool { return sub.wildcard || sub.names[name] }
+
+func (st *stream) mark(key xds.Key) {
+	sub := st.types[key.Type]
+	if sub == nil {
+		return
+	}
+	if _, held := sub.sent[key.Name]; held || sub.wants(key.Name) {
+		sub.dirty[key.Name] = true
+		st.kick()
+	}
+}
+
+func (st *stream) kick() {
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+// settled tells whether the Envoy has answered to the present version of a resource.
+func (st *stream) settled(key xds.Key) bool {
+	sub := st.types[key.Type]
+	if sub == nil || !sub.asked {
+		return true
+	}
+	if sub.dirty[key.Name] || slices.Contains(sub.alone, key.Name) {
+		return false
+	}
+	return sub.inflight == nil || !sub.inflight.names(key.Name)
+}
+
+func (r *response) names(name string) bool {
+	return slices.Contains(r.remove, name) ||
+		slices.ContainsFunc(r.set, func(x xds.Resource) bool { return x.Name == name })
+}
+
+// step is one place in the order of publishing: make before break.
+type step struct {
+	typeURL  string
+	removing bool
+	after    []string // types that must be settled first
+}
+
+// order follows the xDS protocol's advice on eventual consistency, stricter in
+// that it waits for acknowledgements: a host appears in a listener only when
+// its routes, clusters and endpoints are there, and they go only when it went.
+var order = []step{
+	{typeURL: xds.TypeSecret},
+	{typeURL: xds.TypeSecret, removing: true},
+	{typeURL: xds.TypeCluster},
+	{typeURL: xds.TypeEndpoint, after: []string{xds.TypeCluster}},
+	{typeURL: xds.TypeScope, after: []string{xds.TypeCluster, xds.TypeEndpoint}},
+	{typeURL: xds.TypeRoute, after: []string{xds.TypeCluster, xds.TypeEndpoint}},
+	{typeURL: xds.TypeListener, after: []string{xds.TypeCluster, xds.TypeEndpoint, xds.TypeScope, xds.TypeRoute}},
+	{typeURL: xds.TypeListener, removing: true},
+	{typeURL: xds.TypeScope, removing: true, after: []string{xds.TypeListener}},
+	{typeURL: xds.TypeRoute, removing: true, after: []string{xds.TypeListener, xds.TypeScope}},
+	{typeURL: xds.TypeCluster, removing: true, after: []string{xds.TypeListener, xds.TypeScope, xds.TypeRoute}},
+	{typeURL: xds.TypeEndpoint, removing: true, after: []string{xds.TypeCluster}},
+}
+
+// next finds the next message to send, or nil. Called with mu held.
+func (st *stream) next(now time.Time) (string, *response) {
+	for _, step := range order {
+		sub := st.types[step.typeURL]
+		if sub == nil || !sub.asked || sub.inflight != nil {
+			continue
+		}
+		if !st.mayFollow(step, now) {
+			continue
+		}
+		if r := st.collect(step, sub); r != nil {
+			st.nonces++
+			r.nonce = strconv.FormatUint(st.nonces, 10)
+			sub.inflight = r
+			st.expectEndpoints(step.typeURL, r, now)
+			return step.typeURL, r
+		}
+	}
+	return "", nil
+}
+
+// mayFollow tells whether everything that must come before the step is
+// acknowledged. Removals that are held back themselves hold back nothing.
+func (st *stream) mayFollow(step step, now time.Time) bool {
+	for _, before := range step.after {
+		sub := st.types[before]
+		if sub == nil || !sub.asked {
+			continue
+		}
+		if sub.inflight != nil || len(sub.alone) > 0 || (len(sub.dirty) > 0 && st.addsPending(before, sub)) {
+			return false
+		}
+		if step.removing && len(sub.dirty) > 0 {
+			return false
+		}
+	}
+	waitsForEndpoints := !step.removing && slices.Contains(step.after, xds.TypeEndpoint)
+	return !waitsForEndpoints || len(st.warming) == 0 || now.After(st.warmUntil)
+}
+
+func (st *stream) addsPending(typeURL string, sub *subscription) bool {
+	for name := range sub.dirty {
+		if r, ok := st.server.effective(xds.Key{Type: typeURL, Name: name}); ok && sub.wants(name) && sub.sent[name].Version != r.Version {
+			return true
+		}
+	}
+	return false
+}
+
+// collect takes what is due out of the dirty names.
+func (st *stream) collect(step step, sub *subscription) *response {
+	if !st.delta && fullState(step.typeURL) {
+		return st.collectAll(step, sub)
+	}
+	r := &response{previous: map[string]xds.Resource{}}
+	for !step.removing && len(sub.alone) > 0 {
+		name := sub.alone[0]
+		sub.alone = sub.alone[1:]
+		st.take(step, sub, name, r)
+		if len(r.set) > 0 {
+			return r
+		}
+	}
+	for name := range sub.dirty {
+		if !slices.Contains(sub.alone, name) {
+			st.take(step, sub, name, r)
+		}
+	}
+	if len(r.set) == 0 && len(r.remove) == 0 && !sub.greeting(step) {
+		return nil
+	}
+	sub.greet = sub.greet && step.removing
+	sortResponse(r)
+	return r
+}
+
+// greeting tells whether an empty response is due: an Envoy that asked for all
+// of a type waits for the first response to learn that there is none.
+func (sub *subscription) greeting(step step) bool {
+	return sub.greet && !step.removing && len(sub.dirty) == 0
+}
+
+// take moves one dirty name into the response if it belongs to this step.
+func (st *stream) take(step step, sub *subscription, name string, r *response) {
+	had, known := sub.sent[name]
+	if !sub.wants(name) {
+		delete(sub.dirty, name)
+		delete(sub.sent, name)
+		return
+	}
+	resource, exists := st.server.effective(xds.Key{Type: step.typeURL, Name: name})
+	switch {
+	case exists && had.Version == resource.Version && had.Body != nil:
+		delete(sub.dirty, name)
+	case exists && !step.removing:
+		delete(sub.dirty, name)
+		r.previous[name] = had
+		sub.sent[name] = resource
+		r.set = append(r.set, resource)
+	case !exists && step.removing:
+		delete(sub.dirty, name)
+		if known && had.Body == nil {
+			return // told before
+		}
+		if !known && sub.wildcard && !sub.names[name] {
+			return // never had it
+		}
+		r.previous[name] = had
+		sub.sent[name] = xds.Resource{Key: xds.Key{Type: step.typeURL, Name: name}}
+		r.remove = append(r.remove, name)
+	}
+}
+
+// expectEndpoints remembers that Envoy warms these clusters until it has their
+// endpoints. A cluster that is sent again forgets its endpoints, and Envoy does
+// not ask again for what it already subscribes to.
+func (st *stream) expectEndpoints(typeURL string, r *response, now time.Time) {
+	if typeURL != xds.TypeCluster {
+		return
+	}
+	endpoints := st.subscription(xds.TypeEndpoint)
+	for _, c := range r.set {
+		if _, ok := st.server.effective(xds.Key{Type: xds.TypeEndpoint, Name: c.Name}); !ok {
+			continue
+		}
+		st.warming[c.Name] = true
+		if endpoints.wants(c.Name) {
+			delete(endpoints.sent, c.Name)
+			endpoints.dirty[c.Name] = true
+		}
+	}
+	st.warmUntil = now.Add(st.server.options.WarmWait)
+	for _, name := range r.remove {
+		delete(st.warming, name)
+	}
+}
+
+func sortResponse(r *response) {
+	slices.SortFunc(r.set, func(a, b xds.Resource) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	slices.Sort(r.remove)
+}
