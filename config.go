@@ -117,13 +117,14 @@ func (c *checker) read(files []File) {
 			c.broken.all, c.partial = true, true
 			continue
 		}
+		if tree.kind != mappingNode {
+			c.add(tree.at, "", "the file is "+tree.describe()+"; expected a mapping", "write regions: and services:")
+			c.partial = true
+			continue
+		}
 		if root == nil {
 			root = &node{kind: mappingNode, at: tree.at}
 			c.places[""] = place{tree.at, tree.at}
-		}
-		if tree.kind != mappingNode {
-			c.add(tree.at, "", "the file is "+tree.describe()+"; expected a mapping", "write regions: and services:")
-			continue
 		}
 		c.merge(root, merged, tree)
 	}

@@ -300,7 +300,7 @@ var planned = map[string]string{
 
 func (d *decoder) unknownKey(path, name string, in reflect.Type, fields []field) {
 	if message, ok := planned[name]; ok && (in == reflect.TypeFor[runShape]() || in == reflect.TypeFor[serviceShape]()) {
-		d.wrongKey(path, name+": "+message, "use run.command: run: { command: [./program] }")
+		d.wrongKey(path, message, "use run.command: run: { command: [./program] }")
 		return
 	}
 	names := make([]string, len(fields))
