@@ -47,7 +47,7 @@ func adopt(file string, r Record) (*Process, error) {
 		return nil, err
 	}
 	if r.BootID != boot || r.Namespace != namespace {
-		return nil, discard(file)
+		return nil, discard(file, r)
 	}
 	if r.PID == 0 {
 		found, err := findOrphan(&r)
@@ -55,7 +55,7 @@ func adopt(file string, r Record) (*Process, error) {
 			return nil, err
 		}
 		if !found {
-			return nil, discard(file)
+			return nil, discard(file, r)
 		}
 		if err := writeRecord(file, r); err != nil {
 			return nil, err
@@ -69,7 +69,7 @@ func adopt(file string, r Record) (*Process, error) {
 		if err := killRemains(r); err != nil {
 			return nil, err
 		}
-		return nil, discard(file)
+		return nil, discard(file, r)
 	}
 	p := newProcess(r, file, pidfd)
 	go p.wait()
@@ -96,11 +96,12 @@ func openSame(r Record) (*os.File, error) {
 }
 
 // discard removes what a process that does not run any more has left.
-func discard(file string) error {
-	if err := os.Remove(file); err != nil && !isGone(err) {
-		return errors.Join(ErrGone, err)
+func discard(file string, r Record) error {
+	err := removeCgroups(r.Cgroups)
+	if gone := os.Remove(file); gone != nil && !isGone(gone) {
+		err = errors.Join(err, gone)
 	}
-	return ErrGone
+	return errors.Join(ErrGone, err)
 }
 
 // findOrphan completes an intent with the process that its dead owner forked.

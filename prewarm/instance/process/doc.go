@@ -28,6 +28,12 @@
 // has ended stays unreaped until its group was killed, which pins the number;
 // for the rest see Process.Signal.
 //
+// # No descendant runs off
+//
+// With Limits (and cgroups) every descendant is born in the process's own
+// cgroup, and dies with it even if it made itself a session of its own.
+// Without, a descendant that leaves the session is on its own.
+//
 // # Concurrency and failure
 //
 // All methods may be called at any time from any goroutine. A Process owns one

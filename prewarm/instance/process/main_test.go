@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 //	orphan        start such a child, say its PID, exit
 //	cat           copy file descriptor 3 to stdout
 //	hide          run "serve" with an empty environment in this process
+//	eat           use 1 GiB of memory
+//	escape        start a "serve" in a session of its own, say its PID, wait
+//	delegate DIR CONTROLLER
+//	              say what delegate says
 //	own SPEC WHEN start SPEC as its owner; die by SIGKILL between fork and
 //	              record (WHEN is "forked"), or say "owning" and wait
 func sample(what string, args []string) {
@@ -71,6 +75,22 @@ func sample(what string, args []string) {
 		fmt.Printf("%s%s\n", data[:n], os.Getenv("GREETING"))
 	case "hide":
 		must(syscall.Exec("/proc/self/exe", []string{os.Args[0], "sample", "serve"}, nil))
+	case "eat":
+		data := make([]byte, 1<<30)
+		for i := 0; i < len(data); i += 4096 {
+			data[i] = 1
+		}
+		fmt.Println("ate", data[len(data)/2])
+	case "escape":
+		child := exec.Command(os.Args[0], "sample", "serve")
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		must(child.Start())
+		fmt.Println("child", child.Process.Pid)
+		select {}
+	case "delegate":
+		dir, err := delegate(args[0], args[1])
+		where, _ := ownCgroups()
+		fmt.Printf("%s %v %s\n", dir, err, where.unified)
 	case "own":
 		var spec Spec
 		must(json.Unmarshal([]byte(args[0]), &spec))

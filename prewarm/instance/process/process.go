@@ -36,6 +36,7 @@ type Spec struct {
 	RecordFile string          // where the record is kept while the process runs
 	Label      string          // names the process in errors, "billing in fr"
 	Meta       json.RawMessage // goes into the record
+	Limits     Limits          // where the machine lets us: see Record.Unlimited
 }
 
 // Process is a program started by us or by an owner before us.
@@ -69,17 +70,21 @@ type Exit struct {
 	Known  bool           // false when it ended unseen: adopted, on a kernel that does not tell
 	Code   int            // exit code; meaningful when Signal is 0
 	Signal syscall.Signal // that ended it; 0 for a normal exit
+	Memory bool           // the kernel killed in its cgroup because Limits.Memory was reached
 }
 
 func (e Exit) String() string {
+	text := fmt.Sprintf("exited with code %d", e.Code)
 	switch {
 	case !e.Known:
-		return "ended (exit status unknown)"
+		text = "ended (exit status unknown)"
 	case e.Signal != 0:
-		return fmt.Sprintf("killed by signal %d (%s)", int(e.Signal), e.Signal)
-	default:
-		return fmt.Sprintf("exited with code %d", e.Code)
+		text = fmt.Sprintf("killed by signal %d (%s)", int(e.Signal), e.Signal)
 	}
+	if e.Memory {
+		text += "; it had reached its memory limit"
+	}
+	return text
 }
 
 // ErrReleased is returned by methods of a Process after Release.
@@ -105,15 +110,17 @@ func start(s Spec, forked func(*Process)) (_ *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
+	groups, unlimited := makeCgroups(r.Key, s.Limits)
+	r.Cgroups, r.Unlimited = dirs(groups), unlimited
 	intent, err := writeIntent(s.RecordFile, r)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, removeCgroups(r.Cgroups))
 	}
 	defer intent.Close()
-	pid, pidfd, err := fork(s, path, r.Key)
+	pid, pidfd, err := fork(s, path, r.Key, groups)
 	if err != nil {
 		os.Remove(s.RecordFile)
-		return nil, err
+		return nil, errors.Join(err, removeCgroups(r.Cgroups))
 	}
 	r.PID = pid
 	p := newProcess(r, s.RecordFile, pidfd)
@@ -175,7 +182,7 @@ func newRecord(s Spec, path string) (Record, error) {
 }
 
 // fork runs the program as the leader of its own session.
-func fork(s Spec, path, key string) (pid int, pidfd *os.File, err error) {
+func fork(s Spec, path, key string, groups []cgroup) (pid int, pidfd *os.File, err error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return 0, nil, err
@@ -205,7 +212,10 @@ func fork(s Spec, path, key string) (pid int, pidfd *os.File, err error) {
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &fd},
 	}
 	argv := append([]string{s.Path}, s.Args...)
-	pid, _, err = syscall.StartProcess(path, argv, attr)
+	err = startIn(groups, attr.Sys, func() (err error) {
+		pid, _, err = syscall.StartProcess(path, argv, attr)
+		return err
+	})
 	runtime.KeepAlive(files)
 	if err != nil {
 		return 0, nil, err

@@ -25,7 +25,9 @@ type Record struct {
 	Path      string          `json:"path"`       // program
 	LogFile   string          `json:"log_file"`
 	Label     string          `json:"label"`
-	Meta      json.RawMessage `json:"meta,omitempty"` // the owner's own words, unread here
+	Meta      json.RawMessage `json:"meta,omitempty"`      // the owner's own words, unread here
+	Cgroups   []string        `json:"cgroups,omitempty"`   // made for this process alone
+	Unlimited string          `json:"unlimited,omitempty"` // which limits are not in force, and why
 }
 
 // ReadRecord reads a record, which may be an intent. It does not tell whether
