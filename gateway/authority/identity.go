@@ -1,0 +1,35 @@
+package authority
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/polder/polder"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// PeerID is the SPIFFE ID of a peer:
+// spiffe://TRUST-DOMAIN/region/REGION/peer/PEER. Both names become path
+// segments as they are, so they may hold letters, digits, "-", "." and "_".
+func PeerID(domain spiffeid.TrustDomain, region polder.RegionName, peer string) (spiffeid.ID, error) {
+	id, err := spiffeid.FromSegments(domain, "region", string(region), "peer", peer)
+	if err != nil {
+		return spiffeid.ID{}, fmt.Errorf("identity of peer %q in region %q: %w", peer, region, err)
+	}
+	return id, nil
+}
+
+// ParsePeerID is the inverse of PeerID.
+func ParsePeerID(id spiffeid.ID) (region polder.RegionName, peer string, err error) {
+	parts := strings.Split(id.Path(), "/")
+	if len(parts) != 5 || parts[1] != "region" || parts[3] != "peer" {
+		return "", "", fmt.Errorf("%q is no peer's identity: want spiffe://TRUST-DOMAIN/region/REGION/peer/PEER", id)
+	}
+	return polder.RegionName(parts[2]), parts[4], nil
+}
+
+// RegionPrefix is what the SPIFFE IDs of all peers of a region start with, and
+// those of no other region.
+func RegionPrefix(domain spiffeid.TrustDomain, region polder.RegionName) string {
+	return fmt.Sprintf("spiffe://%s/region/%s/peer/", domain, region)
+}
