@@ -1,0 +1,121 @@
+package activator
+
+import (
+	"context"
+	"log"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/polder/polder"
+)
+
+// heldCost is charged to the budget for each held request beside its header
+// and its receive window: goroutines, connection, buffers. In bytes;
+// BenchmarkHeld measures it.
+const heldCost polder.Bytes = 24 << 10
+
+// receiveWindow is how much of a body an HTTP/2 caller may send before it is
+// read, in bytes. It cannot be smaller: a caller may send as much before it has
+// heard of our window (RFC 9113, 6.9.2), and the library calls that an error.
+//
+// maxStreams of them fit into a connection's window, so that held requests
+// never block one that is being forwarded. There are many of them because Envoy
+// answers 503 for streams that are refused until it has heard of the limit.
+const (
+	receiveWindow polder.Bytes = 64 << 10
+	maxStreams                 = 1000
+)
+
+// maxHeader bounds a request's header, in bytes; Envoy's own bound is 60 KiB.
+const maxHeader = 256 << 10
+
+// Activator holds requests until an instance can answer them. It is an
+// http.Handler; Serve gives it a listener.
+type Activator struct {
+	options Options // fixed after construction
+	book    *book
+	ledger  *ledger
+	dialer  *dialer
+	buffers *buffers
+	quiet   *log.Logger // what net/http says of single connections
+}
+
+// New returns an Activator, or every fault of the options. It starts nothing.
+func New(o Options) (*Activator, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	return &Activator{
+		options: o,
+		book:    newBook(o.Limits, o.Known),
+		ledger:  newLedger(o.Remember),
+		dialer:  newDialer(),
+		buffers: &buffers{sync.Pool{New: func() any { return new([bufferSize]byte) }}},
+		quiet:   slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+	}, nil
+}
+
+// Stats returns a consistent snapshot of the counters.
+func (a *Activator) Stats() Stats { return a.book.snapshot() }
+
+// ColdRequests returns the last requests that waited, the latest first.
+func (a *Activator) ColdRequests() []ColdRequest { return a.ledger.all() }
+
+// ServeHTTP holds and forwards one request, as the package promises.
+func (a *Activator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	service, named := serviceOf(r.Header)
+	c := &call{Activator: a, w: w, r: r, service: service, id: requestID(r.Header), noticed: time.Now()}
+	if !named || !a.options.Known(service) {
+		c.fail(r.Context(), &Failure{Reason: UnknownService, Err: errNotNamed(r.Header)})
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	// Over HTTP/1 the server does not see a caller leave while a body is unread.
+	defer onHangup(r, cancel)()
+	c.run(ctx)
+}
+
+// class tells which budget a request of the service takes.
+func (a *Activator) class(service polder.ServiceName) Class {
+	if a.options.Saturated != nil && a.options.Saturated(service) {
+		return Saturation
+	}
+	return Cold
+}
+
+func (a *Activator) budget(class Class) Budget {
+	if class == Saturation {
+		return a.options.Limits.Saturated
+	}
+	return a.options.Limits.Cold
+}
+
+// cost is the most memory that holding the request can take, in bytes.
+func cost(r *http.Request) polder.Bytes {
+	bytes := heldCost + polder.Bytes(len(r.RequestURI))
+	for name, values := range r.Header {
+		for _, value := range values {
+			bytes += polder.Bytes(len(name) + len(value))
+		}
+	}
+	if r.ProtoMajor == 2 && r.ContentLength != 0 {
+		window := receiveWindow
+		if r.ContentLength > 0 {
+			window = min(window, polder.Bytes(r.ContentLength))
+		}
+		bytes += window
+	}
+	return bytes
+}
+
+// bufferSize is how much of an answer is copied at a time, in bytes.
+const bufferSize = 32 << 10
+
+// buffers lends copy buffers to ReverseProxy.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte  { return b.pool.Get().(*[bufferSize]byte)[:] }
+func (b *buffers) Put(p []byte) { b.pool.Put((*[bufferSize]byte)(p)) }

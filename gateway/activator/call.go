@@ -1,0 +1,232 @@
+package activator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/polder/polder"
+)
+
+// maxWakes is how often a request asks for an instance: once more than once,
+// because an instance can die between its last sign of life and our dial.
+const maxWakes = 2
+
+// errStopping is the cause of the context that ends the requests of a server
+// that stops.
+var errStopping = errors.New("the gateway stops")
+
+// call is one request on its way. Only the goroutine of its handler touches it.
+type call struct {
+	*Activator
+	w       http.ResponseWriter
+	r       *http.Request
+	service polder.ServiceName
+	id      string
+	class   Class
+	target  Target
+	wakes   int
+
+	noticed   time.Time
+	queued    time.Time // zero until it is held
+	forwarded time.Time // zero until it is connected to an instance
+}
+
+// run holds the request until there is an instance, then forwards it.
+func (c *call) run(ctx context.Context) {
+	c.class = c.Activator.class(c.service)
+	bytes := cost(c.r)
+	if !c.book.arrive(c.service, c.class, bytes) {
+		c.fail(ctx, &Failure{Reason: ActivatorFull, Err: fmt.Errorf("no room to hold another %s request of %d bytes", c.class, bytes)})
+		return
+	}
+	held := true
+	defer func() {
+		if held { // also when Wake panicked
+			c.book.unhold(c.service, c.class, bytes)
+		}
+	}()
+	c.queued = time.Now()
+	conn, err := c.reach(ctx)
+	if err != nil {
+		held = false
+		c.book.unhold(c.service, c.class, bytes)
+		c.fail(ctx, err)
+		return
+	}
+	defer conn.Close()
+	held = false
+	c.book.forward(c.service, c.class, bytes, c.target.Warm)
+	defer c.book.end(c.service)
+	c.forwarded = time.Now()
+	c.forward(ctx, conn)
+}
+
+// reach returns a connection to an instance. Nothing of the request has been
+// read or sent before.
+func (c *call) reach(ctx context.Context) (*http.ClientConn, error) {
+	wait := c.budget(c.class).Wait
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	cause := Cause{Kind: CauseRequest, Request: c.id}
+	for {
+		c.wakes++
+		target, err := c.options.Wake(waiting, c.service, cause)
+		c.target = target
+		if err == nil {
+			var conn *http.ClientConn
+			if conn, err = c.dialer.dial(waiting, target); err == nil {
+				return conn, nil
+			}
+			err = &Failure{Reason: InstanceGone, Err: err}
+			if c.wakes < maxWakes && waiting.Err() == nil {
+				cause = Cause{Kind: CauseGone, Request: c.id, Gone: target.Address}
+				continue
+			}
+		}
+		if ctx.Err() == nil && waiting.Err() != nil {
+			reason := StartTimeout
+			if c.class == Saturation {
+				reason = Saturated
+			}
+			return nil, &Failure{Reason: reason, Err: fmt.Errorf("no instance within %s: %w", wait, err)}
+		}
+		return nil, err
+	}
+}
+
+// forward sends the request and the answer on, both while they arrive.
+func (c *call) forward(ctx context.Context, conn *http.ClientConn) {
+	w := c.w
+	if c.r.ProtoMajor == 1 {
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			c.quiet.Printf("the answer waits for the whole request: %v", err)
+		}
+		w = &tunnel{w}
+	}
+	proxy := httputil.ReverseProxy{
+		Rewrite:        func(p *httputil.ProxyRequest) { rewrite(p, c.target.Address.String()) },
+		Transport:      conn,
+		FlushInterval:  -1,
+		BufferPool:     c.buffers,
+		ErrorLog:       c.quiet,
+		ModifyResponse: c.answered,
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { c.broke(ctx, err) },
+	}
+	whole := false
+	defer func() {
+		if !whole { // ReverseProxy panics, so that half an answer does not look whole
+			c.count(ctx, c.failure(ctx, &Failure{Reason: InstanceFailed, Err: errors.New("the answer ended early")}))
+		}
+	}()
+	proxy.ServeHTTP(w, c.r.WithContext(ctx))
+	whole = true
+}
+
+// answered notes the first byte of the instance's answer.
+func (c *call) answered(res *http.Response) error {
+	if _, ok := res.Header["Content-Type"]; !ok {
+		c.w.Header()["Content-Type"] = nil // or the server would guess one
+	}
+	if c.target.Warm {
+		return nil
+	}
+	p := c.record(time.Now(), res.StatusCode, "")
+	if c.options.ServerTiming {
+		res.Header.Add("Server-Timing", serverTiming(p))
+		res.Header.Set("X-Polder-Cold", "1")
+	}
+	return nil
+}
+
+// broke answers for an instance that took the request and then failed.
+func (c *call) broke(ctx context.Context, err error) {
+	c.fail(ctx, &Failure{Reason: InstanceFailed, Err: err})
+}
+
+// fail counts, logs and answers what went wrong.
+func (c *call) fail(ctx context.Context, err error) {
+	failure := c.failure(ctx, err)
+	c.count(ctx, failure)
+	status := failure.Reason.status()
+	if failure.Reason == CallerGone {
+		status = 0
+	}
+	if !c.queued.IsZero() && !c.target.Warm {
+		c.record(time.Now(), status, failure.Reason)
+	}
+	if status == 0 || failure.Reason == Stopping && !c.forwarded.IsZero() {
+		// Without this the server would answer an empty 200 to a half-closed
+		// connection, or advise to repeat what an instance may have done already.
+		panic(http.ErrAbortHandler)
+	}
+	refuse(c.w, c.r, refusal{Reason: failure.Reason, Service: c.service, Region: c.options.Region, Request: c.id}, failure.RetryAfter)
+}
+
+// failure finds the one reason under which an error is known to callers.
+func (c *call) failure(ctx context.Context, err error) *Failure {
+	if ctx.Err() != nil {
+		if errors.Is(context.Cause(ctx), errStopping) {
+			return &Failure{Reason: Stopping, Err: err}
+		}
+		return &Failure{Reason: CallerGone, Err: err}
+	}
+	var failure *Failure
+	if !errors.As(err, &failure) {
+		return &Failure{Reason: StartFailed, Err: err}
+	}
+	if _, ok := public[failure.Reason]; !ok {
+		return &Failure{Reason: StartFailed, RetryAfter: failure.RetryAfter, Err: err}
+	}
+	return failure
+}
+
+// count puts a failure into counters and log.
+func (c *call) count(ctx context.Context, failure *Failure) {
+	write, suppressed := c.book.fail(c.service, failure.Reason, time.Now())
+	if !write {
+		return
+	}
+	level := c.options.Log.Warn
+	if failure.Reason == CallerGone {
+		level = c.options.Log.Debug
+	}
+	level("request not answered", "service", c.service, "region", c.options.Region, "request", c.id,
+		"reason", failure.Reason, "error", failure.Err, "waited", time.Since(c.noticed), "suppressed", suppressed)
+}
+
+// record puts the request into the ledger.
+func (c *call) record(now time.Time, status int, reason Reason) Phases {
+	p := newMarks(c.queued, c.target.Start, c.forwarded).split(c.noticed, now, reason == "")
+	c.ledger.add(ColdRequest{
+		ID: c.id, Service: c.service, Region: c.options.Region, Instance: c.target.Instance, Class: c.class,
+		Noticed: c.noticed, Phases: p, Wakes: c.wakes, Status: status, Reason: reason,
+	})
+	return p
+}
+
+// serverTiming tells a caller in milliseconds what it waited for: the whole
+// time to the first byte, and of that until the start began, and the start.
+func serverTiming(p Phases) string {
+	var b strings.Builder
+	for i, part := range []Step{
+		{"cold", p.Total()},
+		{"queued", p.Queued + p.Decided},
+		{"start", p.Started + p.Listening + p.Ready},
+	} {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(part.Name + ";dur=" + strconv.FormatFloat(float64(part.Took)/float64(time.Millisecond), 'f', 3, 64))
+	}
+	return b.String()
+}
+
+func errNotNamed(h http.Header) error {
+	return fmt.Errorf("the header %s is %q: want the name of one configured service", serviceHeader, h[serviceHeader])
+}

@@ -1,0 +1,80 @@
+package activator
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/polder/polder"
+)
+
+// Options is what an Activator needs. Limits and Remember have defaults in
+// DefaultLimits and DefaultRemember; nothing is filled in silently.
+type Options struct {
+	Region       polder.RegionName
+	Wake         Wake
+	Known        func(polder.ServiceName) bool // tells whether a service may be asked for at all; called often, must not call back
+	Saturated    func(polder.ServiceName) bool // tells whether all its instances are busy; nil means that none ever is
+	Limits       Limits
+	ServerTiming bool // tell callers what was cold: Server-Timing and x-polder-cold
+	Remember     int  // cold requests kept in the ledger, at least 1
+	Log          *slog.Logger
+}
+
+// DefaultRemember is how many cold requests the ledger usually keeps.
+const DefaultRemember = 512
+
+// Limits bound what an Activator holds and does at one time.
+type Limits struct {
+	Cold       Budget        // for services without an instance
+	Saturated  Budget        // for services whose instances are all busy
+	Forwarding int           // requests forwarded and not yet ended; a stream that began cold stays until it ends
+	Stop       time.Duration // how long requests may take to end once Serve was told to stop
+}
+
+// Budget bounds holding. Within Held and Bytes a service may take no more than
+// it leaves free, so that one service alone gets at most half and a newcomer
+// always finds room (Choudhury and Hahne, Dynamic Queue Length Thresholds for
+// Shared-Memory Packet Switches, 1998, with α = 1).
+type Budget struct {
+	Held       int           // requests of all services
+	PerService int           // requests of one service
+	Bytes      polder.Bytes  // memory that held requests may cost, their receive windows included
+	Wait       time.Duration // how long one request may be held
+}
+
+// DefaultLimits returns limits for a gateway with a gigabyte of memory: a
+// thousand callers of one sleeper fit, and so do thousands of sleepers.
+func DefaultLimits() Limits {
+	return Limits{
+		Cold:       Budget{Held: 4096, PerService: 2048, Bytes: 192 << 20, Wait: time.Minute},
+		Saturated:  Budget{Held: 2048, PerService: 512, Bytes: 96 << 20, Wait: 15 * time.Second},
+		Forwarding: 8192,
+		Stop:       20 * time.Second,
+	}
+}
+
+// Validate reports every fault of the options.
+func (o Options) Validate() error {
+	var faults []error
+	need := func(ok bool, format string, values ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("activator: "+format, values...))
+		}
+	}
+	need(o.Wake != nil, "no Wake function: nothing could be started")
+	need(o.Known != nil, "no Known function: no service could be told from a wrong one")
+	need(o.Log != nil, "no Log")
+	need(o.Region != "", "no Region")
+	need(o.Remember >= 1, "Remember is %d, want at least 1", o.Remember)
+	for class, b := range map[Class]Budget{Cold: o.Limits.Cold, Saturation: o.Limits.Saturated} {
+		need(b.Held >= 1, "%s: Held is %d, want at least 1", class, b.Held)
+		need(b.PerService >= 1, "%s: PerService is %d, want at least 1", class, b.PerService)
+		need(b.Bytes >= heldCost+receiveWindow, "%s: Bytes is %d, want at least %d, one request's cost", class, b.Bytes, heldCost+receiveWindow)
+		need(b.Wait > 0, "%s: Wait is %s, want more than 0", class, b.Wait)
+	}
+	need(o.Limits.Forwarding >= 1, "Forwarding is %d, want at least 1", o.Limits.Forwarding)
+	need(o.Limits.Stop > 0, "Stop is %s, want more than 0", o.Limits.Stop)
+	return errors.Join(faults...)
+}

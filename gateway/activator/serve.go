@@ -1,0 +1,163 @@
+package activator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+const (
+	// headerLimit is how long a new connection may take to send a request's
+	// header. There is no limit for idle connections: were one closed here while
+	// Envoy sends on it, a request would be lost. Envoy bounds them.
+	headerLimit = time.Minute
+
+	// cutLimit is how long requests have to end after they were cut off.
+	cutLimit = 5 * time.Second
+)
+
+// Serve answers the listener's connections, HTTP/1.1 and HTTP/2 in clear, until
+// ctx ends. Then it accepts no more, and requests have Limits.Stop to end; held
+// ones that remain are refused as Stopping and forwarded ones broken off. It
+// closes the listener and returns nil after a stop, else why it failed.
+func (a *Activator) Serve(ctx context.Context, listener net.Listener) error {
+	callers, err := newHangups()
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	base, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	var present crowd
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			present.enter()
+			defer present.leave()
+			a.ServeHTTP(w, r)
+		}),
+		Protocols:         protocols,
+		ReadHeaderTimeout: headerLimit,
+		MaxHeaderBytes:    maxHeader,
+		// "OPTIONS *" is the instance's to answer.
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			p := new(peer)
+			if err := callers.watch(conn, p); err != nil {
+				a.options.Log.Warn("callers that leave are noticed late", "error", err)
+			}
+			return context.WithValue(ctx, peerKey{}, p)
+		},
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state == http.StateClosed || state == http.StateHijacked {
+				callers.forget(conn)
+			}
+		},
+		ErrorLog: a.quiet,
+	}
+
+	// Not http.HTTP2Config: its connection window ends at 4 MiB.
+	if err := http2.ConfigureServer(server, &http2.Server{
+		MaxConcurrentStreams:         maxStreams,
+		MaxUploadBufferPerStream:     int32(receiveWindow),
+		MaxUploadBufferPerConnection: maxStreams * int32(receiveWindow),
+	}); err != nil {
+		return errors.Join(err, listener.Close(), callers.close())
+	}
+
+	var owned sync.WaitGroup
+	owned.Go(callers.run)
+	failed := make(chan error, 1)
+	owned.Go(func() { failed <- server.Serve(listener) })
+
+	select {
+	case err = <-failed:
+		err = fmt.Errorf("accepting held requests on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	stopped := a.stop(server, &present, cut)
+	if e := callers.close(); e != nil {
+		err = errors.Join(err, e)
+	}
+	owned.Wait()
+	return errors.Join(err, stopped)
+}
+
+// stop ends the server's requests, gently at first.
+func (a *Activator) stop(server *http.Server, present *crowd, cut context.CancelCauseFunc) error {
+	gentle, cancel := context.WithTimeout(context.Background(), a.options.Limits.Stop)
+	defer cancel()
+	// Shutdown does not know of connections that were taken over; present does.
+	if server.Shutdown(gentle) == nil && present.gone(gentle) {
+		return nil
+	}
+	a.options.Log.Warn("requests did not end in time and are cut off", "region", a.options.Region,
+		"requests", present.size(), "limit", a.options.Limits.Stop)
+	cut(errStopping)
+	hard, cancel := context.WithTimeout(context.Background(), cutLimit)
+	defer cancel()
+	gone := present.gone(hard)
+	server.Close()
+	if !gone {
+		return fmt.Errorf("%d requests do not end: Wake must return when its context ends", present.size())
+	}
+	return nil
+}
+
+// crowd counts who is inside and tells when nobody is.
+type crowd struct {
+	mu    sync.Mutex
+	n     int
+	empty chan struct{} // closed when n is 0 again; nil unless somebody waits
+}
+
+func (c *crowd) enter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+func (c *crowd) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n--
+	if c.n == 0 && c.empty != nil {
+		close(c.empty)
+		c.empty = nil
+	}
+}
+
+func (c *crowd) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// gone waits until nobody is inside, or reports false when ctx ends before.
+func (c *crowd) gone(ctx context.Context) bool {
+	c.mu.Lock()
+	if c.n == 0 {
+		c.mu.Unlock()
+		return true
+	}
+	if c.empty == nil {
+		c.empty = make(chan struct{})
+	}
+	empty := c.empty
+	c.mu.Unlock()
+	select {
+	case <-empty:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
