@@ -1,0 +1,148 @@
+package loadtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"time"
+)
+
+// answer is what one request brought.
+type answer struct {
+	status   int
+	protocol string
+	cold     bool
+	fresh    bool
+	retries  int
+	bytes    int64
+	err      error
+}
+
+// sender sends one request to the target of that index in the plan and returns
+// when it is over. The context bounds it.
+type sender func(ctx context.Context, target int) answer
+
+// client sends over HTTP; each target has its own connections.
+type client struct {
+	timeout    time.Duration
+	requests   []*http.Request // one pattern per target; never changed
+	bodies     [][]byte
+	transports []*http.Transport
+}
+
+func newClient(targets []Target, o Options) (*client, error) {
+	c := &client{timeout: o.Timeout}
+	for _, t := range targets {
+		u, err := t.url()
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.Name, err)
+		}
+		request, err := http.NewRequest(t.Method, u.String(), nil)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.Name, err)
+		}
+		if t.Header != nil {
+			request.Header = t.Header.Clone()
+		}
+		if host := request.Header.Get("Host"); host != "" { // Go sends only the field
+			request.Host = host
+			request.Header.Del("Host")
+		}
+		c.requests = append(c.requests, request)
+		c.bodies = append(c.bodies, t.Body)
+		c.transports = append(c.transports, transport(t, o))
+	}
+	return c, nil
+}
+
+// transport makes the connections of one target.
+func transport(t Target, o Options) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(o.Protocol != HTTP2)
+	protocols.SetHTTP2(o.Protocol != HTTP1)
+	protocols.SetUnencryptedHTTP2(o.Protocol == HTTP2)
+	dialer := &net.Dialer{Timeout: o.Timeout}
+	return &http.Transport{
+		Proxy: nil, // the load goes where the plan says, whatever the environment says
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if t.Connect != "" {
+				address = t.Connect
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+		TLSClientConfig:        &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    o.Timeout,
+		DisableKeepAlives:      o.Connections == ConnectionsFresh,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    o.InProgress,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 1 << 20,
+		Protocols:              &protocols,
+	}
+}
+
+// send implements sender. Redirects are answers and are not followed.
+func (c *client) send(ctx context.Context, target int) (a answer) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
+	defer cancel()
+	connections := 0
+	request := c.requests[target].WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			connections++
+			a.fresh = a.fresh || !info.Reused
+		},
+	}))
+	if body := c.bodies[target]; len(body) > 0 {
+		request.ContentLength = int64(len(body))
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		request.Body, _ = request.GetBody()
+	}
+	response, err := c.transports[target].RoundTrip(request)
+	a.retries = max(0, connections-1)
+	if err == nil {
+		a.bytes, err = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+	}
+	if err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, errTimeout) {
+			err = cause
+		}
+		a.err = err
+		return a
+	}
+	a.status, a.protocol = response.StatusCode, response.Proto
+	a.cold = hasMetric(response.Header.Values("Server-Timing"), coldMetric)
+	return a
+}
+
+// close ends the idle connections; when nothing is under way, that is all.
+func (c *client) close() {
+	for _, t := range c.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+var errTimeout = errors.New("timeout: no whole answer in time")
+
+// maxReason bounds one error text in bytes.
+const maxReason = 200
+
+// reason words an error so that equal causes read equal: without the ephemeral
+// ports of our own side.
+func reason(err error) string {
+	text := err.Error()
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Source != nil {
+		text = strings.ReplaceAll(text, op.Source.String()+"->", "")
+	}
+	if len(text) > maxReason {
+		text = text[:maxReason] + "…"
+	}
+	return strings.ToValidUTF8(text, "")
+}
