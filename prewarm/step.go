@@ -14,11 +14,12 @@ func Step(s *State, service polder.Service, obs Observation, terms Terms) Decisi
 	if terms.Footprint == (Footprint{}) && service.Run != nil {
 		terms.Footprint.Memory = service.Run.Memory
 	}
-	return Decide(s.inputs(service.Scale, obs, terms))
+	return Decide(s.Inputs(service.Scale, obs, terms))
 }
 
-// inputs derives what a decision depends on, and moves the burst memory on.
-func (s *State) inputs(scale polder.Scale, obs Observation, terms Terms) Inputs {
+// Inputs derives what a decision depends on, after obs was observed, and moves
+// the burst memory on. Callers that only want the decision use [Step].
+func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs {
 	in := Inputs{
 		Now:   time.Unix(0, s.window.last),
 		Scale: scale,

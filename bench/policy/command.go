@@ -1,0 +1,87 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/polder/polder"
+	"github.com/spf13/cobra"
+)
+
+// Command returns "policy", for the command "polder bench".
+func Command() *cobra.Command {
+	o := DefaultOptions()
+	var output, html, svg, half string
+	var memory float64
+	cmd := &cobra.Command{
+		Use:   "policy TRACE",
+		Short: "Replay a trace through the predictor and the policies of the literature",
+		Long: `Replays the calls of a recorded trace in virtual time, through the code that
+starts and stops real instances and through the policies of the literature,
+and compares how many calls find no warm instance with what that costs.
+
+TRACE is a file of the Azure Functions 2019 data set (calls per minute) or of
+the 2021 one (single calls), as .csv, .gz, .xz, .zip or .tar.`,
+		Args:         cobra.ExactArgs(1),
+		SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Trace, o.Half, o.Memory = args[0], Half(half), polder.Bytes(memory*(1<<20))
+			report, err := Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			return write(cmd.OutOrStdout(), report, output, html, svg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Weights, "weights", o.Weights, "`file` with a weight per function (HashFunction,weight)")
+	flags.StringVar(&half, "functions", string(o.Half), "which functions: all, fitted or held-out (nothing that ships was fitted on those)")
+	flags.IntVar(&o.From, "from", o.From, "first counted `minute`; what comes before warms up")
+	flags.IntVar(&o.To, "to", o.To, "first `minute` that is not counted any more")
+	flags.Float64SliceVar(&o.Thresholds, "thresholds", o.Thresholds, "chances of a call above which the predictor keeps an instance")
+	flags.IntSliceVar(&o.KeepAlives, "keep-alive", o.KeepAlives, "fixed keep-alives in minutes")
+	flags.Float64Var(&memory, "memory", float64(o.Memory)/(1<<20), "memory of one instance in `MiB`, for the price")
+	flags.Int64Var((*int64)(&o.Prices.GiBSecond), "gib-second", int64(o.Prices.GiBSecond), "price of a GiB-second in `billionths` of the currency")
+	flags.StringVar(&o.Prices.Currency, "currency", o.Prices.Currency, "currency of the price")
+	flags.IntVar(&o.Workers, "workers", o.Workers, "functions simulated at the same time")
+	flags.StringVarP(&output, "output", "o", "text", "text or json")
+	flags.StringVar(&html, "html", "", "write a page with the plot to this `file`")
+	flags.StringVar(&svg, "svg", "", "write the plot to this `file`")
+	return cmd
+}
+
+func write(w io.Writer, r Report, output, html, svg string) error {
+	if html != "" {
+		if err := writeFile(html, r.WriteHTML); err != nil {
+			return err
+		}
+	}
+	if svg != "" {
+		if err := writeFile(svg, r.WriteSVG); err != nil {
+			return err
+		}
+	}
+	switch output {
+	case "text":
+		return r.WriteText(w)
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	return fmt.Errorf("output %q: want text or json", output)
+}
+
+func writeFile(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	if err := write(f); err != nil {
+		f.Close()
+		return fmt.Errorf("write report %s: %w", name, err)
+	}
+	return f.Close()
+}

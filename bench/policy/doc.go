@@ -1,0 +1,38 @@
+// Package policy compares policies that decide when a service has a warm
+// instance, by replaying a recorded trace in virtual time.
+//
+// The policy of this project is not modelled: the simulator calls the
+// production step functions of package prewarm, as the gateway does. Beside it
+// run those of the literature: no keep-alive, a fixed keep-alive, the hybrid
+// histogram (Shahrad et al., USENIX ATC 2020), greedy-dual caching (Fuerst and
+// Sharma, FaasCache, ASPLOS 2021), a KPA-like window, and an oracle.
+//
+// # Definitions
+//
+// Time is cut into minute slots. A function has at most one instance, a call
+// takes no time and falls in the middle of its slot, and a start takes none.
+// Minutes before Options.From warm the policies up; those from From up to To,
+// not included, are counted.
+//
+//   - A slot is active if it has calls. An active slot is cold if no instance
+//     was warm when it began. Cold share is cold slots / active slots: in
+//     total, as the mean over functions, and as their 75th percentile.
+//   - Per invocation: one call of each cold slot waits, / all calls.
+//   - Waste is the warm slots without calls, divided by those of a keep-alive
+//     of ten minutes over the same functions and slots.
+//   - A load is a start: in a cold slot, or for a warm slot that follows one
+//     with neither a call nor a warm instance.
+//   - Euros price the warm and active slots, at Options.Prices.
+//
+// With Options.Weights every function counts as often as its weight says, in
+// all figures.
+//
+// # Concurrency, memory and failure
+//
+// Run blocks, spreads functions over its workers and ends with the context.
+// Equal options give equal reports, whatever the number of workers. Memory is
+// bounded by the number of functions: some numbers for each and each policy,
+// and, for greedy-dual alone, which looks at all functions at one instant, a
+// bit for each minute of each function. A malformed row ends the run with the
+// reader's error.
+package policy

@@ -1,0 +1,100 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/loadtest/trace"
+	"github.com/polder/polder/prewarm"
+)
+
+// epoch is the instant of minute 0: the first day of the Azure Functions 2019
+// data set. Minutes of the hour are real ones there.
+var epoch = time.Date(2019, 7, 15, 0, 0, 0, 0, time.UTC)
+
+// Slots begin on the minute, and calls come in their middle.
+func slotStart(minute int) time.Time { return epoch.Add(time.Duration(minute) * time.Minute) }
+func slotCall(minute int) time.Time  { return slotStart(minute).Add(30 * time.Second) }
+
+// priced returns terms under which an instance is worth keeping above the
+// given chance of a call: a GiB for one minute costs that share of a cold start.
+func priced(threshold float64) prewarm.Terms {
+	const warmMinute = 60_000_000 // nanos
+	return prewarm.Terms{
+		Prices:    prewarm.Prices{GiBSecond: warmMinute / 60, ColdStart: prewarm.Nanos(warmMinute / threshold)},
+		Footprint: prewarm.Footprint{Memory: 1 << 30},
+	}
+}
+
+// production runs prewarm.Step's parts: one state and one observation for all
+// settings, then a decision for each (TestProductionIsStep keeps them equal).
+func production(name string, settings []string, scales []polder.Scale, terms []prewarm.Terms) family {
+	return family{name, settings, func(trace.Function) walk {
+		return &productionWalk{scales: scales, terms: terms, warm: make([]bool, len(scales))}
+	}}
+}
+
+type productionWalk struct {
+	scales []polder.Scale
+	terms  []prewarm.Terms
+	state  prewarm.State
+	warm   []bool // has an instance, per setting
+}
+
+func (p *productionWalk) before(minute int, warm []bool) {
+	obs := prewarm.Observation{Now: slotStart(minute)}
+	p.state.Observe(obs)
+	in := p.state.Inputs(p.scales[0], obs, p.terms[0])
+	for i := range p.scales {
+		in.Scale, in.Terms = p.scales[i], p.terms[i]
+		in.Instances = prewarm.Instances{}
+		if p.warm[i] {
+			in.Instances.Ready = 1
+		}
+		warm[i] = prewarm.Decide(in).Desired > 0
+		p.warm[i] = warm[i]
+	}
+}
+
+func (p *productionWalk) after(minute int, calls uint32) {
+	if calls == 0 {
+		return
+	}
+	p.state.Observe(prewarm.Observation{Now: slotCall(minute), Arrivals: int(calls)})
+	for i := range p.warm {
+		p.warm[i] = true // started for the call, if it was not there
+	}
+}
+
+// oneInstance is the scale of every simulated function.
+func oneInstance(keepAlive time.Duration, pre polder.Prewarm) polder.Scale {
+	return polder.Scale{Max: 1, Concurrency: 80, KeepAlive: keepAlive, Prewarm: pre}
+}
+
+// auto is the shipped predictor at the given thresholds.
+func auto(thresholds []float64) family {
+	var settings []string
+	var scales []polder.Scale
+	var terms []prewarm.Terms
+	for _, t := range thresholds {
+		settings = append(settings, fmt.Sprintf("λ %g", t))
+		scales = append(scales, oneInstance(polder.AutoKeepAlive, polder.PrewarmAuto))
+		terms = append(terms, priced(t))
+	}
+	return production("polder auto", settings, scales, terms)
+}
+
+// kpa is what the Knative autoscaler does to an idle service: its stable
+// window, then the grace period before zero. The window is ours.
+func kpa() family {
+	windows := []time.Duration{time.Minute, 5 * time.Minute, 10 * time.Minute}
+	const grace = 30 * time.Second
+	var settings []string
+	var scales []polder.Scale
+	for _, w := range windows {
+		settings = append(settings, fmt.Sprintf("window %s, grace %s", w, grace))
+		scales = append(scales, oneInstance(w+grace, polder.PrewarmOff))
+	}
+	return production("KPA-like window", settings, scales, make([]prewarm.Terms, len(windows)))
+}
