@@ -59,7 +59,7 @@ func greedyDual(ctx context.Context, spells []*spell, room float64, from, to int
 		all += s.weight
 		s.tally, s.at, s.frequency, s.priority = tally{calls: s.calls}, -1, 0, 0
 	}
-	room *= all
+	room *= all * (1 + 1e-9) // products of decimals fall short of whole numbers
 	var warm cache
 	var used, clock float64
 	for minute := range to {
