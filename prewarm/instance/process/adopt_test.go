@@ -29,6 +29,13 @@ func own(t *testing.T, s Spec, when string) *exec.Cmd {
 	if err := owner.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // for a test that failed half-way
+		_ = owner.Process.Kill()
+		_ = owner.Wait()
+		if p, err := Adopt(s.RecordFile); err == nil {
+			_ = p.Stop(t.Context(), 0)
+		}
+	})
 	return owner
 }
 

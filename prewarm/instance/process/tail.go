@@ -26,15 +26,19 @@ const MaxLine = 16 << 10
 // Tail's goroutine; the slice is valid during the call. A last line without an
 // end is handed on when ctx ends.
 func Tail(ctx context.Context, file string, line func([]byte)) error {
-	return follow(ctx, file, false, line)
+	return follow(ctx, file, whole, line)
 }
 
-// TailNew is Tail from the file's present end on.
-func TailNew(ctx context.Context, file string, line func([]byte)) error {
-	return follow(ctx, file, true, line)
+// TailLast is Tail from the last n lines on, with the limits of ReadLast; n = 0
+// means what is written from now on.
+func TailLast(ctx context.Context, file string, n int, line func([]byte)) error {
+	return follow(ctx, file, n, line)
 }
 
-func follow(ctx context.Context, file string, onlyNew bool, line func([]byte)) error {
+// whole as a number of lines means all of the file that there is.
+const whole = -1
+
+func follow(ctx context.Context, file string, last int, line func([]byte)) error {
 	watch, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("follow log %s: %w", file, err)
@@ -44,7 +48,7 @@ func follow(ctx context.Context, file string, onlyNew bool, line func([]byte)) e
 		return fmt.Errorf("follow log %s: %w", file, err)
 	}
 	t := &tail{file: file, lines: lines{emit: line}}
-	if err := t.begin(onlyNew); err != nil {
+	if err := t.begin(last); err != nil {
 		return fmt.Errorf("follow log: %w", err)
 	}
 	defer t.lines.flush()
@@ -79,17 +83,25 @@ type tail struct {
 	lines   lines
 }
 
-func (t *tail) begin(onlyNew bool) error {
+func (t *tail) begin(last int) error {
 	log, err := openShared(t.file)
 	if log == nil || err != nil {
 		return err
 	}
 	defer log.Close()
-	if onlyNew {
-		t.offset, err = log.Seek(0, io.SeekEnd)
-	}
 	t.rotated = identity(rotatedName(t.file))
-	return err
+	if last == whole {
+		return nil
+	}
+	part, err := lastLines(log, t.file, last)
+	if err != nil {
+		return err
+	}
+	for _, line := range part.lines {
+		t.lines.emit([]byte(line))
+	}
+	t.lines.partial, t.offset = part.rest, part.end
+	return nil
 }
 
 // read hands on what is new.
@@ -190,8 +202,8 @@ func (l *lines) flush() {
 }
 
 // ReadLast returns the last n lines of the log, oldest first, its rotated copy
-// included. No more than 1 MiB is read,
-// so the first of them may lack its beginning. A log that does not exist is empty.
+// included. No more than 1 MiB is read, so the first of them may lack its
+// beginning. A log that does not exist is empty.
 func ReadLast(file string, n int) ([]string, error) {
 	log, err := openShared(file)
 	if err != nil {
@@ -201,39 +213,58 @@ func ReadLast(file string, n int) ([]string, error) {
 		return nil, nil
 	}
 	defer log.Close()
-	newer, left, err := lastPart(log, mostRead)
+	part, err := lastLines(log, file, n)
 	if err != nil {
 		return nil, fmt.Errorf("read log: %w", err)
 	}
+	if len(part.rest) > 0 {
+		part.lines = append(part.lines, string(part.rest))
+	}
+	return part.lines[max(0, len(part.lines)-n):], nil
+}
+
+// ending is the last part of a log.
+type ending struct {
+	lines []string
+	rest  []byte // after the last line's end
+	end   int64  // offset in the log up to which it was read
+}
+
+func lastLines(log *os.File, file string, n int) (e ending, err error) {
+	newer, err := lastPart(log, mostRead)
+	if err != nil {
+		return e, err
+	}
+	_, start, size := newer.Outer()
+	e.end = start + size
 	var older io.Reader = strings.NewReader("")
 	if saved, err := os.Open(rotatedName(file)); err == nil {
 		defer saved.Close()
-		if older, _, err = lastPart(saved, left); err != nil {
-			return nil, fmt.Errorf("read log: %w", err)
+		if older, err = lastPart(saved, mostRead-size); err != nil {
+			return e, err
 		}
 	}
-	var kept []string
 	all := lines{emit: func(line []byte) {
-		if kept = append(kept, string(line)); len(kept) > 2*n {
-			kept = append(kept[:0], kept[len(kept)-n:]...)
+		if e.lines = append(e.lines, string(line)); len(e.lines) > 2*n {
+			e.lines = append(e.lines[:0], e.lines[len(e.lines)-n:]...)
 		}
 	}}
 	if _, err := io.Copy(&all, io.MultiReader(older, newer)); err != nil {
-		return nil, fmt.Errorf("read log: %w", err)
+		return e, err
 	}
-	all.flush()
-	return kept[max(0, len(kept)-n):], nil
+	e.lines, e.rest = e.lines[max(0, len(e.lines)-n):], all.partial
+	return e, nil
 }
 
 // mostRead bounds what ReadLast reads, in bytes.
 const mostRead = 1 << 20
 
-// lastPart reads the last most bytes of f; left is how many of them it lacks.
-func lastPart(f *os.File, most int64) (part io.Reader, left int64, err error) {
+// lastPart reads the last most bytes that f has now.
+func lastPart(f *os.File, most int64) (*io.SectionReader, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	size := min(info.Size(), most)
-	return io.NewSectionReader(f, info.Size()-size, size), most - size, nil
+	return io.NewSectionReader(f, info.Size()-size, size), nil
 }

@@ -85,19 +85,30 @@ func TestTailFollows(t *testing.T) {
 	next(t, lines, "u")
 }
 
-func TestTailNewBeginsAtTheEnd(t *testing.T) {
+func TestTailLastBeginsNearTheEnd(t *testing.T) {
+	for last, want := range map[int][]string{
+		0: {"three and more", "new"},
+		1: {"two", "three and more", "new"},
+		9: {"one", "two", "three and more", "new"},
+	} {
+		file := filepath.Join(t.TempDir(), "log")
+		write(t, file, "one\ntwo\nthree")
+		var got []string
+		tl := &tail{file: file, lines: lines{emit: func(l []byte) { got = append(got, string(l)) }}}
+		if err := tl.begin(last); err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, " and more\nnew\n")
+		if err := tl.read(); err != nil || !slices.Equal(got, want) {
+			t.Errorf("from the last %d: %q, %v; want %q", last, got, err, want)
+		}
+	}
 	file := filepath.Join(t.TempDir(), "log")
-	write(t, file, "old\n")
-	tl := &tail{file: file}
-	if err := tl.begin(true); err != nil || tl.offset != 4 {
-		t.Fatalf("offset %d, %v", tl.offset, err)
-	}
-	var got []string
-	tl.lines.emit = func(l []byte) { got = append(got, string(l)) }
-	write(t, file, "new\n")
-	if err := tl.read(); err != nil || !slices.Equal(got, []string{"new"}) {
-		t.Errorf("read %q, %v", got, err)
-	}
+	lines, _ := tailing(t, func(ctx context.Context, file string, line func([]byte)) error {
+		return TailLast(ctx, file, 5, line)
+	}, file)
+	write(t, file, "first\n")
+	next(t, lines, "first")
 }
 
 func TestTailReportsAMissingFolder(t *testing.T) {
@@ -117,7 +128,7 @@ func TestTailLosesNothingInRotation(t *testing.T) {
 		const max = 50
 		var wrote, got bytes.Buffer
 		tl := &tail{file: file, lines: lines{emit: func(l []byte) { got.Write(l); got.WriteByte('\n') }}}
-		if err := tl.begin(false); err != nil {
+		if err := tl.begin(whole); err != nil {
 			t.Fatal(err)
 		}
 		read := func() {
