@@ -66,6 +66,10 @@ func Judge(service polder.Service, c Circumstances) Approved {
 		if len(standby) > 0 && standby[0] == c.Here {
 			return a.serve(c.Endpoints, "standby region, no allowed region is alive")
 		}
+		// What stands behind Here in the owner's order would have passed on to Here.
+		if i := slices.Index(standby, c.Here); i > 0 {
+			standby = standby[:i]
+		}
 		return a.passOn(permission, outside, standby)
 	}
 	return a.passOn(permission, outside, byRank(alive, c.Rank))
