@@ -1,0 +1,360 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/polder/polder/xds"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// control is a server behind a real gRPC connection in memory.
+type control struct {
+	*Server
+	t    *testing.T
+	conn *grpc.ClientConn
+}
+
+func newControl(t *testing.T, o Options) *control {
+	t.Helper()
+	o.Log = slog.New(slog.DiscardHandler)
+	c := &control{Server: New(o), t: t}
+	wire := bufconn.Listen(1 << 20)
+	g := grpc.NewServer()
+	c.Register(g)
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(wire) }()
+	conn, err := grpc.NewClient("passthrough:///control", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return wire.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.conn = conn
+	t.Cleanup(func() {
+		conn.Close()
+		g.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// resource makes a resource whose bytes are nothing but its version.
+func resource(typeURL, name, version string) xds.Resource {
+	return xds.Resource{Key: xds.Key{Type: typeURL, Name: name}, Version: version,
+		Body: &anypb.Any{TypeUrl: typeURL, Value: []byte(version)}}
+}
+
+// envoy is a scripted Envoy that speaks delta.
+type envoy struct {
+	t      *testing.T
+	stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	cancel context.CancelFunc
+}
+
+func (c *control) envoy(node string) *envoy {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(c.conn).DeltaAggregatedResources(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	e := &envoy{t: c.t, stream: stream, cancel: cancel}
+	c.t.Cleanup(cancel)
+	e.send(&discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: node}, TypeUrl: xds.TypeCluster})
+	return e
+}
+
+func (e *envoy) send(r *discovery.DeltaDiscoveryRequest) {
+	e.t.Helper()
+	if err := e.stream.Send(r); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func (e *envoy) subscribe(typeURL string, names ...string) {
+	e.t.Helper()
+	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: typeURL, ResourceNamesSubscribe: names})
+}
+
+func (e *envoy) accept(r *discovery.DeltaDiscoveryResponse) {
+	e.t.Helper()
+	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce})
+}
+
+func (e *envoy) reject(r *discovery.DeltaDiscoveryResponse, why string) {
+	e.t.Helper()
+	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce, ErrorDetail: &status.Status{Message: why}})
+}
+
+// expect receives the next response and holds it against what it should be:
+// names with versions, and a minus before what is removed.
+func (e *envoy) expect(typeURL string, want ...string) *discovery.DeltaDiscoveryResponse {
+	e.t.Helper()
+	r, err := e.stream.Recv()
+	if err != nil {
+		e.t.Fatalf("waiting for %s %v: %v", typeURL, want, err)
+	}
+	var got []string
+	for _, x := range r.Resources {
+		got = append(got, x.Name+"@"+x.Version)
+	}
+	for _, name := range r.RemovedResources {
+		got = append(got, "-"+name)
+	}
+	if r.TypeUrl != typeURL || !slices.Equal(got, want) {
+		e.t.Fatalf("got %s %v, want %s %v", r.TypeUrl, got, typeURL, want)
+	}
+	return r
+}
+
+// barrier returns once the server has taken in everything sent before.
+func (e *envoy) barrier(c *control, name string) {
+	e.t.Helper()
+	e.subscribe(xds.TypeSecret, name)
+	e.accept(e.expect(xds.TypeSecret, "-"+name))
+}
+
+func TestMakeBeforeBreak(t *testing.T) {
+	c := newControl(t, Options{})
+	c.Apply([]xds.Resource{
+		resource(xds.TypeCluster, "a", "1"), resource(xds.TypeEndpoint, "a", "1"),
+		resource(xds.TypeRoute, "a", "1"), resource(xds.TypeListener, "l", "1"),
+	}, nil)
+	e := c.envoy("fr-1")
+	clusters := e.expect(xds.TypeCluster, "a@1")
+	e.subscribe(xds.TypeListener)
+	e.subscribe(xds.TypeRoute, "a")
+	e.barrier(c, "quiet") // routes and listeners wait for the clusters
+	e.accept(clusters)
+	e.barrier(c, "still quiet") // and for the endpoints that Envoy has not asked for yet
+	e.subscribe(xds.TypeEndpoint, "a")
+	endpoints := e.expect(xds.TypeEndpoint, "a@1")
+	e.accept(endpoints)
+	e.accept(e.expect(xds.TypeRoute, "a@1"))
+	e.accept(e.expect(xds.TypeListener, "l@1"))
+
+	// Swap a for b: everything of b is there before anything of a goes.
+	c.Apply([]xds.Resource{
+		resource(xds.TypeCluster, "b", "1"), resource(xds.TypeEndpoint, "b", "1"), resource(xds.TypeListener, "l", "2"),
+	}, []xds.Key{{Type: xds.TypeCluster, Name: "a"}})
+	e.accept(e.expect(xds.TypeCluster, "b@1"))
+	e.subscribe(xds.TypeEndpoint, "b")
+	e.accept(e.expect(xds.TypeEndpoint, "b@1"))
+	listeners := e.expect(xds.TypeListener, "l@2")
+	e.barrier(c, "not yet") // the removal waits for the listener's acknowledgement
+	e.accept(listeners)
+	e.accept(e.expect(xds.TypeCluster, "-a"))
+}
+
+func TestRoutesGoOnWithoutEndpoints(t *testing.T) {
+	c := newControl(t, Options{WarmWait: time.Millisecond})
+	c.Apply([]xds.Resource{
+		resource(xds.TypeCluster, "a", "1"), resource(xds.TypeEndpoint, "a", "1"), resource(xds.TypeListener, "l", "1"),
+	}, nil)
+	e := c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster, "a@1"))
+	e.subscribe(xds.TypeListener)
+	e.accept(e.expect(xds.TypeListener, "l@1"))
+}
+
+func TestEndpointsFollowTheirCluster(t *testing.T) {
+	c := newControl(t, Options{})
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1"), resource(xds.TypeEndpoint, "a", "1")}, nil)
+	e := c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster, "a@1"))
+	e.subscribe(xds.TypeEndpoint, "a")
+	e.accept(e.expect(xds.TypeEndpoint, "a@1"))
+	c.Apply([]xds.Resource{resource(xds.TypeEndpoint, "a", "2")}, nil)
+	e.accept(e.expect(xds.TypeEndpoint, "a@2"))
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "2")}, nil)
+	e.accept(e.expect(xds.TypeCluster, "a@2"))
+	e.accept(e.expect(xds.TypeEndpoint, "a@2")) // unchanged, but Envoy forgot it with the cluster
+}
+
+func TestRejectionIsolatesOneResource(t *testing.T) {
+	rejections := make(chan Rejection, 10)
+	c := newControl(t, Options{Rejected: func(r Rejection) { rejections <- r }})
+	all := func(version string) []xds.Resource {
+		return []xds.Resource{resource(xds.TypeCluster, "a", version), resource(xds.TypeCluster, "b", version), resource(xds.TypeCluster, "c", version)}
+	}
+	c.Apply(all("1"), nil)
+	e := c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster, "a@1", "b@1", "c@1"))
+	c.Apply(all("2"), nil)
+	e.reject(e.expect(xds.TypeCluster, "a@2", "b@2", "c@2"), "something is wrong with one of them")
+	for range 3 { // one by one, in any order
+		r, err := e.stream.Recv()
+		if err != nil || len(r.Resources) != 1 {
+			t.Fatalf("got %v %v, want one resource", r, err)
+		}
+		if r.Resources[0].Name == "b" {
+			e.reject(r, "b is wrong")
+		} else {
+			e.accept(r)
+		}
+	}
+	rejection := <-rejections
+	if rejection.Node != "fr-1" || rejection.Name != "b" || rejection.Version != "2" || rejection.Reason != "b is wrong" {
+		t.Errorf("reported %+v, want b at 2 by fr-1", rejection)
+	}
+	// An Envoy that connects later gets the last accepted version of b.
+	later := c.envoy("fr-2")
+	later.accept(later.expect(xds.TypeCluster, "a@2", "b@1", "c@2"))
+	// The same bytes are not sent again; better ones are, and heal it.
+	c.Apply(all("2"), nil)
+	e.barrier(c, "quiet")
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "b", "3")}, nil)
+	e.accept(e.expect(xds.TypeCluster, "b@3"))
+	later.accept(later.expect(xds.TypeCluster, "b@3"))
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := c.Wait(ctx, xds.Key{Type: xds.TypeCluster, Name: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range c.Nodes() {
+		if len(node.Rejections) > 0 {
+			t.Errorf("node %s still has rejections %v", node.Node, node.Rejections)
+		}
+	}
+}
+
+func TestReconnectingEnvoyGetsOnlyWhatChanged(t *testing.T) {
+	c := newControl(t, Options{})
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1"), resource(xds.TypeCluster, "b", "1")}, nil)
+	e := c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster, "a@1", "b@1"))
+	e.cancel()
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "b", "2")}, []xds.Key{{Type: xds.TypeCluster, Name: "a"}})
+
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(c.conn).DeltaAggregatedResources(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &envoy{t: t, stream: stream}
+	again.send(&discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: "fr-1"}, TypeUrl: xds.TypeCluster,
+		InitialResourceVersions: map[string]string{"a": "1", "b": "2"}})
+	again.accept(again.expect(xds.TypeCluster, "-a"))
+}
+
+func TestSecretsComeOnDemandAndGo(t *testing.T) {
+	secrets := map[string]xds.Resource{"billing.example.com": resource(xds.TypeSecret, "billing.example.com", "1")}
+	c := newControl(t, Options{Secret: func(name string) (xds.Resource, bool) { r, ok := secrets[name]; return r, ok }})
+	e := c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster))
+	e.subscribe(xds.TypeSecret, "billing.example.com")
+	e.accept(e.expect(xds.TypeSecret, "billing.example.com@1"))
+	e.subscribe(xds.TypeSecret, "unknown.example.com")
+	e.accept(e.expect(xds.TypeSecret, "-unknown.example.com"))
+	if got := slices.Sorted(slices.Values(c.SecretNames())); !slices.Equal(got, []string{"billing.example.com", "unknown.example.com"}) {
+		t.Errorf("names asked for: %v", got)
+	}
+	c.mu.Lock()
+	delete(secrets, "billing.example.com")
+	c.mu.Unlock()
+	c.Touch("billing.example.com")
+	e.accept(e.expect(xds.TypeSecret, "-billing.example.com"))
+}
+
+func TestWaitNamesWhoIsLate(t *testing.T) {
+	c := newControl(t, Options{})
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1")}, nil)
+	e := c.envoy("fr-1")
+	r := e.expect(xds.TypeCluster, "a@1")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	key := xds.Key{Type: xds.TypeCluster, Name: "a"}
+	if err := c.Wait(ctx, key); err == nil {
+		t.Error("Wait returned before the acknowledgement")
+	}
+	e.accept(r)
+	patient, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	if err := c.Wait(patient, key); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestForeignNodeIsRefused(t *testing.T) {
+	c := newControl(t, Options{Accept: func(string) error { return context.DeadlineExceeded }})
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1")}, nil)
+	e := c.envoy("intruder")
+	if r, err := e.stream.Recv(); err == nil {
+		t.Errorf("an intruder got %v", r)
+	}
+}
+
+func TestStateOfTheWorld(t *testing.T) {
+	c := newControl(t, Options{})
+	c.Apply([]xds.Resource{
+		resource(xds.TypeCluster, "a", "1"), resource(xds.TypeCluster, "b", "1"),
+		resource(xds.TypeEndpoint, "a", "1"), resource(xds.TypeEndpoint, "b", "1"), resource(xds.TypeListener, "l", "1"),
+	}, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(c.conn).StreamAggregatedResources(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(r *discovery.DiscoveryRequest) {
+		t.Helper()
+		if err := stream.Send(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(typeURL string, want ...string) *discovery.DiscoveryResponse {
+		t.Helper()
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int{}
+		for _, x := range r.Resources {
+			got[string(x.Value)]++
+		}
+		if r.TypeUrl != typeURL || len(r.Resources) != len(want) {
+			t.Fatalf("got %s with %v, want %s with %v", r.TypeUrl, slices.Sorted(maps.Keys(got)), typeURL, want)
+		}
+		for _, version := range want {
+			if got[version]--; got[version] < 0 {
+				t.Fatalf("got %s with versions %v, want %v", r.TypeUrl, got, want)
+			}
+		}
+		return r
+	}
+	accept := func(r *discovery.DiscoveryResponse, names ...string) {
+		t.Helper()
+		send(&discovery.DiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce, VersionInfo: r.VersionInfo, ResourceNames: names})
+	}
+	send(&discovery.DiscoveryRequest{Node: &core.Node{Id: "fr-1"}, TypeUrl: xds.TypeCluster})
+	accept(expect(xds.TypeCluster, "1", "1"))
+	send(&discovery.DiscoveryRequest{TypeUrl: xds.TypeEndpoint, ResourceNames: []string{"a", "b"}})
+	accept(expect(xds.TypeEndpoint, "1", "1"), "a", "b")
+	send(&discovery.DiscoveryRequest{TypeUrl: xds.TypeListener})
+	accept(expect(xds.TypeListener, "1"))
+	// One endpoint changes: only it is sent.
+	c.Apply([]xds.Resource{resource(xds.TypeEndpoint, "a", "2")}, nil)
+	accept(expect(xds.TypeEndpoint, "2"), "a", "b")
+	// One cluster goes and the listener changes: the cluster stays until the listener is acknowledged.
+	c.Apply([]xds.Resource{resource(xds.TypeListener, "l", "2")}, []xds.Key{{Type: xds.TypeCluster, Name: "a"}})
+	accept(expect(xds.TypeListener, "2"))
+	accept(expect(xds.TypeCluster, "1"))
+}
