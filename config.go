@@ -37,7 +37,8 @@ type Result struct {
 	// Model is everything that is good: each service in it is valid together
 	// with all the others. It is nil if Fatal.
 	Model *Model
-	// Faults are all that was found, by file, line and column.
+	// Faults are all that was found, by file, line and column: a thousand at
+	// most, and then one that counts the rest.
 	Faults []Fault
 	// Fatal tells that a fault concerns more than single services and tenants
 	// (syntax, regions, prices, the top of the file), so that nothing of the
@@ -48,6 +49,7 @@ type Result struct {
 	declared []declaration       // all services of the files, good or not, by place
 	tenants  map[TenantName]bool // all tenants of the files; true when good
 	base     []Fault             // Faults without those of contested hosts
+	dropped  int                 // faults that were too many to keep
 }
 
 // declaration is a service as the files declare it.
@@ -80,7 +82,7 @@ func Decode(files []File) Result {
 	}
 	c := newChecker(files)
 	c.read(files)
-	r := Result{parts: c.check(), Fatal: c.broken.all, declared: c.declared, tenants: c.tenants, base: c.faults}
+	r := Result{parts: c.check(), Fatal: c.broken.all, declared: c.declared, tenants: c.tenants, base: c.faults, dropped: c.dropped}
 	if !r.Fatal {
 		r.Model, _ = r.Apply(nil)
 	}

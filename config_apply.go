@@ -28,7 +28,26 @@ func (r Result) Against(last *Model) Result {
 		}
 	}
 	sortFaults(r.Faults)
+	r.Faults = fewer(r.Faults, r.dropped)
 	return r
+}
+
+// fewer cuts sorted faults to as many as somebody may want to see. Those that
+// stop everything stay before those that stop one service.
+func fewer(faults []Fault, dropped int) []Fault {
+	rest := dropped + len(faults) - maxFaults
+	if rest <= 0 {
+		return faults
+	}
+	if len(faults) > maxFaults {
+		slices.SortStableFunc(faults, func(a, b Fault) int {
+			return cmp.Compare(min(len(a.Service), 1), min(len(b.Service), 1))
+		})
+		faults = faults[:maxFaults]
+		sortFaults(faults)
+	}
+	last := faults[len(faults)-1]
+	return append(faults, Fault{At: last.At, Message: fmt.Sprintf("there are %d faults more", rest), Fix: "repair those before first"})
 }
 
 // owner is the service to which a host is given, and where it claims it.

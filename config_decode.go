@@ -10,6 +10,9 @@ import (
 // maxAliased bounds how many values aliases may stand for in one decoding.
 const maxAliased = 100_000
 
+// maxFaults bounds how many faults are told: nobody reads more.
+const maxFaults = 1000
+
 // place is where a value and its key stand. For an item of a list both are the
 // item's.
 type place struct{ key, value Position }
@@ -23,6 +26,8 @@ type decoder struct {
 	service ServiceName     // to which faults are put down, "" outside of services
 	tenant  TenantName      // likewise
 	broken  scope           // who has faults
+	dropped int             // faults beyond maxFaults
+	alias   int             // how many aliases lead to the value at hand
 	aliased int             // values reached through aliases
 	partial bool            // a file could not be read, so what is missing may be in it
 }
@@ -51,7 +56,15 @@ func (d *decoder) wrong(path, message, fix string) { d.add(d.places[path].value,
 func (d *decoder) wrongKey(path, message, fix string) { d.add(d.places[path].key, path, message, fix) }
 
 func (d *decoder) add(at Position, path, message, fix string) {
-	d.faults = append(d.faults, Fault{At: at, Path: path, Service: d.service, Message: message, Fix: fix})
+	most := maxFaults
+	if d.service == "" {
+		most *= 2 // what stops everything is told before what stops one service
+	}
+	if len(d.faults) < most {
+		d.faults = append(d.faults, Fault{At: at, Path: path, Service: d.service, Message: message, Fix: fix})
+	} else {
+		d.dropped++
+	}
 	for p := path; p != "" && !d.faulty[p]; p = p[:max(0, strings.LastIndexAny(p, ".["))] {
 		d.faulty[p] = true
 	}
@@ -126,11 +139,15 @@ func fieldsOf(t reflect.Type) []field {
 // value decodes n into v. example is how the whole key would be written.
 func (d *decoder) value(n *node, v reflect.Value, path, example string) {
 	if n.aliased {
-		if d.aliased++; d.aliased > maxAliased {
-			if d.aliased == maxAliased+1 {
-				d.service, d.tenant = "", ""
-				d.add(n.at, path, fmt.Sprintf("aliases stand for more than %d values", maxAliased), "write fewer aliases, or smaller anchors")
-			}
+		d.alias++
+		defer func() { d.alias-- }()
+	}
+	if d.alias > 0 {
+		if d.aliased++; d.aliased == maxAliased+1 {
+			d.service, d.tenant = "", ""
+			d.add(n.at, path, fmt.Sprintf("aliases stand for more than %d values", maxAliased), "write fewer aliases, or smaller anchors")
+		}
+		if d.aliased > maxAliased {
 			return
 		}
 	}

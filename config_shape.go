@@ -59,7 +59,7 @@ type priceShape struct {
 
 type serviceShape struct {
 	Tenant    string              `yaml:"tenant" jsonschema_description:"The tenant that owns the service and whose quota and budget bound it." example:"acme"`
-	Hosts     []string            `yaml:"hosts" jsonschema:"required,minItems=1" jsonschema_description:"The names that callers use: DNS names in lower case, or \"*.\" and one, which stands for exactly one more label. A host belongs to one service." example:"[billing.example.com]"`
+	Hosts     []string            `yaml:"hosts" jsonschema:"required,minItems=1" jsonschema_description:"The names that callers use: DNS names in lower case, or \"*.\" and one, for the names below it that no service claims by themselves. A host belongs to one service." example:"[billing.example.com]"`
 	Residency residencyShape      `yaml:"residency" jsonschema:"required" jsonschema_description:"Where the service may run and be decrypted." example:"{ allow: [fr] }"`
 	Run       *runShape           `yaml:"run" jsonschema_description:"How Polder starts an instance. Either this or endpoints." example:"{ command: [./billing] }"`
 	Endpoints map[string][]string `yaml:"endpoints" jsonschema_description:"Addresses (IP:port), by region, of a service that is only routed and not started by Polder. Either this or run." example:"{ fr: [\"10.0.0.5:8080\"] }"`
@@ -91,7 +91,7 @@ type runShape struct {
 
 type scaleShape struct {
 	Min         *int          `yaml:"min" jsonschema:"minimum=0,maximum=1000" jsonschema_description:"Instances that are always warm, in each allowed region." example:"0" default:"0"`
-	Max         *int          `yaml:"max" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"The most instances in one region." example:"20" default:"10"`
+	Max         *int          `yaml:"max" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"The most instances in one region. At least min, if that is more." example:"20" default:"10"`
 	Concurrency *int          `yaml:"concurrency" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Requests in progress that one instance can take." example:"80" default:"80"`
 	KeepAlive   keepAliveText `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
 	Prewarm     string        `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"Whether instances are started ahead of predicted requests." example:"off" default:"auto"`
