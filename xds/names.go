@@ -49,7 +49,7 @@ func ClusterService(cluster string) (polder.ServiceName, bool) {
 	return polder.ServiceName(name), ok
 }
 
-func scopeName(h polder.Host) string { return "host/" + string(h) }
+func scopeName(host string) string { return "host/" + host }
 
 // passName names the chain, internal listener and clusters that lead to the
 // target regions, in order of preference.

@@ -30,8 +30,8 @@ func Node(judged []law.Approved, n NodeConfig) []Resource {
 		newResource(TypeListener, listenerPeers, peerListener(n)),
 		newResource(TypeListener, listenerInward, inwardListener(n, t)),
 		newResource(TypeCluster, clusterInward, internalCluster(clusterInward, listenerInward)),
-		newResource(TypeRoute, routesHTTP, plainRoutes(n.HTTPS.Port(), t.forbidden, t.unavailable)),
-		newResource(TypeRoute, routesWildcard, wildcardRoutes(t.wildcards, n.Region)),
+		newResource(TypeRoute, routesHTTP, plainRoutes(n.HTTPS.Port(), t)),
+		newResource(TypeRoute, routesWildcard, wildcardRoutes(t, n.Region)),
 	}
 	for _, p := range t.passes {
 		resources = append(resources,
@@ -52,6 +52,8 @@ type hostTable struct {
 	unavailable []string
 	passes      []pass
 	wildcards   []polder.Service // served, with at least one wildcard host
+	captured    []string         // of other services, below a wildcard host that ends here
+	redirected  []string         // below a forbidden or unavailable wildcard host, themselves neither
 }
 
 // pass is one way out: the hosts whose connections go to the same regions.
@@ -71,7 +73,7 @@ func sortHosts(judged []law.Approved) hostTable {
 		case law.Serve:
 			wild := false
 			for _, h := range hosts {
-				if strings.HasPrefix(h, "*.") {
+				if isWildcard(h) {
 					t.servedWild, wild = append(t.servedWild, h), true
 				} else {
 					t.served = append(t.served, h)
@@ -101,8 +103,54 @@ func sortHosts(judged []law.Approved) hostTable {
 	}
 	slices.SortFunc(t.passes, func(a, b pass) int { return strings.Compare(a.name, b.name) })
 	slices.SortFunc(t.wildcards, func(a, b polder.Service) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	t.findCaptured(judged)
 	return t
 }
+
+// findCaptured finds the hosts that lie below a wildcard of another service. They
+// belong to their own service all the same.
+func (t *hostTable) findCaptured(judged []law.Approved) {
+	served, closed := wildcardSet(t.servedWild), wildcardSet(t.forbidden, t.unavailable)
+	for _, a := range judged {
+		hosts := plain(a.Service().Hosts)
+		own := a.Verdict() == law.Serve && slices.ContainsFunc(hosts, isWildcard)
+		for _, h := range hosts {
+			if !own && below(h, served) {
+				t.captured = append(t.captured, h)
+			}
+			if a.Verdict() != law.Forbidden && a.Verdict() != law.Unavailable && below(h, closed) {
+				t.redirected = append(t.redirected, h)
+			}
+		}
+	}
+	slices.Sort(t.captured)
+	slices.Sort(t.redirected)
+}
+
+func wildcardSet(lists ...[]string) map[string]bool {
+	set := map[string]bool{}
+	for _, list := range lists {
+		for _, h := range list {
+			if isWildcard(h) {
+				set[h] = true
+			}
+		}
+	}
+	return set
+}
+
+// below tells whether one of the wildcards matches the host, or every name
+// that the host matches when it is a wildcard itself.
+func below(host string, wildcards map[string]bool) bool {
+	for rest, found := strings.TrimPrefix(host, "*."), true; found && len(wildcards) > 0; {
+		if _, rest, found = strings.Cut(rest, "."); found && wildcards["*."+rest] {
+			return true
+		}
+	}
+	return false
+}
+
+func isWildcard(host string) bool { return strings.HasPrefix(host, "*.") }
 
 func plain(hosts []polder.Host) []string {
 	names := make([]string, len(hosts))

@@ -25,31 +25,29 @@ const (
 )
 
 // hostScope leads the connections for one exact host to its service's routes.
-func hostScope(s polder.ServiceName, h polder.Host) *route.ScopedRouteConfiguration {
+func hostScope(s polder.ServiceName, host string) *route.ScopedRouteConfiguration {
 	return &route.ScopedRouteConfiguration{
-		Name:                   scopeName(h),
+		Name:                   scopeName(host),
 		RouteConfigurationName: ServiceCluster(s),
 		Key: &route.ScopedRouteConfiguration_Key{Fragments: []*route.ScopedRouteConfiguration_Key_Fragment{{
-			Type: &route.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: string(h)},
+			Type: &route.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: host},
 		}}},
 	}
 }
 
-// serviceRoutes leads the service's hosts to its cluster. A request for any
+// serviceRoutes leads the service's exact hosts to its cluster. A request for any
 // other host on this connection was sent to the wrong place: browsers reuse a
 // connection for hosts that share a certificate, and 421 makes them open another.
-func serviceRoutes(s polder.Service, here polder.RegionName) *route.RouteConfiguration {
+// The service's wildcards are among the others, because what they match may
+// belong to another service.
+func serviceRoutes(s polder.Service, exact []string, here polder.RegionName) *route.RouteConfiguration {
 	return &route.RouteConfiguration{
 		Name:         ServiceCluster(s.Name),
-		VirtualHosts: []*route.VirtualHost{serviceHosts(s, here), misdirected()},
+		VirtualHosts: []*route.VirtualHost{serviceHosts(s, exact, here), misdirected(nil)},
 	}
 }
 
-func serviceHosts(s polder.Service, here polder.RegionName) *route.VirtualHost {
-	domains := make([]string, len(s.Hosts))
-	for i, h := range s.Hosts {
-		domains[i] = string(h)
-	}
+func serviceHosts(s polder.Service, domains []string, here polder.RegionName) *route.VirtualHost {
 	// Methods that RFC 9110 section 9.2.1 calls safe may be sent again even when
 	// the instance died halfway; all others only when nothing was sent.
 	return &route.VirtualHost{
@@ -104,10 +102,11 @@ func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher,
 	}
 }
 
-func misdirected() *route.VirtualHost {
+// misdirected answers for these hosts and for all that nothing else matches.
+func misdirected(hosts []string) *route.VirtualHost {
 	return &route.VirtualHost{
 		Name:    "misdirected",
-		Domains: []string{"*"},
+		Domains: append([]string{"*"}, hosts...),
 		Routes:  []*route.Route{reply("misdirected", 421, "misdirected", "this connection was opened for another host")},
 	}
 }
@@ -129,25 +128,26 @@ func reply(name string, status uint32, reason, text string) *route.Route {
 }
 
 // wildcardRoutes holds the services with wildcard hosts: a scope has an exact
-// key, so these share one route configuration, matched by Envoy's own rules.
-func wildcardRoutes(services []polder.Service, here polder.RegionName) *route.RouteConfiguration {
-	hosts := make([]*route.VirtualHost, 0, len(services)+1)
-	for _, s := range services {
-		hosts = append(hosts, serviceHosts(s, here))
+// key, so these share one route configuration, matched by Envoy's own rules. A
+// host of another service below one of the wildcards is not theirs to answer.
+func wildcardRoutes(t hostTable, here polder.RegionName) *route.RouteConfiguration {
+	hosts := make([]*route.VirtualHost, 0, len(t.wildcards)+1)
+	for _, s := range t.wildcards {
+		hosts = append(hosts, serviceHosts(s, plain(s.Hosts), here))
 	}
-	return &route.RouteConfiguration{Name: routesWildcard, VirtualHosts: append(hosts, misdirected())}
+	return &route.RouteConfiguration{Name: routesWildcard, VirtualHosts: append(hosts, misdirected(t.captured))}
 }
 
 // plainRoutes answers on the HTTP port: a caller who is refused, or cannot be
 // served, is told so in clear words; all others are sent to HTTPS on its port.
-func plainRoutes(port uint16, forbidden, unavailable []string) *route.RouteConfiguration {
+func plainRoutes(port uint16, t hostTable) *route.RouteConfiguration {
 	var hosts []*route.VirtualHost
-	if len(forbidden) > 0 {
-		hosts = append(hosts, &route.VirtualHost{Name: "forbidden", Domains: forbidden, Routes: []*route.Route{
+	if len(t.forbidden) > 0 {
+		hosts = append(hosts, &route.VirtualHost{Name: "forbidden", Domains: t.forbidden, Routes: []*route.Route{
 			reply("forbidden", 451, "policy-refuses", "the owner of this service refuses callers in this region")}})
 	}
-	if len(unavailable) > 0 {
-		hosts = append(hosts, &route.VirtualHost{Name: "unavailable", Domains: unavailable, Routes: []*route.Route{
+	if len(t.unavailable) > 0 {
+		hosts = append(hosts, &route.VirtualHost{Name: "unavailable", Domains: t.unavailable, Routes: []*route.Route{
 			reply("unavailable", 503, "no-permitted-region", "no region that may serve this service is alive")}})
 	}
 	redirect := &route.RedirectAction{
@@ -157,7 +157,7 @@ func plainRoutes(port uint16, forbidden, unavailable []string) *route.RouteConfi
 	if port != 443 {
 		redirect.PortRedirect = uint32(port)
 	}
-	hosts = append(hosts, &route.VirtualHost{Name: "to-https", Domains: []string{"*"}, Routes: []*route.Route{{
+	hosts = append(hosts, &route.VirtualHost{Name: "to-https", Domains: append([]string{"*"}, t.redirected...), Routes: []*route.Route{{
 		Name:   "to-https",
 		Match:  &route.RouteMatch{PathSpecifier: &route.RouteMatch_Prefix{Prefix: "/"}},
 		Action: &route.Route_Redirect{Redirect: redirect},

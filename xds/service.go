@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"slices"
+
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
 )
@@ -11,9 +13,9 @@ type Gateway struct {
 	Activator string // path of the activator's Unix socket
 }
 
-// Service gives the resources of one service: its cluster and endpoints, its
-// routes, and a scope per exact host. A service that this gateway does not
-// serve has none, so that nothing of it, least of all an endpoint, is present.
+// Service gives the resources of one service: its cluster and endpoints, and for
+// its exact hosts the routes and a scope each. A service that this gateway does
+// not serve has none, so that nothing of it, least of all an endpoint, is present.
 // Wildcard hosts have no scopes; Node collects their routes.
 func Service(a law.Approved, g Gateway) []Resource {
 	if a.Verdict() != law.Serve {
@@ -23,12 +25,13 @@ func Service(a law.Approved, g Gateway) []Resource {
 	resources := []Resource{
 		newResource(TypeCluster, ServiceCluster(s.Name), serviceCluster(s)),
 		Endpoints(a, g),
-		newResource(TypeRoute, ServiceCluster(s.Name), serviceRoutes(s, g.Region)),
 	}
-	for _, host := range s.Hosts {
-		if !wildcard(host) {
-			resources = append(resources, newResource(TypeScope, scopeName(host), hostScope(s.Name, host)))
-		}
+	exact := slices.DeleteFunc(plain(s.Hosts), isWildcard)
+	if len(exact) > 0 {
+		resources = append(resources, newResource(TypeRoute, ServiceCluster(s.Name), serviceRoutes(s, exact, g.Region)))
+	}
+	for _, host := range exact {
+		resources = append(resources, newResource(TypeScope, scopeName(host), hostScope(s.Name, host)))
 	}
 	return resources
 }
@@ -39,5 +42,3 @@ func Endpoints(a law.Approved, g Gateway) Resource {
 	name := ServiceCluster(a.Service().Name)
 	return newResource(TypeEndpoint, name, loadAssignment(name, a, g))
 }
-
-func wildcard(h polder.Host) bool { return len(h) > 1 && h[0] == '*' }
