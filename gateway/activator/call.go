@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"strconv"
@@ -29,6 +30,9 @@ type call struct {
 	service polder.ServiceName
 	id      string
 	class   Class
+	bytes   polder.Bytes // what holding it is charged
+	stage   stage
+	upload  *upload // once forwarded; nil without a body
 	target  Target
 	wakes   int
 
@@ -37,33 +41,38 @@ type call struct {
 	forwarded time.Time // zero until it is connected to an instance
 }
 
+// stage is how far a call has come, as the book knows it.
+type stage int
+
+const (
+	arrived stage = iota
+	held
+	sent   // forwarded
+	failed // counted as such; nothing more is counted
+)
+
 // run holds the request until there is an instance, then forwards it.
 func (c *call) run(ctx context.Context) {
-	c.class = c.Activator.class(c.service)
-	bytes := cost(c.r)
-	if !c.book.arrive(c.service, c.class, bytes) {
-		c.fail(ctx, &Failure{Reason: ActivatorFull, Err: fmt.Errorf("no room to hold another %s request of %d bytes", c.class, bytes)})
+	c.class, c.bytes = c.Activator.class(c.service), cost(c.r)
+	if !c.book.arrive(c.service, c.class, c.bytes) {
+		c.fail(ctx, &Failure{Reason: ActivatorFull, Err: fmt.Errorf("no room for another %s request of %d bytes", c.class, c.bytes)})
 		return
 	}
-	held := true
+	c.stage, c.queued = held, time.Now()
 	defer func() {
-		if held { // also when Wake panicked
-			c.book.unhold(c.service, c.class, bytes)
+		if c.stage == held { // Wake panicked; the room must not be lost
+			c.book.abandon(c.service, c.class, c.bytes, StartFailed)
 		}
 	}()
-	c.queued = time.Now()
 	conn, err := c.reach(ctx)
 	if err != nil {
-		held = false
-		c.book.unhold(c.service, c.class, bytes)
 		c.fail(ctx, err)
 		return
 	}
 	defer conn.Close()
-	held = false
-	c.book.forward(c.service, c.class, bytes, c.target.Warm)
+	c.book.forward(c.service, c.class, c.bytes, c.target.Warm)
 	defer c.book.end(c.service)
-	c.forwarded = time.Now()
+	c.stage, c.forwarded = sent, time.Now()
 	c.forward(ctx, conn)
 }
 
@@ -102,15 +111,27 @@ func (c *call) reach(ctx context.Context) (*http.ClientConn, error) {
 
 // forward sends the request and the answer on, both while they arrive.
 func (c *call) forward(ctx context.Context, conn *http.ClientConn) {
-	w := c.w
+	w, control := c.w, http.NewResponseController(c.w)
 	if c.r.ProtoMajor == 1 {
-		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+		if err := control.EnableFullDuplex(); err != nil {
 			c.quiet.Printf("the answer waits for the whole request: %v", err)
 		}
 		w = &tunnel{w}
 	}
 	proxy := httputil.ReverseProxy{
-		Rewrite:        func(p *httputil.ProxyRequest) { rewrite(p, c.target.Address.String()) },
+		Rewrite: func(p *httputil.ProxyRequest) {
+			rewrite(p, c.target.Address.String())
+			if p.Out.Body != nil {
+				c.upload = &upload{ReadCloser: p.Out.Body, in: p.In, trailer: p.Out.Trailer,
+					control: control, left: func() bool { return ctx.Err() != nil }}
+				p.Out.Body = c.upload
+				conn.SetStateHook(func(conn *http.ClientConn) {
+					if conn.Err() != nil {
+						c.upload.interrupt()
+					}
+				})
+			}
+		},
 		Transport:      conn,
 		FlushInterval:  -1,
 		BufferPool:     c.buffers,
@@ -118,10 +139,14 @@ func (c *call) forward(ctx context.Context, conn *http.ClientConn) {
 		ModifyResponse: c.answered,
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { c.broke(ctx, err) },
 	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	whole := false
 	defer func() {
+		if c.upload != nil {
+			c.upload.settle()
+		}
 		if !whole { // ReverseProxy panics, so that half an answer does not look whole
-			c.count(ctx, c.failure(ctx, &Failure{Reason: InstanceFailed, Err: errors.New("the answer ended early")}))
+			c.count(c.failure(ctx, &Failure{Reason: InstanceFailed, Err: errors.New("the answer ended early")}))
 		}
 	}()
 	proxy.ServeHTTP(w, c.r.WithContext(ctx))
@@ -130,6 +155,9 @@ func (c *call) forward(ctx context.Context, conn *http.ClientConn) {
 
 // answered notes the first byte of the instance's answer.
 func (c *call) answered(res *http.Response) error {
+	if c.upload != nil {
+		c.upload.settle() // from here on the answer's end tells what becomes of the connection
+	}
 	if _, ok := res.Header["Content-Type"]; !ok {
 		c.w.Header()["Content-Type"] = nil // or the server would guess one
 	}
@@ -146,21 +174,24 @@ func (c *call) answered(res *http.Response) error {
 
 // broke answers for an instance that took the request and then failed.
 func (c *call) broke(ctx context.Context, err error) {
+	if c.upload != nil && c.r.ProtoMajor == 1 {
+		c.w.Header().Set("Connection", "close") // what remains of the body is not read
+	}
 	c.fail(ctx, &Failure{Reason: InstanceFailed, Err: err})
 }
 
 // fail counts, logs and answers what went wrong.
 func (c *call) fail(ctx context.Context, err error) {
-	failure := c.failure(ctx, err)
-	c.count(ctx, failure)
+	failure, was := c.failure(ctx, err), c.stage
+	c.count(failure)
 	status := failure.Reason.status()
 	if failure.Reason == CallerGone {
 		status = 0
 	}
-	if !c.queued.IsZero() && !c.target.Warm {
+	if was != arrived && !c.target.Warm {
 		c.record(time.Now(), status, failure.Reason)
 	}
-	if status == 0 || failure.Reason == Stopping && !c.forwarded.IsZero() {
+	if status == 0 || failure.Reason == Stopping && was == sent {
 		// Without this the server would answer an empty 200 to a half-closed
 		// connection, or advise to repeat what an instance may have done already.
 		panic(http.ErrAbortHandler)
@@ -170,7 +201,7 @@ func (c *call) fail(ctx context.Context, err error) {
 
 // failure finds the one reason under which an error is known to callers.
 func (c *call) failure(ctx context.Context, err error) *Failure {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && (c.upload == nil || !c.upload.wasBroken()) {
 		if errors.Is(context.Cause(ctx), errStopping) {
 			return &Failure{Reason: Stopping, Err: err}
 		}
@@ -186,18 +217,29 @@ func (c *call) failure(ctx context.Context, err error) *Failure {
 	return failure
 }
 
-// count puts a failure into counters and log.
-func (c *call) count(ctx context.Context, failure *Failure) {
-	write, suppressed := c.book.fail(c.service, failure.Reason, time.Now())
+// count puts a failure into counters and log, once.
+func (c *call) count(failure *Failure) {
+	switch c.stage {
+	case arrived:
+		c.book.refuse(c.service, failure.Reason)
+	case held:
+		c.book.abandon(c.service, c.class, c.bytes, failure.Reason)
+	case sent:
+		c.book.broken(c.service, failure.Reason)
+	case failed:
+		return
+	}
+	c.stage = failed
+	write, suppressed := c.book.mayLog(c.service, failure.Reason, time.Now())
 	if !write {
 		return
 	}
-	level := c.options.Log.Warn
+	level := slog.LevelWarn
 	if failure.Reason == CallerGone {
-		level = c.options.Log.Debug
+		level = slog.LevelDebug
 	}
-	level("request not answered", "service", c.service, "region", c.options.Region, "request", c.id,
-		"reason", failure.Reason, "error", failure.Err, "waited", time.Since(c.noticed), "suppressed", suppressed)
+	c.options.Log.Log(context.Background(), level, "request not answered", "service", c.service, "region", c.options.Region,
+		"request", c.id, "reason", failure.Reason, "error", failure.Err, "waited", time.Since(c.noticed), "suppressed", suppressed)
 }
 
 // record puts the request into the ledger.

@@ -1,7 +1,6 @@
 package activator
 
 import (
-	"io"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -85,27 +84,8 @@ func rewrite(p *httputil.ProxyRequest, address string) {
 		}
 	}
 	dropOurs(p.Out.Header)
-	if len(p.In.Trailer) > 0 && p.Out.Body != nil {
+	if len(p.In.Trailer) > 0 {
 		dropOurs(p.Out.Trailer)
 		p.Out.ContentLength = -1 // trailers need chunks
-		p.Out.Body = &trailing{ReadCloser: p.Out.Body, in: p.In, out: p.Out.Trailer}
 	}
-}
-
-// trailing hands over the announced trailers when the body has ended, which is
-// when the server has them.
-type trailing struct {
-	io.ReadCloser
-	in  *http.Request
-	out http.Header // only announced names; written before the transport reads it
-}
-
-func (t *trailing) Read(p []byte) (int, error) {
-	n, err := t.ReadCloser.Read(p)
-	if err == io.EOF {
-		for name := range t.out {
-			t.out[name] = t.in.Trailer[name]
-		}
-	}
-	return n, err
 }

@@ -103,34 +103,24 @@ func (b *book) sweep() {
 	b.sweepAt = max(sweepFirst, 2*len(b.services))
 }
 
-// arrive counts a request and tells whether it may be held.
+// arrive tells whether a request may be held, and counts it if so.
 func (b *book) arrive(service polder.ServiceName, class Class, bytes polder.Bytes) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	stats := b.of(service)
-	stats.Requests++
 	if b.forwarding >= b.limit || !b.holdings[class].admit(service, bytes) {
 		return false
 	}
+	stats := b.of(service)
+	stats.Requests++
 	stats.Held++
 	return true
-}
-
-// unhold gives back the room of a held request that will not be forwarded.
-func (b *book) unhold(service polder.ServiceName, class Class, bytes polder.Bytes) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.holdings[class].release(service, bytes)
-	b.of(service).Held--
 }
 
 // forward gives back the room of a held request that now has an instance.
 func (b *book) forward(service polder.ServiceName, class Class, bytes polder.Bytes, warm bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.holdings[class].release(service, bytes)
-	stats := b.of(service)
-	stats.Held--
+	stats := b.unhold(service, class, bytes)
 	stats.Forwarding++
 	stats.Forwarded++
 	if warm {
@@ -141,6 +131,14 @@ func (b *book) forward(service polder.ServiceName, class Class, bytes polder.Byt
 	b.forwarding++
 }
 
+// unhold gives back the room of a held request. The caller holds mu.
+func (b *book) unhold(service polder.ServiceName, class Class, bytes polder.Bytes) *ServiceStats {
+	b.holdings[class].release(service, bytes)
+	stats := b.of(service)
+	stats.Held--
+	return stats
+}
+
 // end counts the end of a forwarded request.
 func (b *book) end(service polder.ServiceName) {
 	b.mu.Lock()
@@ -149,16 +147,40 @@ func (b *book) end(service polder.ServiceName) {
 	b.forwarding--
 }
 
-// fail counts a failure. It tells whether to log it, and how many like it were
-// not logged since the last one that was: a flood must not fill the log.
-func (b *book) fail(service polder.ServiceName, reason Reason, now time.Time) (bool, uint64) {
+// refuse counts a request that was never held.
+func (b *book) refuse(service polder.ServiceName, reason Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if reason == UnknownService {
-		b.unknown++
-		service = "" // a name that nobody configured takes no memory
-	} else {
-		b.of(service).Failed[reason]++
+		b.unknown++ // a name that nobody configured takes no memory
+		return
+	}
+	stats := b.of(service)
+	stats.Requests++
+	stats.Failed[reason]++
+}
+
+// abandon gives back the room of a held request that will not be forwarded.
+func (b *book) abandon(service polder.ServiceName, class Class, bytes polder.Bytes, reason Reason) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unhold(service, class, bytes).Failed[reason]++
+}
+
+// broken counts a forwarded request without a whole answer.
+func (b *book) broken(service polder.ServiceName, reason Reason) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(service).Failed[reason]++
+}
+
+// mayLog tells whether to log a failure, and how many like it were not logged
+// since the last one that was: a flood must not fill the log.
+func (b *book) mayLog(service polder.ServiceName, reason Reason, now time.Time) (bool, uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if reason == UnknownService {
+		service = ""
 	}
 	key := logKey{service, reason}
 	entry, ok := b.logged[key]
