@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"math"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -42,10 +43,14 @@ func (h *histogram) count() uint64 { return uint64(h.buckets.TotalCount()) }
 // µs; 0 without times. Buckets are as wide as the error allows, so the value is
 // held within the exact extremes.
 func (h *histogram) quantile(q float64) int64 {
-	if h.count() == 0 {
+	n := float64(h.count())
+	if n == 0 {
 		return 0
 	}
-	return min(max(h.buckets.ValueAtPercentile(100*q), h.min), h.max)
+	// The library rounds a rank to the nearest; nearest-rank quantiles round up.
+	// What rounding made of a whole rank is that rank.
+	rank := math.Ceil(q*n - 1e-9)
+	return min(max(h.buckets.ValueAtPercentile(100*rank/n), h.min), h.max)
 }
 
 // quantiles sums the histogram up.
@@ -68,7 +73,7 @@ const curvePerDecade = 12
 func (h *histogram) curve() []CurvePoint {
 	n := h.count()
 	if n == 0 {
-		return nil
+		return []CurvePoint{}
 	}
 	points := []CurvePoint{{0, h.min}}
 	for i := 1; ; i++ {

@@ -51,6 +51,24 @@ type Quantiles struct {
 	Max   int64   `json:"max_us"`
 }
 
+// quantile is one figure of Quantiles.
+type quantile struct {
+	name string
+	us   int64
+}
+
+// figures lists the quantiles that a number of times supports: a p99 of ten
+// times is only another word for their maximum.
+func (q Quantiles) figures(count uint64) []quantile {
+	all := []quantile{{"p50", q.P50}, {"p90", q.P90}, {"p99", q.P99}, {"p99.9", q.P999}, {"max", q.Max}}
+	for i, least := range []uint64{1, 10, 100, 1000} {
+		if count < least {
+			return append(all[:i:i], all[len(all)-1])
+		}
+	}
+	return all
+}
+
 // Reason is an error text and how often it came.
 type Reason struct {
 	Text  string `json:"text"`

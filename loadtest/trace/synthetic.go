@@ -62,6 +62,17 @@ func (s Synthetic) All() iter.Seq[Function] {
 	}
 }
 
+// Read yields the functions as the reader of a file does, for Select.
+func (s Synthetic) Read() iter.Seq2[Function, error] {
+	return func(yield func(Function, error) bool) {
+		for f := range s.All() {
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+}
+
 // Function makes the i-th function and says of which kind it is.
 func (s Synthetic) Function(i int) (Function, Kind) {
 	if s.Minutes < 1 || s.Minutes > MaxMinutes {
