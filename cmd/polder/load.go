@@ -1,0 +1,269 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/loadtest"
+	"github.com/polder/polder/loadtest/trace"
+	"github.com/polder/polder/regions/law"
+)
+
+// loadFlags are the flags of polder load.
+type loadFlags struct {
+	state, trace, entry, path    string
+	functions, from, minutes     int
+	speed, rate, maxRate         float64
+	duration                     time.Duration
+	services                     []string
+	seed                         uint64
+	html, results, root, compare string
+	options                      loadtest.Options
+}
+
+func loadCommand() *cobra.Command {
+	f := loadFlags{options: loadtest.DefaultOptions()}
+	c := &cobra.Command{
+		Use:   "load",
+		Short: "Send open-loop load to a running polder up and report what callers saw",
+		Long: `Sends requests on a schedule that does not wait for replies: a slice of a recorded
+trace (--trace, in the column format of the public Azure Functions 2019 data set;
+.csv, .xz and .zip), or a constant rate. Latency counts from the time at which a
+request should have left.`,
+		Example: `  polder load --trace day.csv.xz --functions 50 --minutes 60 --speed 60
+  polder load --rate 200 --duration 30s --service billing --entry nl`,
+		Args: usage(cobra.NoArgs),
+	}
+	output := outputFlag(c)
+	s := c.Flags()
+	s.StringVar(&f.state, "state", localState, "state folder of the regions to load")
+	s.StringVar(&f.root, "root", "", "PEM file with the authority to trust (default that of the state folder)")
+	s.StringVar(&f.trace, "trace", "", "trace file to replay")
+	s.IntVar(&f.functions, "functions", 50, "functions of the trace to replay, dealt out to the services")
+	s.IntVar(&f.from, "from", 0, "first minute of the trace")
+	s.IntVar(&f.minutes, "minutes", 60, "minutes of the trace")
+	s.Float64Var(&f.speed, "speed", 60, "how many times faster than recorded")
+	s.Float64Var(&f.maxRate, "max-rate", 60, "leave out functions with more calls a minute than this; 0 leaves out none")
+	s.Float64Var(&f.rate, "rate", 0, "without a trace: requests a second to each service")
+	s.DurationVar(&f.duration, "duration", 10*time.Second, "without a trace: for how long")
+	s.StringSliceVar(&f.services, "service", nil, "services to load (default all that callers may reach)")
+	s.StringVar(&f.entry, "entry", "", "region whose entrypoint is called (default all in turn)")
+	s.StringVar(&f.path, "path", "/", "path to request")
+	s.Uint64Var(&f.seed, "seed", 1, "of everything that is drawn")
+	s.DurationVar(&f.options.Timeout, "timeout", f.options.Timeout, "for one request")
+	s.IntVar(&f.options.InProgress, "in-progress", f.options.InProgress, "requests under way at once")
+	s.StringVar(&f.html, "html", "", "also write the report as a page with plots to this file")
+	s.StringVar(&f.compare, "compare", "", "compare with the JSON report of an earlier run")
+	c.MarkFlagsMutuallyExclusive("trace", "rate")
+	c.RunE = func(c *cobra.Command, _ []string) error { return runLoad(c, f, *output) }
+	return c
+}
+
+func runLoad(c *cobra.Command, f loadFlags, output format) error {
+	statuses, err := askAll(c.Context(), f.state)
+	if err != nil {
+		return err
+	}
+	plan, err := f.plan(statuses)
+	if err != nil {
+		return err
+	}
+	if f.options.Roots, err = f.roots(); err != nil {
+		return err
+	}
+	f.options.Progress = progressLine(c.ErrOrStderr())
+	report, err := loadtest.Run(c.Context(), plan, f.options)
+	if err != nil {
+		return err
+	}
+	if f.html != "" {
+		if err := writePage(f.html, report); err != nil {
+			return err
+		}
+	}
+	switch {
+	case f.compare != "":
+		err = f.writeComparison(c.OutOrStdout(), report)
+	case output == formatJSON:
+		err = report.WriteJSON(c.OutOrStdout())
+	default:
+		err = report.WriteText(c.OutOrStdout())
+	}
+	if err == nil && report.Total.Errors > 0 {
+		err = fmt.Errorf("%d of %d requests were not answered as they should", report.Total.Errors, report.Total.Scheduled)
+	}
+	return err
+}
+
+// target is a service behind an entrypoint.
+type target struct{ name, host, connect, port string }
+
+// targets lists the services with the entrypoints to call them through.
+func (f loadFlags) targets(statuses []gateway.Status) ([]target, error) {
+	var entries []gateway.Status
+	for _, s := range statuses {
+		if f.entry == "" || string(s.Region) == f.entry {
+			entries = append(entries, s)
+		}
+	}
+	if len(entries) == 0 {
+		return nil, &exitError{exitNotThere, fmt.Errorf("region %q does not run; see polder status", f.entry)}
+	}
+	wanted := map[string]bool{}
+	for _, name := range f.services {
+		wanted[name] = true
+	}
+	var targets []target
+	for i, service := range entries[0].Services {
+		name := string(service.Service)
+		if len(service.Hosts) == 0 || len(wanted) > 0 && !wanted[name] {
+			continue
+		}
+		for n := range entries { // the first entrypoint, in turn, that lets callers in
+			entry := entries[(i+n)%len(entries)]
+			if admits(entry, name) {
+				host := strings.Replace(string(service.Hosts[0]), "*", "any", 1)
+				_, port, _ := strings.Cut(entry.Listen.HTTPS, ":")
+				targets = append(targets, target{name, host, entry.Listen.HTTPS, port})
+				break
+			}
+		}
+		delete(wanted, name)
+	}
+	for name := range wanted {
+		return nil, &exitError{exitNotThere, fmt.Errorf("no service %q; see polder status", name)}
+	}
+	if len(targets) == 0 {
+		return nil, &exitError{exitNotThere, errors.New("no service can be called through these entrypoints; see polder status")}
+	}
+	return targets, nil
+}
+
+func admits(s gateway.Status, name string) bool {
+	for _, service := range s.Services {
+		if string(service.Service) == name {
+			return service.Verdict == law.Serve || service.Verdict == law.Pass
+		}
+	}
+	return false
+}
+
+func (f loadFlags) plan(statuses []gateway.Status) (loadtest.Plan, error) {
+	targets, err := f.targets(statuses)
+	if err != nil {
+		return loadtest.Plan{}, err
+	}
+	arrivals, description, err := f.arrivals(len(targets))
+	if err != nil {
+		return loadtest.Plan{}, err
+	}
+	plan := loadtest.Plan{Description: description}
+	for i, t := range targets {
+		if arrivals[i] == nil {
+			continue
+		}
+		plan.Targets = append(plan.Targets, loadtest.Target{
+			Name: t.name, URL: "https://" + t.host + ":" + t.port + f.path, Connect: t.connect, Arrivals: arrivals[i],
+		})
+	}
+	return plan, nil
+}
+
+// arrivals gives a schedule to each of n targets.
+func (f loadFlags) arrivals(n int) ([]loadtest.Arrivals, string, error) {
+	schedules := make([]loadtest.Arrivals, n)
+	if f.trace == "" {
+		if f.rate == 0 {
+			f.rate = 10
+		}
+		for i := range schedules {
+			schedules[i] = loadtest.Constant{Rate: f.rate, For: f.duration}
+		}
+		return schedules, schedules[0].String() + " to each service", nil
+	}
+	file, err := trace.Open(f.trace)
+	if err != nil {
+		return nil, "", err
+	}
+	defer file.Close()
+	slice, err := trace.Select(trace.Read(file, file.Name()), f.functions,
+		trace.Selection{From: f.from, Minutes: f.minutes, Seed: f.seed, MaxRate: f.maxRate})
+	if err != nil {
+		return nil, "", err
+	}
+	for i, functions := range trace.Assign(slice.Functions, n) {
+		if len(functions) > 0 {
+			schedules[i] = loadtest.Replay{Functions: functions, Spread: loadtest.Poisson, Speed: f.speed, Seed: f.seed}
+		}
+	}
+	return schedules, fmt.Sprintf("%d functions of %s, minutes %d to %d, at %g times their speed",
+		len(slice.Functions), f.trace, f.from, f.from+f.minutes, f.speed), nil
+}
+
+func (f loadFlags) roots() (*x509.CertPool, error) {
+	file := f.root
+	if file == "" {
+		layouts, err := gateway.Regions(f.state)
+		if err != nil {
+			return nil, err
+		}
+		file = layouts[0].RootFile()
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("authority to trust: %w; name its PEM file with --root", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("authority to trust: %s holds no certificate", file)
+	}
+	return pool, nil
+}
+
+func (f loadFlags) writeComparison(w io.Writer, after loadtest.Report) error {
+	file, err := os.Open(f.compare)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	before, err := loadtest.ReadReport(file, f.compare)
+	if err != nil {
+		return err
+	}
+	return loadtest.Compare(before, after).WriteText(w)
+}
+
+func writePage(path string, r loadtest.Report) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.WriteHTML(file), file.Close())
+}
+
+// progressLine shows how far a run is: on a terminal one line that changes.
+func progressLine(w io.Writer) func(loadtest.Progress) {
+	file, ok := w.(*os.File)
+	terminal := ok && isatty.IsTerminal(file.Fd())
+	return func(p loadtest.Progress) {
+		text := fmt.Sprintf("%v of %v: %d of %d sent (%.0f/s), %d errors, %d cold, p99 %v",
+			p.Elapsed.Round(time.Second), p.Length.Round(time.Second), p.Sent, p.Planned, p.SentRate, p.Errors, p.ColdStarts, time.Duration(p.Latency.P99)*time.Microsecond)
+		if terminal {
+			fmt.Fprintf(w, "\r\x1b[K%s", text)
+			if p.Done == p.Planned {
+				fmt.Fprintln(w)
+			}
+			return
+		}
+		fmt.Fprintln(w, text)
+	}
+}

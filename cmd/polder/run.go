@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/gateway/fleet"
+)
+
+// defaultState is where polder run keeps its files in production.
+const defaultState = "/var/lib/polder"
+
+func runCommand() *cobra.Command {
+	var (
+		o      gateway.Options
+		listen polder.Listen
+		region string
+		tether int
+		debug  bool
+	)
+	c := &cobra.Command{
+		Use:   "run --region NAME --config PATH",
+		Short: "Run one region: its Envoy, its instances, its part of the membership",
+		Long: `Runs one region until it is told to stop (Ctrl-C or SIGTERM). A crash leaves
+Envoy and the instances running; the next polder run with the same state folder
+adopts them.`,
+		Args: usage(cobra.NoArgs),
+	}
+	f := c.Flags()
+	f.StringVar(&region, "region", "", "the region to run, as named in the configuration")
+	f.StringVar(&o.Config, "config", "polder.yaml", "configuration: a file, or a folder of .yaml files")
+	f.StringVar(&o.State, "state", defaultState, "folder for what must survive a restart")
+	f.StringVar(&o.Peer, "name", "", "this peer's name, unique among all peers (default REGION-1)")
+	f.StringVar(&listen.HTTPS, "https", "", "address of the HTTPS entrypoint (default from the configuration, else :443)")
+	f.StringVar(&listen.HTTP, "http", "", "address that redirects to HTTPS (default from the configuration, else :80)")
+	f.StringVar(&listen.Peer, "peer", "", "address for connections that other regions pass on (default :7443)")
+	f.StringVar(&listen.Gossip, "gossip", "", "address of the membership (default :7946)")
+	f.StringArrayVar(&o.Join, "join", nil, "gossip address of another peer; may be repeated")
+	f.StringVar(&o.Tools, "tools", ".tools", "folder in which make envoy put Envoy")
+	f.BoolVar(&o.ServerTiming, "server-timing", false, "tell callers in Server-Timing what was cold")
+	f.IntVar(&tether, "tether", 0, "file descriptor of a pipe; when it closes, the region stops with all that it started")
+	f.BoolVar(&debug, "debug", false, "log more")
+	f.MarkHidden("tether")
+	c.MarkFlagRequired("region")
+	c.MarkFlagDirname("state")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		ctx := c.Context()
+		if tether > 0 {
+			ctx = fleet.Tether(ctx, os.NewFile(uintptr(tether), "tether"))
+		}
+		level := slog.LevelInfo
+		if debug {
+			level = slog.LevelDebug
+		}
+		o.Region, o.Listen = polder.RegionName(region), listen
+		o.Version = version()
+		o.Log = newLogger(os.Stderr, formatText, level).With("region", region)
+		r, err := gateway.New(o)
+		if err != nil {
+			return err
+		}
+		return r.Run(ctx)
+	}
+	return c
+}
+
+func guardCommand() *cobra.Command {
+	var state string
+	var tether int
+	c := &cobra.Command{
+		Use: "guard", Hidden: true, Args: usage(cobra.NoArgs),
+		Short: "End what polder up left behind, once it has ended",
+		RunE: func(c *cobra.Command, _ []string) error {
+			log := newLogger(os.Stderr, formatText, slog.LevelInfo)
+			return fleet.Guard(c.Context(), log, state, os.NewFile(uintptr(tether), "tether"))
+		},
+	}
+	c.Flags().StringVar(&state, "state", "", "state folder")
+	c.Flags().IntVar(&tether, "tether", fleet.TetherFD, "file descriptor of the pipe to polder up")
+	return c
+}
+
+// absolute resolves paths that child processes must understand too.
+func absolute(paths ...*string) error {
+	for _, p := range paths {
+		a, err := filepath.Abs(*p)
+		if err != nil {
+			return fmt.Errorf("path %s: %w", *p, err)
+		}
+		*p = a
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/gateway/fleet"
+	"github.com/polder/polder/gateway/source"
+)
+
+func upCommand() *cobra.Command {
+	var (
+		config, state, tools string
+		port                 int
+		plain                bool
+	)
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Run every region of a configuration on this machine",
+		Long: `Runs every region of a configuration as a process of its own, on loopback, with a
+local certificate authority. Ctrl-C stops everything that it started.`,
+		Args: usage(cobra.NoArgs),
+	}
+	output := outputFlag(c)
+	f := c.Flags()
+	f.StringVar(&config, "config", "polder.yaml", "configuration: a file, or a folder of .yaml files")
+	f.StringVar(&state, "state", localState, "folder for what must survive a restart")
+	f.StringVar(&tools, "tools", ".tools", "folder in which make envoy put Envoy")
+	f.IntVar(&port, "port", 8443, "HTTPS port of the first region, the next ones follow; 0 takes free ports")
+	f.BoolVar(&plain, "plain", false, "print plain lines even on a terminal")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := absolute(&config, &state, &tools); err != nil {
+			return err
+		}
+		model, err := firstModel(c.ErrOrStderr(), config)
+		if err != nil {
+			return err
+		}
+		program, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("path of this program: %w", err)
+		}
+		view := newView(c.OutOrStdout(), c.ErrOrStderr(), *output, plain)
+		plan, err := fleet.New(fleet.Options{
+			Program: program, Config: config, State: state, Port: port,
+			Extra: []string{"--tools", tools, "--server-timing"},
+			Log:   slog.New(slog.NewTextHandler(view, nil)), Output: view.line,
+		}, model.Regions)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(state, 0o700); err != nil {
+			return err
+		}
+		if len(plan.Members()) == 0 {
+			return &exitError{exitFaults, fmt.Errorf("%s names no region", config)}
+		}
+		ca, err := authority.Open(plan.Members()[0].Layout.Authority())
+		if err != nil {
+			return err
+		}
+		group, ctx := errgroup.WithContext(c.Context())
+		ctx, done := context.WithCancel(ctx)
+		group.Go(func() error { defer done(); return plan.Run(ctx) })
+		group.Go(func() error { defer done(); return view.show(ctx, plan.Members(), ca.RootFile()) })
+		return group.Wait()
+	}
+	return c
+}
+
+// firstModel reads the configuration once: which regions there are.
+func firstModel(w io.Writer, config string) (*polder.Model, error) {
+	files, err := source.Source{Path: config}.Read()
+	if err != nil {
+		return nil, &exitError{exitFaults, err}
+	}
+	result := polder.Decode(files)
+	if len(result.Faults) > 0 {
+		if err := polder.RenderFaults(w, result.Faults, files); err != nil {
+			return nil, err
+		}
+	}
+	if result.Fatal {
+		return nil, &exitError{code: exitFaults}
+	}
+	return result.Model, nil
+}

@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/polder/polder"
+)
+
+const (
+	// apiTimeout bounds a question that has one answer.
+	apiTimeout = 5 * time.Second
+	// apiStop bounds how long answers may take to end when the region stops.
+	apiStop = 2 * time.Second
+	// maxLogLines bounds what one question for logs returns before it follows.
+	maxLogLines = 10_000
+)
+
+// LogLine is one line that an instance wrote.
+type LogLine struct {
+	Region   polder.RegionName  `json:"region"`
+	Service  polder.ServiceName `json:"service"`
+	Instance polder.InstanceID  `json:"instance"`
+	Line     string             `json:"line"`
+}
+
+// LogQuery chooses lines of logs.
+type LogQuery struct {
+	Service polder.ServiceName
+	Lines   int  // of the past, per instance
+	Follow  bool // go on until the caller has enough
+}
+
+// apiSource is what the API tells of; *Region is one.
+type apiSource interface {
+	Status(ctx context.Context) (Status, error)
+	Logs(ctx context.Context, q LogQuery, line func(LogLine) error) error
+}
+
+// api is the region's interface for commands, on a Unix socket for the owner only.
+func api(source apiSource) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
+		defer cancel()
+		status, err := source.Status(ctx)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("content-type", "application/json")
+		json.NewEncoder(w).Encode(status) // an error means that the caller has gone
+	})
+	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) {
+		lines, err := strconv.Atoi(r.FormValue("lines"))
+		if err != nil || lines < 0 || lines > maxLogLines {
+			http.Error(w, fmt.Sprintf("lines is %q, want a number from 0 to %d", r.FormValue("lines"), maxLogLines), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("content-type", "application/x-ndjson")
+		flush, _ := w.(http.Flusher)
+		encoder := json.NewEncoder(w)
+		query := LogQuery{Service: polder.ServiceName(r.FormValue("service")), Lines: lines, Follow: r.FormValue("follow") == "true"}
+		err = source.Logs(r.Context(), query, func(line LogLine) error {
+			if err := encoder.Encode(line); err != nil {
+				return err
+			}
+			flush.Flush()
+			return nil
+		})
+		if err != nil && r.Context().Err() == nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+		}
+	})
+	return mux
+}
+
+// serveAPI serves until the context ends.
+func serveAPI(ctx context.Context, socket string, source apiSource) error {
+	listener, err := listenUnix(socket)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: api(source), ReadHeaderTimeout: apiTimeout,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiStop)
+		defer cancel()
+		stopped <- server.Shutdown(grace)
+	})
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("API on %s: %w", socket, err)
+	}
+	if err := <-stopped; err != nil {
+		server.Close()
+	}
+	return nil
+}
+
+// listenUnix listens on a socket that only the owner can use, and replaces one
+// that a crashed process left behind.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	return listener, nil
+}
+
+// Client asks a running region. It is safe for concurrent use.
+type Client struct {
+	layout Layout
+	http   *http.Client
+}
+
+// NewClient makes a client for the region of that layout.
+func NewClient(l Layout) *Client {
+	return &Client{layout: l, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", l.API())
+		},
+		MaxIdleConns: 1, IdleConnTimeout: time.Minute,
+	}}}
+}
+
+// Status asks for the region's status. The error tells when it does not run.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	body, err := c.get(ctx, "/v1/status")
+	if err != nil {
+		return Status{}, err
+	}
+	defer body.Close()
+	var status Status
+	if err := json.NewDecoder(body).Decode(&status); err != nil {
+		return Status{}, fmt.Errorf("region %s: status: %w", c.layout.Region, err)
+	}
+	return status, nil
+}
+
+// Logs hands over the lines of a service's instances until there are no more,
+// line returns an error, or the context ends.
+func (c *Client) Logs(ctx context.Context, q LogQuery, line func(LogLine) error) error {
+	query := url.Values{"service": {string(q.Service)}, "lines": {strconv.Itoa(q.Lines)}, "follow": {strconv.FormatBool(q.Follow)}}
+	body, err := c.get(ctx, "/v1/logs?"+query.Encode())
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	decoder := json.NewDecoder(bufio.NewReader(body))
+	for {
+		var l LogLine
+		switch err := decoder.Decode(&l); {
+		case errors.Is(err, io.EOF) || ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("region %s: logs: %w", c.layout.Region, err)
+		}
+		if err := line(l); err != nil {
+			return err
+		}
+	}
+}
+
+// Close lets go of the connection.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// ErrNotRunning says that no region answers on its socket.
+var ErrNotRunning = errors.New("region does not run")
+
+func (c *Client) get(ctx context.Context, path string) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://polder"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		var dial *net.OpError
+		if errors.As(err, &dial) && dial.Op == "dial" {
+			return nil, fmt.Errorf("%w: %s (no answer on %s); start it with polder up or polder run", ErrNotRunning, c.layout.Region, c.layout.API())
+		}
+		return nil, fmt.Errorf("region %s: %w", c.layout.Region, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
+		return nil, fmt.Errorf("region %s: %s: %s", c.layout.Region, response.Status, text)
+	}
+	return response.Body, nil
+}

@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/source"
+)
+
+// lastGoodFile holds the files of the last configuration without a fault, so
+// that a restart with a bad one still has a good version of every service.
+const lastGoodFile = "config.json"
+
+// config follows the configuration and keeps what is in force. Safe for
+// concurrent use.
+type config struct {
+	log    *slog.Logger
+	source source.Source
+	file   string // of the last good one
+
+	mu     sync.Mutex // guards all below
+	model  *polder.Model
+	status ConfigStatus
+}
+
+func newConfig(log *slog.Logger, path string, l Layout) *config {
+	return &config{log: log, source: source.Source{Path: path, Log: log}, file: filepath.Join(l.LastGood(), lastGoodFile)}
+}
+
+// load reads the configuration for the first time. It fails only when neither
+// it nor the last good one gives a model.
+func (c *config) load() (*polder.Model, error) {
+	if err := c.remember(); err != nil {
+		c.log.Warn("the last good configuration cannot be used", "reason", err)
+	}
+	reading := c.source.Load()
+	c.take(reading)
+	if c.model == nil {
+		return nil, fmt.Errorf("configuration %s has faults, and there is no earlier good one:\n%w", c.source.Path, faultsError(reading.Faults))
+	}
+	return c.model, nil
+}
+
+// watch follows the configuration until ctx ends, and hands over each new model.
+func (c *config) watch(ctx context.Context, changed func(*polder.Model)) error {
+	return c.source.Watch(ctx, func(r source.Reading) {
+		before := c.snapshot()
+		if model := c.take(r); model != before {
+			changed(model)
+		}
+	})
+}
+
+// take brings a reading into force as far as it is good.
+func (c *config) take(r source.Reading) *polder.Model {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	digest := digestOf(r.Files)
+	if c.model != nil && digest == c.status.Digest && len(r.Faults) == len(c.status.Faults) {
+		return c.model
+	}
+	faults := r.Result.Against(c.model).Faults
+	model, kept := r.Result.Apply(c.model)
+	c.model = model
+	c.status = ConfigStatus{Source: c.source.Path, Digest: digest, Loaded: time.Now(), Faults: faults, Kept: kept}
+	for _, f := range faults {
+		c.log.Error("fault in the configuration", "at", f.At.String(), "service", f.Service, "fault", f.Message, "fix", f.Fix)
+	}
+	if len(faults) == 0 {
+		c.log.Info("configuration is in force", "source", c.source.Path, "version", digest, "services", len(model.Services))
+		if err := c.keep(r.Files); err != nil {
+			c.log.Warn("the good configuration is not kept for a restart", "reason", err)
+		}
+	} else {
+		c.log.Warn("configuration is in force as far as it is good", "source", c.source.Path, "version", digest,
+			"faults", len(faults), "kept", kept, "fatal", r.Fatal)
+	}
+	return model
+}
+
+func (c *config) snapshot() *polder.Model {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.model
+}
+
+func (c *config) Status() ConfigStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+// keep stores the files of a configuration without faults, for the next start.
+func (c *config) keep(files []polder.File) error {
+	data, err := json.Marshal(files)
+	if err != nil {
+		return err
+	}
+	temporary := c.file + ".new"
+	if err := os.WriteFile(temporary, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, c.file)
+}
+
+// remember brings the last good configuration into force before the present one.
+func (c *config) remember() error {
+	data, err := os.ReadFile(c.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var files []polder.File
+	if err := json.Unmarshal(data, &files); err != nil {
+		return fmt.Errorf("%s: %w", c.file, err)
+	}
+	model, _ := polder.Decode(files).Apply(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.model = model
+	return nil
+}
+
+func digestOf(files []polder.File) string {
+	sum := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(sum, "%d %s %d\n", len(f.Name), f.Name, len(f.Data))
+		sum.Write(f.Data)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
+}
+
+func faultsError(faults []polder.Fault) error {
+	errs := make([]error, len(faults))
+	for i, f := range faults {
+		errs[i] = f
+	}
+	return errors.Join(errs...)
+}

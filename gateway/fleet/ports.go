@@ -1,0 +1,70 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/polder/polder"
+)
+
+// Ports of the first region when HTTPS is on defaultPort; the others follow.
+// They move along with the port of HTTPS.
+const (
+	loopback   = "127.0.0.1"
+	httpOffset = -363 // 8443 → 8080
+	peerOffset = -1000
+	gossipBase = -500 // 8443 → 7943
+)
+
+// plan gives each of n regions its addresses on loopback. The port is that of
+// the first region's HTTPS entrypoint; 0 takes ports that are free now.
+func plan(port, n int) ([]polder.Listen, error) {
+	listens := make([]polder.Listen, n)
+	var faults []error
+	for i := range listens {
+		l := &listens[i]
+		for _, a := range []struct {
+			what    string
+			address *string
+			offset  int
+			packets bool // both TCP and UDP
+		}{
+			{"HTTPS", &l.HTTPS, 0, false}, {"HTTP", &l.HTTP, httpOffset, false},
+			{"peer", &l.Peer, peerOffset, false}, {"gossip", &l.Gossip, gossipBase, true},
+		} {
+			wanted := 0
+			if port != 0 {
+				wanted = port + a.offset + i
+			}
+			address, err := free(wanted, a.packets)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("%s port of region %d: %w", a.what, i+1, err))
+			}
+			*a.address = address
+		}
+	}
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("%w\nstop what uses these ports, or choose others with --port (0 takes free ones)", errors.Join(faults...))
+	}
+	return listens, nil
+}
+
+// free checks that a port can be used now.
+func free(port int, packets bool) (string, error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	address := listener.Addr().String()
+	if packets {
+		conn, err := net.ListenPacket("udp", address)
+		if err != nil {
+			return "", err
+		}
+		conn.Close()
+	}
+	return address, nil
+}

@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/xds"
+)
+
+// keyring holds the certificates and keys of the services that this gateway
+// serves, and of no others, and gives them to Envoy by the name in a
+// ClientHello. Safe for concurrent use.
+type keyring struct {
+	issuer *authority.Issuer
+
+	mu       sync.RWMutex
+	sets     map[polder.ServiceName][]polder.Host
+	pairs    map[polder.ServiceName]authority.Pair
+	owner    map[string]polder.ServiceName // by host, wildcards as written
+	identity authority.Identity
+}
+
+func newKeyring(issuer *authority.Issuer) *keyring { return &keyring{issuer: issuer} }
+
+// Hold implements certificates: a certificate per service, for all its hosts.
+// It reuses what is valid and not due, and forgets all others.
+func (k *keyring) Hold(ctx context.Context, sets map[polder.ServiceName][]polder.Host) map[polder.ServiceName]error {
+	faults := map[polder.ServiceName]error{}
+	k.mu.RLock()
+	before, beforePairs := k.sets, k.pairs
+	k.mu.RUnlock()
+	pairs := make(map[polder.ServiceName]authority.Pair, len(sets))
+	owner := map[string]polder.ServiceName{}
+	now := time.Now()
+	for name, hosts := range sets {
+		pair, ok := beforePairs[name]
+		if !ok || !reflect.DeepEqual(before[name], hosts) || !now.Before(pair.RenewAt()) {
+			var err error
+			if pair, err = k.issuer.Leaf(hosts); err != nil {
+				faults[name] = err
+				continue
+			}
+		}
+		pairs[name] = pair
+		for _, host := range hosts {
+			owner[string(host)] = name
+		}
+	}
+	k.mu.Lock()
+	k.sets, k.pairs, k.owner = sets, pairs, owner
+	k.mu.Unlock()
+	if !reflect.DeepEqual(before, sets) {
+		keep := make([][]polder.Host, 0, len(sets))
+		for _, hosts := range sets {
+			keep = append(keep, hosts)
+		}
+		if _, err := k.issuer.Keep(keep); err != nil {
+			faults[""] = err
+		}
+	}
+	return faults
+}
+
+// renew replaces the certificates that are due.
+func (k *keyring) renew(ctx context.Context) error {
+	k.mu.RLock()
+	sets := k.sets
+	k.mu.RUnlock()
+	var faults []error
+	for _, err := range k.Hold(ctx, sets) {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+func (k *keyring) trustDomain() string {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.identity.ID.TrustDomain().Name()
+}
+
+func (k *keyring) setIdentity(i authority.Identity) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.identity = i
+}
+
+// Secret resolves the name of a secret: the peers' identity and trust, or a
+// host as a caller wrote it in the ClientHello.
+func (k *keyring) Secret(name string) (xds.Resource, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	switch name {
+	case xds.SecretIdentity:
+		return xds.Certificate(name, k.identity.CertPEM, k.identity.KeyPEM), len(k.identity.CertPEM) > 0
+	case xds.SecretTrust:
+		return xds.Trust(name, k.identity.TrustPEM), len(k.identity.TrustPEM) > 0
+	}
+	service, ok := k.lookup(strings.TrimSuffix(strings.ToLower(name), "."))
+	if !ok {
+		return xds.Resource{}, false
+	}
+	pair := k.pairs[service]
+	return xds.Certificate(name, pair.CertPEM, pair.KeyPEM), true
+}
+
+// lookup finds the owner of a host: an exact name first, then the wildcards
+// above it, the longest first. It matches as the entrypoint's trie does.
+func (k *keyring) lookup(host string) (polder.ServiceName, bool) {
+	if service, ok := k.owner[host]; ok {
+		return service, true
+	}
+	for rest := host; ; {
+		_, parent, found := strings.Cut(rest, ".")
+		if !found {
+			return "", false
+		}
+		if service, ok := k.owner["*."+parent]; ok {
+			return service, true
+		}
+		rest = parent
+	}
+}

@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/polder/polder"
+)
+
+// maxSocketPath is what fits into a Unix socket's address on Linux, the closing
+// zero byte excluded.
+const maxSocketPath = 107
+
+// Layout says where one region keeps its files. Everything of a region lies
+// under its own folder, so that what must not leave a region can be kept and
+// removed as a whole.
+type Layout struct {
+	State  string // absolute; shared by the regions of one machine
+	Region polder.RegionName
+}
+
+// NewLayout makes the state folder's path absolute.
+func NewLayout(state string, region polder.RegionName) (Layout, error) {
+	absolute, err := filepath.Abs(state)
+	if err != nil {
+		return Layout{}, fmt.Errorf("state folder %s: %w", state, err)
+	}
+	return Layout{State: absolute, Region: region}, nil
+}
+
+// Authority is the folder of the local certificate authority.
+func (l Layout) Authority() string { return filepath.Join(l.State, "authority") }
+
+// RootFile is the certificate of the local authority, PEM, for callers to trust.
+func (l Layout) RootFile() string { return filepath.Join(l.Authority(), "hosts.pem") }
+
+// Dir is the region's own folder.
+func (l Layout) Dir() string { return filepath.Join(l.State, "regions", string(l.Region)) }
+
+// Certificates is where the region's own keys lie.
+func (l Layout) Certificates() string { return filepath.Join(l.Dir(), "certificates") }
+
+// Envoy is where the region's Envoy keeps its record, bootstrap and log.
+func (l Layout) Envoy() string { return filepath.Join(l.Dir(), "envoy") }
+
+// Instances is where the region's instances keep their records and logs.
+func (l Layout) Instances() string { return filepath.Join(l.Dir(), "instances") }
+
+// Processes is where the records of instances that run as processes lie.
+func (l Layout) Processes() string { return filepath.Join(l.Dir(), "processes") }
+
+// LastGood is where the region keeps the configuration that it last accepted.
+func (l Layout) LastGood() string { return filepath.Join(l.Dir(), "last-good") }
+
+// Runtime is the folder of the region's sockets: below the state folder, or,
+// where that path is too long for a socket, in a private folder of the
+// system's temporary one.
+func (l Layout) Runtime() string {
+	dir := filepath.Join(l.Dir(), "run")
+	if len(filepath.Join(dir, "activator.sock")) <= maxSocketPath {
+		return dir
+	}
+	sum := sha256.Sum256([]byte(l.Dir()))
+	return filepath.Join(os.TempDir(), "polder-"+strconv.Itoa(os.Getuid())+"-"+hex.EncodeToString(sum[:6]))
+}
+
+// ControlPlane is the socket on which Envoy finds Polder.
+func (l Layout) ControlPlane() string { return filepath.Join(l.Runtime(), "xds.sock") }
+
+// Admin is the socket on which Polder finds Envoy's admin interface.
+func (l Layout) Admin() string { return filepath.Join(l.Runtime(), "admin.sock") }
+
+// Activator is the socket to which Envoy sends requests without an instance.
+func (l Layout) Activator() string { return filepath.Join(l.Runtime(), "activator.sock") }
+
+// API is the socket of the region's own interface for commands.
+func (l Layout) API() string { return filepath.Join(l.Runtime(), "api.sock") }
+
+// Make creates the folders, for the owner only.
+func (l Layout) Make() error {
+	for _, dir := range []string{l.State, l.Dir(), l.Runtime(), l.Envoy(), l.Instances(), l.LastGood()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("region %s: state folder: %w; choose another with --state", l.Region, err)
+		}
+	}
+	info, err := os.Stat(l.Runtime())
+	if err != nil {
+		return fmt.Errorf("region %s: folder of sockets: %w", l.Region, err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("region %s: folder of sockets %s is open to others (mode %#o): remove it, or choose another state folder with --state",
+			l.Region, l.Runtime(), info.Mode().Perm())
+	}
+	return nil
+}
+
+// Regions lists the regions that have a folder below the state folder.
+func Regions(state string) ([]Layout, error) {
+	entries, err := os.ReadDir(filepath.Join(state, "regions"))
+	if err != nil {
+		return nil, fmt.Errorf("no region has ever run with the state folder %s (%w): start one with polder up or polder run, or name another folder with --state", state, err)
+	}
+	var layouts []Layout
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		l, err := NewLayout(state, polder.RegionName(e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		layouts = append(layouts, l)
+	}
+	return layouts, nil
+}

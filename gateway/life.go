@@ -1,0 +1,168 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/prewarm/instance"
+	"github.com/polder/polder/xds"
+)
+
+const (
+	// ackDeadline bounds the wait for Envoys to acknowledge a removal; one that
+	// does not is not using what it was told either.
+	ackDeadline = 3 * time.Second
+	// settle is how long after an acknowledgement Envoy's workers may still use
+	// what was removed. 60 ms lost no request in measurements.
+	settle = 100 * time.Millisecond
+	// drainLimit bounds how long an unpublished instance may finish its requests
+	// before it is asked to end, which it may answer by finishing them too.
+	drainLimit = 30 * time.Second
+	// drainTick is how often the load reports are asked whether it finished.
+	drainTick = 200 * time.Millisecond
+)
+
+// instanceChanged takes one step in the life of an instance. The endpoint is
+// published in the same step in which its state changes.
+func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
+	i := e.Instance
+	s := r.services[i.Service]
+	if s == nil {
+		if i.State == polder.Ready || i.State == polder.Starting {
+			r.stopInstance(i.ID, "service is not in the configuration")
+		}
+		return
+	}
+	known := s.running[i.ID]
+	if i.State == polder.Stopped {
+		if known != nil {
+			r.instanceGone(s, known, i, now)
+		}
+		return
+	}
+	if known == nil { // adopted
+		known = &running{}
+		s.running[i.ID] = known
+	}
+	if known.State == polder.Draining {
+		return
+	}
+	became := known.State != polder.Ready && i.State == polder.Ready
+	known.Instance = i
+	if !became {
+		return
+	}
+	if !e.Adopted {
+		s.startUps = append(s.startUps, i.Ready.Sub(i.Started))
+	}
+	known.start = activator.Start{Decided: e.Phases.Asked, Started: e.Phases.Spawned, Listening: e.Phases.Listening, Ready: e.Phases.Ready}
+	s.failure, s.retryAt = "", time.Time{}
+	s.serve(known)
+	r.publishEndpoints(s)
+	r.log.Info("instance is ready", "service", s.spec.Name, "instance", i.ID, "address", i.Address,
+		"start-up", i.Ready.Sub(i.Started), "reason", i.Reason, "adopted", e.Adopted)
+	r.step(s, now)
+}
+
+// instanceGone handles an end, asked for or not.
+func (r *reconciler) instanceGone(s *service, was *running, i polder.Instance, now time.Time) {
+	delete(s.running, i.ID)
+	switch was.State {
+	case polder.Draining:
+		r.log.Info("instance has stopped", "service", s.spec.Name, "instance", i.ID, "reason", was.Reason)
+	case polder.Ready:
+		s.total.Crashes++
+		r.log.Warn("instance ended by itself", "service", s.spec.Name, "instance", i.ID, "reason", i.Reason)
+		r.publishEndpoints(s)
+	default:
+		s.failure = i.Reason
+		r.log.Warn("instance did not become ready", "service", s.spec.Name, "instance", i.ID, "reason", i.Reason)
+	}
+	r.step(s, now)
+}
+
+// retire puts one instance to sleep in the order that loses nothing: remove its
+// endpoint, wait for the acknowledgement, let the workers settle, let it finish
+// what it has, then ask it to end.
+func (r *reconciler) retire(s *service, i *running, reason string) {
+	i.State, i.Reason = polder.Draining, reason
+	r.publishEndpoints(s)
+	key := xds.Key{Type: xds.TypeEndpoint, Name: xds.ServiceCluster(s.spec.Name)}
+	id, name := i.ID, s.spec.Name
+	r.retiring.Go(func() {
+		r.awaitAck(key)
+		if !pause(r.ctx, settle) {
+			return // the manager ends, or keeps, all instances
+		}
+		r.awaitIdle(name)
+		r.stopInstance(id, reason)
+	})
+}
+
+func (r *reconciler) awaitAck(key xds.Key) {
+	ctx, cancel := context.WithTimeout(r.ctx, ackDeadline)
+	defer cancel()
+	if err := r.publisher.Wait(ctx, key); err != nil && r.ctx.Err() == nil {
+		r.log.Warn("going on without an acknowledgement", "reason", err)
+	}
+}
+
+// awaitIdle returns when no request of the service is open, or after drainLimit.
+func (r *reconciler) awaitIdle(name polder.ServiceName) {
+	ctx, cancel := context.WithTimeout(r.ctx, drainLimit)
+	defer cancel()
+	for {
+		busy := make(chan int, 1)
+		asked := r.post(ctx, func(time.Time) {
+			n := 0
+			if s := r.services[name]; s != nil {
+				n = s.busy()
+			}
+			busy <- n
+		})
+		if !asked {
+			return
+		}
+		select {
+		case n := <-busy:
+			if n == 0 || !pause(ctx, drainTick) {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stopAll retires every instance of a service.
+func (r *reconciler) stopAll(s *service, reason string) {
+	for _, i := range s.running {
+		switch i.State {
+		case polder.Ready:
+			r.retire(s, i, reason)
+		case polder.Starting:
+			i.State, i.Reason = polder.Draining, reason
+			r.stopInstance(i.ID, reason)
+		}
+	}
+}
+
+func (r *reconciler) stopInstance(id polder.InstanceID, reason string) {
+	if err := r.instances.Stop(id, reason); err != nil {
+		r.log.Warn("cannot stop the instance", "instance", id, "reason", err)
+	}
+}
+
+// pause waits, and tells whether the context is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

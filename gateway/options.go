@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/polder/polder"
+)
+
+// Options of a Region.
+type Options struct {
+	Region       polder.RegionName
+	Peer         string        // unique among all peers; "" means REGION-1
+	Config       string        // file or folder
+	State        string        // state folder
+	Listen       polder.Listen // what is not empty wins over the configuration
+	Join         []string      // gossip addresses of other peers, beside the configuration's
+	Tools        string        // folder with Envoy, for when PATH has none
+	ServerTiming bool          // tell callers what was cold
+	Version      string        // of this program, for status
+	Log          *slog.Logger
+}
+
+// defaultListen are the addresses of a region in production.
+var defaultListen = polder.Listen{HTTPS: ":443", HTTP: ":80", Peer: ":7443", Gossip: ":7946"}
+
+// listenOn joins flags, configuration and defaults, in this order.
+func listenOn(flags, file polder.Listen) polder.Listen {
+	return polder.Listen{
+		HTTPS:  cmp.Or(flags.HTTPS, file.HTTPS, defaultListen.HTTPS),
+		HTTP:   cmp.Or(flags.HTTP, file.HTTP, defaultListen.HTTP),
+		Peer:   cmp.Or(flags.Peer, file.Peer, defaultListen.Peer),
+		Gossip: cmp.Or(flags.Gossip, file.Gossip, defaultListen.Gossip),
+	}
+}
+
+// bindAddresses parses where Envoy shall listen. An empty host means all
+// addresses of the machine.
+func bindAddresses(l polder.Listen) (https, http, peer netip.AddrPort, err error) {
+	var faults []error
+	parse := func(what, address string) netip.AddrPort {
+		a, err := bindAddress(address)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("address of %s is %q: %w; write it like 192.0.2.1:443 or :443", what, address, err))
+		}
+		return a
+	}
+	https, http, peer = parse("HTTPS", l.HTTPS), parse("HTTP", l.HTTP), parse("peers", l.Peer)
+	return https, http, peer, errors.Join(faults...)
+}
+
+func bindAddress(address string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	ip := netip.IPv6Unspecified()
+	if host != "" {
+		if ip, err = netip.ParseAddr(host); err != nil {
+			return netip.AddrPort{}, err
+		}
+	}
+	return netip.AddrPortFrom(ip, uint16(number)), nil
+}

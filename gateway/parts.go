@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/envoy"
+	"github.com/polder/polder/prewarm/instance"
+)
+
+const (
+	// renewTick is how often certificates are looked at.
+	renewTick = time.Hour
+	// healthTick is how often the health of the own Envoy is looked at.
+	healthTick = 500 * time.Millisecond
+	// controlStop bounds how long Envoy's streams may take to end.
+	controlStop = 2 * time.Second
+	// controlPing is how often an idle stream is checked.
+	controlPing = 30 * time.Second
+	// maxControlMessage bounds what an Envoy may send in one message, in bytes:
+	// its list of ten thousand names takes about one megabyte.
+	maxControlMessage = 16 << 20
+)
+
+// context is that of the running region, for callbacks that have none.
+func (r *Region) context() context.Context {
+	if ctx := r.ctx.Load(); ctx != nil {
+		return *ctx
+	}
+	return context.Background()
+}
+
+// acceptNode lets only the region's own Envoy connect.
+func (r *Region) acceptNode(node string) error {
+	if node != r.node {
+		return fmt.Errorf("region %s has the node %s only", r.options.Region, r.node)
+	}
+	return nil
+}
+
+func (r *Region) isKnown(name polder.ServiceName) bool {
+	known := r.known.Load()
+	return known != nil && (*known)[name]
+}
+
+func (r *Region) setKnown(served map[polder.ServiceName]bool) { r.known.Store(&served) }
+
+// serveControl serves discovery and load reports to the region's Envoy.
+func (r *Region) serveControl(ctx context.Context, listener net.Listener) error {
+	control := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxControlMessage),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: controlPing}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+	)
+	r.server.Register(control)
+	r.load.Register(control)
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		force := time.AfterFunc(controlStop, control.Stop)
+		control.GracefulStop()
+		force.Stop()
+	})
+	err := control.Serve(listener)
+	if stop() {
+		return fmt.Errorf("control plane: %w", err)
+	}
+	<-stopped
+	return nil
+}
+
+// followConfig brings every new configuration into force.
+func (r *Region) followConfig(ctx context.Context) error {
+	return r.config.watch(ctx, func(m *polder.Model) {
+		r.reconciler.SetSurroundings(ctx, survey(m, r.options.Region, r.gossip.Snapshot()))
+		r.reconciler.SetModel(ctx, m)
+		r.publishRow()
+	})
+}
+
+// renew replaces certificates before they end.
+func (r *Region) renew(ctx context.Context) error {
+	ticker := time.NewTicker(renewTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if identity, err := r.issuer.Peer(r.options.Peer); err != nil {
+			r.options.Log.Error("the peer's identity is not renewed", "reason", err)
+		} else {
+			r.keys.setIdentity(identity)
+		}
+		if err := r.keys.renew(ctx); err != nil {
+			r.options.Log.Error("certificates are not renewed", "reason", err)
+		}
+		r.server.Touch(r.server.SecretNames()...)
+	}
+}
+
+// watchHealth tells the membership whether this region can serve: it can while
+// its Envoy follows its control plane.
+func (r *Region) watchHealth(ctx context.Context) error {
+	ticker := time.NewTicker(healthTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			r.setHealthy(r.server.Connected(r.node))
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Status tells everything about the region.
+func (r *Region) Status(ctx context.Context) (Status, error) {
+	services, err := r.reconciler.Status(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	return Status{
+		Region: r.options.Region, Peer: r.options.Peer, PID: os.Getpid(), Started: r.started, Version: r.options.Version,
+		Listen: r.listen, Envoy: r.envoyStatus(), Config: r.config.Status(), Nodes: r.server.Nodes(),
+		Peers: r.peers(), Services: services, Degraded: r.degraded(),
+	}, nil
+}
+
+// awaitAdoption lets the reconciler decide once it knows what already runs.
+func (r *Region) awaitAdoption(ctx context.Context) {
+	select {
+	case <-r.manager.Adopted():
+		r.reconciler.Begin(ctx)
+	case <-ctx.Done():
+	}
+}
+
+// envoyChanged keeps the last state of the Envoy for status.
+func (r *Region) envoyChanged(e envoy.Event) { r.envoyState.Store(&e) }
+
+func (r *Region) envoyStatus() EnvoyStatus {
+	e := r.envoyState.Load()
+	if e == nil {
+		return EnvoyStatus{State: "not started"}
+	}
+	return EnvoyStatus{State: string(e.State), PID: e.PID, Restarts: e.Restarts, Reason: e.Reason}
+}
+
+// Logs hands over what a service's instances wrote.
+func (r *Region) Logs(ctx context.Context, q LogQuery, line func(LogLine) error) error {
+	for l, err := range instance.Logs(ctx, r.layout.Instances(), q.Service, "", q.Lines, q.Follow) {
+		if err != nil {
+			return err
+		}
+		if err := line(LogLine{Region: r.options.Region, Service: q.Service, Instance: l.Instance, Line: l.Text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// degraded lists what this machine does not let the region do, a line each.
+func (r *Region) degraded() []string {
+	var lines []string
+	if os.Geteuid() != 0 {
+		lines = append(lines, "not root: limits of memory and processes are in force only where the control groups belong to this user")
+	}
+	return lines
+}
+
+func regionNames(m *polder.Model) string {
+	names := make([]string, len(m.Regions))
+	for i, region := range m.Regions {
+		names[i] = string(region.Name)
+	}
+	return strings.Join(names, ", ")
+}

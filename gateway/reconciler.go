@@ -1,0 +1,346 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/prewarm"
+	"github.com/polder/polder/prewarm/instance"
+	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/load"
+)
+
+const (
+	// eventQueue bounds the events that wait for the reconciler; senders block.
+	eventQueue = 4096
+	// tick is how often due decisions are looked for.
+	tick = 250 * time.Millisecond
+)
+
+// publisher carries resources to the region's Envoys; *server.Server is one.
+type publisher interface {
+	Apply(set []xds.Resource, remove []xds.Key) int
+	Touch(names ...string)
+	Wait(ctx context.Context, keys ...xds.Key) error
+}
+
+// instances runs copies of services; *instance.Manager is one.
+type instances interface {
+	Start(ctx context.Context, service polder.Service, reason string) (polder.InstanceID, error)
+	Stop(id polder.InstanceID, reason string) error
+}
+
+// certificates keeps a certificate for every host that is served here.
+type certificates interface {
+	// Hold makes exactly these sets of hosts available; it names those that it could not.
+	Hold(ctx context.Context, sets map[polder.ServiceName][]polder.Host) map[polder.ServiceName]error
+}
+
+// surroundings are what the membership knows.
+type surroundings struct {
+	health polder.RegionHealth
+	rank   []polder.RegionName
+	peerOf map[polder.RegionName][]string
+}
+
+// reconciler joins intent (the model) with evidence (instances, load, peers)
+// and publishes what the law approves of it.
+type reconciler struct {
+	// Fixed after construction.
+	log          *slog.Logger
+	gateway      xds.Gateway
+	node         xds.NodeConfig
+	publisher    publisher
+	instances    instances
+	certificates certificates
+	warmChanged  func([]polder.ServiceName)        // told of the services with a ready instance, sorted
+	served       func(map[polder.ServiceName]bool) // told of the services that are served here
+	events       chan func(now time.Time)
+	retiring     sync.WaitGroup
+
+	// Only inside Run's goroutine.
+	ctx      context.Context // of Run, for what it starts
+	begun    bool            // what already ran is known; before, nothing is decided
+	model    *polder.Model
+	around   surroundings
+	services map[polder.ServiceName]*service
+	nodeKeys []xds.Key
+	warm     []polder.ServiceName
+}
+
+func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
+	return &reconciler{
+		log: log, gateway: g, node: n, publisher: p, certificates: c, warmChanged: warmChanged,
+		events:   make(chan func(time.Time), eventQueue),
+		model:    &polder.Model{},
+		services: map[polder.ServiceName]*service{},
+	}
+}
+
+// Run handles events until the context ends, and returns when everything that
+// it started has ended too. Instances are left to their manager.
+func (r *reconciler) Run(ctx context.Context) error {
+	r.ctx = ctx
+	defer r.retiring.Wait()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case event := <-r.events:
+			event(time.Now())
+		case now := <-ticker.C:
+			r.stepDue(now)
+		case <-ctx.Done():
+			r.releaseWaiters()
+			return nil
+		}
+	}
+}
+
+// post hands an event to the reconciler. False means that the context ended first.
+func (r *reconciler) post(ctx context.Context, event func(now time.Time)) bool {
+	select {
+	case r.events <- event:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Begin lets decisions be made: all instances that already ran are known.
+func (r *reconciler) Begin(ctx context.Context) {
+	r.post(ctx, func(now time.Time) {
+		r.begun = true
+		for _, s := range r.services {
+			r.step(s, now)
+		}
+	})
+}
+
+// SetModel brings a new model into force.
+func (r *reconciler) SetModel(ctx context.Context, m *polder.Model) {
+	r.post(ctx, func(now time.Time) {
+		r.model = m
+		r.adoptModel(now)
+	})
+}
+
+// SetSurroundings tells who is alive and how far.
+func (r *reconciler) SetSurroundings(ctx context.Context, s surroundings) {
+	r.post(ctx, func(now time.Time) {
+		if reflect.DeepEqual(s, r.around) {
+			return
+		}
+		r.around = s
+		r.judgeAll(now)
+	})
+}
+
+// InstanceChanged takes one step in the life of an instance.
+func (r *reconciler) InstanceChanged(ctx context.Context, e instance.Event) {
+	r.post(ctx, func(now time.Time) { r.instanceChanged(e, now) })
+}
+
+// LoadReported takes what an Envoy did during an interval.
+func (r *reconciler) LoadReported(ctx context.Context, reports []load.Report) {
+	r.post(ctx, func(now time.Time) {
+		for _, report := range reports {
+			if s := r.services[report.Service]; s != nil {
+				s.observe(report)
+				r.step(s, now)
+			}
+		}
+	})
+}
+
+// Status describes every service, by name.
+func (r *reconciler) Status(ctx context.Context) ([]ServiceStatus, error) {
+	answer := make(chan []ServiceStatus, 1)
+	asked := r.post(ctx, func(time.Time) {
+		list := []ServiceStatus{}
+		for _, name := range slices.Sorted(maps.Keys(r.services)) {
+			list = append(list, r.services[name].status())
+		}
+		answer <- list
+	})
+	if asked {
+		select {
+		case list := <-answer:
+			return list, nil
+		case <-ctx.Done():
+		}
+	}
+	return nil, fmt.Errorf("status of the services: %w", ctx.Err())
+}
+
+// adoptModel compares the model with what runs, service by service.
+func (r *reconciler) adoptModel(now time.Time) {
+	wanted := map[polder.ServiceName]bool{}
+	for _, spec := range r.model.Services {
+		wanted[spec.Name] = true
+		s := r.services[spec.Name]
+		if s == nil {
+			s = newService(spec)
+			r.services[spec.Name] = s
+			continue
+		}
+		if !reflect.DeepEqual(s.spec.Run, spec.Run) {
+			s.outdateInstances()
+		}
+		s.spec = spec
+	}
+	for name, s := range r.services {
+		if wanted[name] {
+			continue
+		}
+		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
+		r.stopAll(s, "service was removed from the configuration")
+		r.withdraw(s)
+		delete(r.services, name)
+	}
+	r.judgeAll(now)
+}
+
+// judgeAll applies the law to every service, publishes the differences, and
+// then the node's own resources if a verdict changed what they say.
+func (r *reconciler) judgeAll(now time.Time) {
+	served := map[polder.ServiceName][]polder.Host{}
+	known := map[polder.ServiceName]bool{}
+	judged := make([]law.Approved, 0, len(r.services))
+	for _, name := range slices.Sorted(maps.Keys(r.services)) {
+		s := r.services[name]
+		s.approved = r.judge(s)
+		judged = append(judged, s.approved)
+		if s.approved.Verdict() == law.Serve {
+			served[name], known[name] = s.spec.Hosts, true
+		}
+	}
+	r.served(known)
+	for name, err := range r.certificates.Hold(r.ctx, served) {
+		r.log.Error("no certificate for the service's hosts; callers' handshakes fail until there is one",
+			"service", name, "reason", err)
+	}
+	for _, s := range r.services {
+		r.publishService(s)
+		if s.approved.Verdict() != law.Serve {
+			s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
+			r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
+		}
+		r.step(s, now)
+	}
+	r.publishNode(judged)
+	r.announceWarm()
+}
+
+func (r *reconciler) judge(s *service) law.Approved {
+	return law.Judge(s.spec, law.Circumstances{
+		Here: r.gateway.Region, Regions: r.model.Regions,
+		Alive: r.around.health, Rank: r.around.rank, Endpoints: s.endpoints(r.gateway.Region),
+	})
+}
+
+// publishService publishes what the law approved, and removes what it no longer does.
+func (r *reconciler) publishService(s *service) {
+	set := xds.Service(s.approved, r.gateway)
+	keys := keysOf(set)
+	r.publisher.Apply(set, missing(s.published, keys))
+	s.published = keys
+}
+
+// publishEndpoints is the fast path when only instances changed.
+func (r *reconciler) publishEndpoints(s *service) {
+	s.approved = r.judge(s)
+	if s.approved.Verdict() == law.Serve {
+		r.publisher.Apply([]xds.Resource{xds.Endpoints(s.approved, r.gateway)}, nil)
+	}
+	r.announceWarm()
+}
+
+func (r *reconciler) withdraw(s *service) {
+	r.publisher.Apply(nil, s.published)
+	s.published = nil
+}
+
+func (r *reconciler) publishNode(judged []law.Approved) {
+	node := r.node
+	node.PeerOf = r.around.peerOf
+	set := xds.Node(judged, node)
+	keys := keysOf(set)
+	r.publisher.Apply(set, missing(r.nodeKeys, keys))
+	r.nodeKeys = keys
+}
+
+// announceWarm tells the membership which services have a ready instance.
+func (r *reconciler) announceWarm() {
+	var warm []polder.ServiceName
+	for name, s := range r.services {
+		if s.count().Ready > 0 {
+			warm = append(warm, name)
+		}
+	}
+	slices.Sort(warm)
+	if !slices.Equal(warm, r.warm) {
+		r.warm = warm
+		r.warmChanged(warm)
+	}
+}
+
+// stepDue asks again for the decisions whose time has come.
+func (r *reconciler) stepDue(now time.Time) {
+	for _, s := range r.services {
+		retry := len(s.waiters) > 0 && !s.retryAt.IsZero() && !now.Before(s.retryAt)
+		if retry || !now.Before(s.decision.Until) {
+			r.step(s, now)
+		}
+	}
+}
+
+// step decides how many instances a service should have, and starts or retires.
+func (r *reconciler) step(s *service, now time.Time) {
+	if !r.begun || s.spec.Run == nil || s.approved.Verdict() != law.Serve {
+		return
+	}
+	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), prewarm.Terms{})
+	count := s.count()
+	for n := count.Warm(); n < s.decision.Desired; n++ {
+		if !r.start(s, s.decision.Reason(), now) {
+			break
+		}
+	}
+	if count.Ready > s.decision.Desired {
+		for _, i := range s.surplus(count.Ready - s.decision.Desired) {
+			r.retire(s, i, s.decision.Reason())
+		}
+	}
+	if count.Ready > 0 || s.decision.Desired == 0 {
+		for _, i := range s.outdated() {
+			r.retire(s, i, "a newer version of the service took over")
+		}
+	}
+}
+
+func keysOf(resources []xds.Resource) []xds.Key {
+	keys := make([]xds.Key, len(resources))
+	for i, r := range resources {
+		keys[i] = r.Key
+	}
+	return keys
+}
+
+// missing lists the keys of before that are not in now.
+func missing(before, now []xds.Key) []xds.Key {
+	kept := make(map[xds.Key]bool, len(now))
+	for _, k := range now {
+		kept[k] = true
+	}
+	return slices.DeleteFunc(slices.Clone(before), func(k xds.Key) bool { return kept[k] })
+}

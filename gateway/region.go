@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/gateway/envoy"
+	"github.com/polder/polder/prewarm/instance"
+	"github.com/polder/polder/prewarm/instance/local"
+	"github.com/polder/polder/regions/gossip"
+	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/load"
+	"github.com/polder/polder/xds/server"
+)
+
+const (
+	// loadInterval is how often Envoy reports its load. 1 s costs it next to nothing.
+	loadInterval = time.Second
+	// drainTime is the most that requests in progress get to finish at a stop.
+	drainTime = 10 * time.Second
+	// drainGrace is how long Envoy may take to end after that.
+	drainGrace = 5 * time.Second
+)
+
+// Region is one running region: New connects its parts, Run makes them live.
+type Region struct {
+	// Fixed after construction.
+	options     Options
+	layout      Layout
+	listen      polder.Listen
+	peerAddress string
+	started     time.Time
+	node        string
+
+	config     *config
+	keys       *keyring
+	server     *server.Server
+	load       *load.Server
+	reconciler *reconciler
+	activator  *activator.Activator
+	manager    *instance.Manager
+	gossip     *gossip.Gossip
+	envoy      *envoy.Supervisor
+	issuer     *authority.Issuer
+	gossipKeys [][]byte
+
+	known atomic.Pointer[map[polder.ServiceName]bool] // what the activator may be asked for
+	ctx   atomic.Pointer[context.Context]             // of Run's supporting parts, for callbacks
+
+	envoyState atomic.Pointer[envoy.Event] // its last one
+
+	rowMu    sync.Mutex // guards the row below
+	healthy  bool
+	draining bool
+	warm     []polder.ServiceName
+}
+
+// New connects the parts of a region. It creates folders, reads the
+// configuration and the region's keys, and starts nothing.
+func New(o Options) (*Region, error) {
+	if o.Peer == "" {
+		o.Peer = string(o.Region) + "-1"
+	}
+	layout, err := NewLayout(o.State, o.Region)
+	if err != nil {
+		return nil, err
+	}
+	if err := layout.Make(); err != nil {
+		return nil, err
+	}
+	r := &Region{options: o, layout: layout, started: time.Now(), node: o.Peer}
+	r.config = newConfig(o.Log, o.Config, layout)
+	model, err := r.config.load()
+	if err != nil {
+		return nil, err
+	}
+	region, ok := model.Region(o.Region)
+	if !ok {
+		return nil, fmt.Errorf("region %q is not in the configuration %s; it has %s", o.Region, o.Config, regionNames(model))
+	}
+	r.listen = listenOn(o.Listen, region.Listen)
+	if err := r.connectKeys(); err != nil {
+		return nil, err
+	}
+	if err := r.connectControl(); err != nil {
+		return nil, err
+	}
+	if err := r.connectMembership(model, region); err != nil {
+		return nil, err
+	}
+	return r, r.connectEnvoy()
+}
+
+func (r *Region) connectKeys() error {
+	ca, err := authority.Open(r.layout.Authority())
+	if err != nil {
+		return err
+	}
+	r.gossipKeys = ca.GossipKeys()
+	if r.issuer, err = ca.Issuer(r.options.Region, r.layout.Certificates()); err != nil {
+		return err
+	}
+	identity, err := r.issuer.Peer(r.options.Peer)
+	if err != nil {
+		return err
+	}
+	r.keys = newKeyring(r.issuer)
+	r.keys.setIdentity(identity)
+	return nil
+}
+
+// connectControl connects the control plane, the reconciler, the instances and
+// the activator.
+func (r *Region) connectControl() error {
+	o := r.options
+	https, http, peer, err := bindAddresses(r.listen)
+	if err != nil {
+		return fmt.Errorf("region %s: %w", o.Region, err)
+	}
+	r.server = server.New(server.Options{Log: o.Log, Secret: r.keys.Secret, Accept: r.acceptNode})
+	r.load = load.New(loadInterval, func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
+	r.reconciler = newReconciler(o.Log,
+		xds.Gateway{Region: o.Region, Activator: r.layout.Activator()},
+		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain()},
+		r.server, r.keys, r.setWarm)
+	r.reconciler.served = r.setKnown
+	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log})
+	if err != nil {
+		return err
+	}
+	if r.manager, err = instance.New(instance.Options{
+		Region: o.Region, StateDir: r.layout.Instances(), Log: o.Log,
+		Provider: provider, Timing: instance.DefaultTiming(), Logs: instance.DefaultLogLimits(),
+		Events: func(e instance.Event) { r.reconciler.InstanceChanged(r.context(), e) },
+	}); err != nil {
+		return err
+	}
+	r.reconciler.instances = r.manager
+	r.activator, err = activator.New(activator.Options{
+		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown, Limits: activator.DefaultLimits(),
+		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, Log: o.Log,
+	})
+	return err
+}
+
+func (r *Region) connectMembership(m *polder.Model, region polder.Region) error {
+	epoch, err := nextEpoch(r.layout)
+	if err != nil {
+		return fmt.Errorf("region %s: counting starts: %w", r.options.Region, err)
+	}
+	if r.peerAddress, err = advertised(r.listen.Peer); err != nil {
+		return err
+	}
+	r.gossip, err = gossip.New(gossip.Options{
+		Peer: r.options.Peer, Region: r.options.Region, Epoch: epoch, Bind: r.listen.Gossip,
+		Join: slices.Concat(r.options.Join, region.Join), Keys: r.gossipKeys, Disclosure: disclosure(m), Log: r.options.Log,
+	})
+	return err
+}
+
+func (r *Region) connectEnvoy() error {
+	binary, err := envoy.Find(context.Background(), r.options.Tools, os.Getenv("PATH"))
+	if err != nil {
+		return err
+	}
+	bootstrap, err := xds.Bootstrap{
+		Node: r.node, Region: r.options.Region, ControlPlane: r.layout.ControlPlane(), Admin: r.layout.Admin(),
+	}.JSON()
+	if err != nil {
+		return err
+	}
+	r.envoy, err = envoy.NewSupervisor(envoy.Options{
+		Node: r.node, Binary: binary, Bootstrap: bootstrap, Dir: r.layout.Envoy(), Concurrency: runtime.NumCPU(),
+		DrainTime: drainTime, Grace: drainGrace, Log: r.options.Log, OnEvent: r.envoyChanged,
+	})
+	return err
+}
+
+// Run runs the region until ctx ends or a part fails. It returns when every
+// goroutine and every process that it started has ended. It stops in an order
+// that loses no request: Envoy drains while all that it relies on still works,
+// then instances end, then the rest.
+func (r *Region) Run(ctx context.Context) error {
+	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRest()
+	support, inner := errgroup.WithContext(rest)
+	r.ctx.Store(&inner)
+	if err := r.support(inner, support); err != nil {
+		stopRest()
+		return errors.Join(err, support.Wait())
+	}
+	running, stopInstances := context.WithCancel(inner)
+	ended := make(chan error, 1)
+	go func() { ended <- r.manager.Run(running) }()
+	support.Go(func() error { r.awaitAdoption(running); return nil })
+
+	front, stopFront := context.WithCancel(ctx)
+	defer stopFront()
+	defer context.AfterFunc(inner, stopFront)() // a part that fails stops all
+	defer context.AfterFunc(front, r.setDraining)()
+	r.options.Log.Info("region runs", "https", r.listen.HTTPS, "http", r.listen.HTTP,
+		"peer", r.listen.Peer, "gossip", r.listen.Gossip, "pid", os.Getpid())
+	err := r.envoy.Run(front)
+	stopInstances()
+	err = errors.Join(err, <-ended)
+	stopRest()
+	return errors.Join(err, support.Wait())
+}
+
+// support starts everything that Envoy and the instances rely on.
+func (r *Region) support(ctx context.Context, group *errgroup.Group) error {
+	control, err := listenUnix(r.layout.ControlPlane())
+	if err != nil {
+		return err
+	}
+	waiting, err := listenUnix(r.layout.Activator())
+	if err != nil {
+		control.Close()
+		return err
+	}
+	for _, part := range []func(context.Context) error{
+		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth,
+		func(ctx context.Context) error { return r.serveControl(ctx, control) },
+		func(ctx context.Context) error { return r.activator.Serve(ctx, waiting) },
+		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r) },
+	} {
+		group.Go(func() error { return part(ctx) })
+	}
+	model := r.config.snapshot()
+	r.reconciler.SetSurroundings(ctx, survey(model, r.options.Region, r.gossip.Snapshot()))
+	r.reconciler.SetModel(ctx, model)
+	r.publishRow()
+	return nil
+}

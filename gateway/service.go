@@ -1,0 +1,169 @@
+package gateway
+
+import (
+	"slices"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/prewarm"
+	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/load"
+)
+
+// service is what the reconciler knows of one service. Only its goroutine touches it.
+type service struct {
+	spec      polder.Service
+	approved  law.Approved
+	published []xds.Key
+	state     *prewarm.State
+	decision  prewarm.Decision
+	running   map[polder.InstanceID]*running
+	waiters   []*waiter
+	next      int // of ready instances, to spread what the activator forwards
+
+	// Evidence since the last decision.
+	arrivals   int
+	inProgress map[string]int // by node, from its last load report
+	startUps   []time.Duration
+
+	// Evidence since the region started.
+	total   Totals
+	failure string    // why the last start failed; "" after a success
+	retryAt time.Time // until then no start is tried
+}
+
+// running is one instance as the reconciler sees it.
+type running struct {
+	polder.Instance
+	outdated bool            // was started from an older version of the service
+	start    activator.Start // when its start passed each step
+}
+
+// Totals count what happened to a service's requests in this region since the
+// region's Polder started.
+type Totals struct {
+	Requests  uint64 `json:"requests"`  // that Envoy sent to instances or the activator
+	Direct    uint64 `json:"direct"`    // of these, straight to instances
+	Activated uint64 `json:"activated"` // of these, to the activator
+	Failed    uint64 `json:"failed"`    // answered with 5xx, or not at all
+	Cold      uint64 `json:"cold"`      // that waited for an instance to start
+	Starts    uint64 `json:"starts"`    // instances started
+	Crashes   uint64 `json:"crashes"`   // ready instances that ended by themselves
+}
+
+func newService(spec polder.Service) *service {
+	return &service{
+		spec: spec, state: new(prewarm.State),
+		running: map[polder.InstanceID]*running{}, inProgress: map[string]int{},
+	}
+}
+
+// observe takes in a load report. What the activator forwarded was noticed when
+// it arrived and is not counted twice.
+func (s *service) observe(r load.Report) {
+	s.arrivals += int(r.Direct.Issued)
+	s.inProgress[r.Node] = r.InProgress
+	s.total.Requests += r.Issued()
+	s.total.Direct += r.Direct.Issued
+	s.total.Activated += r.Activated.Issued
+	s.total.Failed += r.Direct.Failed + r.Activated.Failed
+}
+
+// observation hands the evidence since the last decision to the predictor.
+func (s *service) observation(now time.Time) prewarm.Observation {
+	obs := prewarm.Observation{
+		Now: now, Arrivals: s.arrivals, InProgress: s.busy(), Waiting: len(s.waiters),
+		Instances: s.count(), StartUps: s.startUps,
+	}
+	s.arrivals, s.startUps = 0, nil
+	return obs
+}
+
+func (s *service) busy() int {
+	sum := 0
+	for _, n := range s.inProgress {
+		sum += n
+	}
+	return sum
+}
+
+// count counts the instances of the present version.
+func (s *service) count() prewarm.Instances {
+	var n prewarm.Instances
+	for _, i := range s.running {
+		switch {
+		case i.outdated:
+		case i.State == polder.Ready:
+			n.Ready++
+		case i.State == polder.Starting:
+			n.Starting++
+		}
+	}
+	return n
+}
+
+// endpoints lists where the service can be reached in this region: the ready
+// instances of any version, or what the file says.
+func (s *service) endpoints(here polder.RegionName) []polder.Endpoint {
+	var list []polder.Endpoint
+	for _, i := range s.running {
+		if i.State == polder.Ready {
+			list = append(list, polder.Endpoint{Service: s.spec.Name, Region: i.Region, Address: i.Address})
+		}
+	}
+	for region, addresses := range s.spec.Endpoints {
+		for _, a := range addresses {
+			list = append(list, polder.Endpoint{Service: s.spec.Name, Region: region, Address: a})
+		}
+	}
+	return slices.DeleteFunc(list, func(e polder.Endpoint) bool { return e.Region != here })
+}
+
+// pick chooses a ready instance for a request that the activator holds, the
+// present version first, in turn.
+func (s *service) pick() (*running, bool) {
+	for _, outdated := range []bool{false, true} {
+		var ready []*running
+		for _, i := range s.running {
+			if i.State == polder.Ready && i.outdated == outdated {
+				ready = append(ready, i)
+			}
+		}
+		if len(ready) > 0 {
+			slices.SortFunc(ready, func(a, b *running) int { return a.Started.Compare(b.Started) })
+			s.next++
+			return ready[s.next%len(ready)], true
+		}
+	}
+	return nil, false
+}
+
+// surplus chooses the n youngest ready instances: the oldest has proved itself.
+func (s *service) surplus(n int) []*running {
+	var ready []*running
+	for _, i := range s.running {
+		if i.State == polder.Ready && !i.outdated {
+			ready = append(ready, i)
+		}
+	}
+	slices.SortFunc(ready, func(a, b *running) int { return b.Started.Compare(a.Started) })
+	return ready[:min(n, len(ready))]
+}
+
+func (s *service) outdated() []*running {
+	var old []*running
+	for _, i := range s.running {
+		if i.outdated && i.State == polder.Ready {
+			old = append(old, i)
+		}
+	}
+	return old
+}
+
+func (s *service) outdateInstances() {
+	for _, i := range s.running {
+		i.outdated = true
+	}
+}

@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds/server"
+)
+
+// Status is everything that one region tells about itself.
+type Status struct {
+	Region   polder.RegionName       `json:"region"`
+	Peer     string                  `json:"peer"`
+	PID      int                     `json:"pid"`
+	Started  time.Time               `json:"started"`
+	Version  string                  `json:"version"`
+	Listen   polder.Listen           `json:"listen"`
+	Envoy    EnvoyStatus             `json:"envoy"`
+	Config   ConfigStatus            `json:"config"`
+	Nodes    []server.NodeStatus     `json:"nodes"`
+	Peers    []PeerStatus            `json:"peers"`
+	Services []ServiceStatus         `json:"services"`
+	Degraded []string                `json:"degraded,omitempty"` // what this machine does not allow, one line each
+	Recent   []activator.ColdRequest `json:"-"`
+}
+
+// EnvoyStatus tells of the region's Envoy process.
+type EnvoyStatus struct {
+	State    string `json:"state"`
+	PID      int    `json:"pid,omitempty"`
+	Restarts int    `json:"restarts"`
+	Reason   string `json:"reason,omitempty"` // of the last end
+}
+
+// ConfigStatus tells which configuration is in force.
+type ConfigStatus struct {
+	Source string               `json:"source"`
+	Digest string               `json:"digest"`
+	Loaded time.Time            `json:"loaded"`
+	Faults []polder.Fault       `json:"faults,omitempty"`
+	Kept   []polder.ServiceName `json:"kept,omitempty"` // services at their last good version
+}
+
+// PeerStatus is one row of the membership.
+type PeerStatus struct {
+	Peer    string               `json:"peer"`
+	Region  polder.RegionName    `json:"region"`
+	Healthy bool                 `json:"healthy"`
+	Address string               `json:"address"`
+	Warm    []polder.ServiceName `json:"warm,omitempty"`
+	Digest  string               `json:"digest"`
+}
+
+// ServiceStatus tells of one service in one region.
+type ServiceStatus struct {
+	Service   polder.ServiceName  `json:"service"`
+	Hosts     []polder.Host       `json:"hosts"`
+	Verdict   law.Verdict         `json:"verdict"`
+	Reason    string              `json:"reason"`
+	Targets   []polder.RegionName `json:"targets,omitempty"`
+	Instances []InstanceStatus    `json:"instances"`
+	Waiting   int                 `json:"waiting"`
+	Open      int                 `json:"open"` // requests in progress at the last load report
+	Totals    Totals              `json:"totals"`
+	Failure   string              `json:"failure,omitempty"`  // of the last start
+	Decision  string              `json:"decision,omitempty"` // of the predictor, in words
+}
+
+// InstanceStatus tells of one instance.
+type InstanceStatus struct {
+	Instance polder.InstanceID    `json:"instance"`
+	State    polder.InstanceState `json:"state"`
+	Address  string               `json:"address"`
+	Started  time.Time            `json:"started"`
+	Reason   string               `json:"reason"`
+}
+
+// status describes one service. Called in the reconciler's goroutine.
+func (s *service) status() ServiceStatus {
+	status := ServiceStatus{
+		Service: s.spec.Name, Hosts: s.spec.Hosts,
+		Verdict: s.approved.Verdict(), Reason: s.approved.Reason(), Targets: s.approved.Targets(),
+		Instances: []InstanceStatus{}, Waiting: len(s.waiters), Open: s.busy(), Totals: s.total, Failure: s.failure,
+	}
+	if s.spec.Run != nil && s.approved.Verdict() == law.Serve {
+		status.Decision = s.decision.Reason()
+	}
+	for _, i := range s.running {
+		status.Instances = append(status.Instances, InstanceStatus{
+			Instance: i.ID, State: i.State, Address: i.Address.String(), Started: i.Started, Reason: i.Reason})
+	}
+	return status
+}
