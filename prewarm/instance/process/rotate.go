@@ -82,3 +82,14 @@ func lockFile(f *os.File, how int) error {
 		}
 	}
 }
+
+// RemoveLog removes a log whose writer has ended, and its rotated copy.
+func RemoveLog(file string) error {
+	var failed error
+	for _, name := range []string{file, rotatedName(file)} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
