@@ -270,8 +270,13 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) error {
 	select {
 	case <-p.done:
 		return p.fate
-	case <-p.left:
-		return ErrReleased
+	case <-p.left: // after done, if it was not released
+		select {
+		case <-p.done:
+			return p.fate
+		default:
+			return ErrReleased
+		}
 	case <-timer.C:
 		return fmt.Errorf("stop %s: pid %d does not end on SIGKILL (is it waiting for a device?)", p.record.Label, p.record.PID)
 	}
