@@ -175,7 +175,8 @@ func retry(ctx context.Context, try func() error) error {
 	)
 	err := backoff.Retry(func() error {
 		err := try()
-		if err != nil && ctx.Err() == nil {
+		// What fails at the end may fail because of the end.
+		if deadline, ok := ctx.Deadline(); err != nil && ctx.Err() == nil && (!ok || time.Now().Before(deadline)) {
 			last = err
 		}
 		return err
