@@ -36,7 +36,7 @@ func NewLayout(state string, region polder.RegionName) (Layout, error) {
 func (l Layout) Authority() string { return filepath.Join(l.State, "authority") }
 
 // RootFile is the certificate of the local authority, PEM, for callers to trust.
-func (l Layout) RootFile() string { return filepath.Join(l.Authority(), "hosts.pem") }
+func (l Layout) RootFile() string { return filepath.Join(l.Authority(), "root.pem") }
 
 // Dir is the region's own folder.
 func (l Layout) Dir() string { return filepath.Join(l.State, "regions", string(l.Region)) }

@@ -17,9 +17,18 @@ import (
 	"github.com/polder/polder/regions/law"
 )
 
-// lookAround is how often the surroundings are looked at besides when the
-// membership says that they changed: distances drift without a message.
-const lookAround = 5 * time.Second
+const (
+	// lookAround is how often the surroundings are looked at besides when the
+	// membership says that they changed: time passes without a message.
+	lookAround = time.Second
+	// takeover is how long a region must have been unable to serve before its
+	// services are given up, or go to their standby regions. Until then callers
+	// are sent to it and no further: the law is not bent for a hiccup.
+	takeover = 3 * time.Second
+	// bootTakeover is the same for regions that were never seen since this one
+	// started: regions that start together take their time.
+	bootTakeover = 10 * time.Second
+)
 
 // nextEpoch counts the starts of this peer, so that its rows win over those of
 // its earlier lives. The clock keeps it growing when the file was lost.
@@ -47,17 +56,35 @@ func disclosure(m *polder.Model) regions.Disclosure {
 	return d
 }
 
+// vitals remember until when each region counts as alive.
+type vitals map[polder.RegionName]time.Time
+
+// alive takes in who can serve now, and tells who counts as alive: those, and
+// those that could until a moment ago.
+func (v vitals) alive(regions []polder.Region, health polder.RegionHealth, now time.Time) polder.RegionHealth {
+	alive := polder.RegionHealth{}
+	for _, r := range regions {
+		if _, seen := v[r.Name]; !seen {
+			v[r.Name] = now.Add(bootTakeover)
+		}
+		if health[r.Name] {
+			v[r.Name] = now.Add(takeover)
+		}
+		alive[r.Name] = now.Before(v[r.Name])
+	}
+	return alive
+}
+
 // survey joins the map with the membership: who is alive, in which order, where.
 // The own region is always alive to itself.
-func survey(m *polder.Model, here polder.RegionName, snapshot *gossip.Snapshot) surroundings {
-	view := snapshot.View
-	s := surroundings{health: polder.RegionHealth{}, peerOf: map[polder.RegionName][]string{}}
-	for region, healthy := range view.Health {
-		s.health[region] = healthy
+func survey(m *polder.Model, here polder.RegionName, snapshot *gossip.Snapshot, v vitals, now time.Time) surroundings {
+	s := surroundings{
+		health: v.alive(m.Regions, snapshot.View.Health, now),
+		peerOf: map[polder.RegionName][]string{},
 	}
 	s.health[here] = true
 	own, _ := m.Region(here)
-	s.rank = regions.Order(own.Location, m.Regions, view)
+	s.rank = regions.Order(own.Location, m.Regions, snapshot.View)
 	for _, row := range snapshot.Observed() {
 		if row.Region != here && row.Healthy && !row.Draining {
 			s.peerOf[row.Region] = append(s.peerOf[row.Region], row.Address)
@@ -66,18 +93,38 @@ func survey(m *polder.Model, here polder.RegionName, snapshot *gossip.Snapshot) 
 	return s
 }
 
-// followMembership tells the reconciler whenever the surroundings change.
+// followMembership tells the reconciler whenever the surroundings change. The
+// first time is when silence about a region has come to mean something; only
+// then the model is brought into force, and r.begun closed.
 func (r *Region) followMembership(ctx context.Context) error {
+	select {
+	case <-r.gossip.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	v := vitals{}
+	look := func() {
+		r.reconciler.SetSurroundings(ctx, survey(r.config.snapshot(), r.options.Region, r.gossip.Snapshot(), v, time.Now()))
+	}
+	look()
+	r.reconciler.SetModel(ctx, r.config.snapshot())
+	r.publishRow()
+	close(r.begun)
 	ticker := time.NewTicker(lookAround)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-r.gossip.Changes():
 		case <-ticker.C:
+		case <-r.modelChanged:
+			look()
+			r.reconciler.SetModel(ctx, r.config.snapshot())
+			r.publishRow()
+			continue
 		case <-ctx.Done():
 			return nil
 		}
-		r.reconciler.SetSurroundings(ctx, survey(r.config.snapshot(), r.options.Region, r.gossip.Snapshot()))
+		look()
 	}
 }
 

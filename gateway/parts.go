@@ -77,12 +77,13 @@ func (r *Region) serveControl(ctx context.Context, listener net.Listener) error 
 	return nil
 }
 
-// followConfig brings every new configuration into force.
+// followConfig tells of every new configuration.
 func (r *Region) followConfig(ctx context.Context) error {
-	return r.config.watch(ctx, func(m *polder.Model) {
-		r.reconciler.SetSurroundings(ctx, survey(m, r.options.Region, r.gossip.Snapshot()))
-		r.reconciler.SetModel(ctx, m)
-		r.publishRow()
+	return r.config.watch(ctx, func(*polder.Model) {
+		select {
+		case r.modelChanged <- struct{}{}:
+		default: // one is waiting already, and will see this model
+		}
 	})
 }
 

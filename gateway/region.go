@@ -56,6 +56,9 @@ type Region struct {
 	issuer     *authority.Issuer
 	gossipKeys [][]byte
 
+	begun        chan struct{} // closed when the model is in force
+	modelChanged chan struct{} // capacity 1: there is a new model
+
 	known atomic.Pointer[map[polder.ServiceName]bool] // what the activator may be asked for
 	ctx   atomic.Pointer[context.Context]             // of Run's supporting parts, for callbacks
 
@@ -80,7 +83,10 @@ func New(o Options) (*Region, error) {
 	if err := layout.Make(); err != nil {
 		return nil, err
 	}
-	r := &Region{options: o, layout: layout, started: time.Now(), node: o.Peer}
+	r := &Region{
+		options: o, layout: layout, started: time.Now(), node: o.Peer,
+		begun: make(chan struct{}), modelChanged: make(chan struct{}, 1),
+	}
 	r.config = newConfig(o.Log, o.Config, layout)
 	model, err := r.config.load()
 	if err != nil {
@@ -201,6 +207,11 @@ func (r *Region) Run(ctx context.Context) error {
 		stopRest()
 		return errors.Join(err, support.Wait())
 	}
+	select {
+	case <-r.begun:
+	case <-inner.Done():
+	case <-ctx.Done():
+	}
 	running, stopInstances := context.WithCancel(inner)
 	ended := make(chan error, 1)
 	go func() { ended <- r.manager.Run(running) }()
@@ -238,9 +249,5 @@ func (r *Region) support(ctx context.Context, group *errgroup.Group) error {
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
-	model := r.config.snapshot()
-	r.reconciler.SetSurroundings(ctx, survey(model, r.options.Region, r.gossip.Snapshot()))
-	r.reconciler.SetModel(ctx, model)
-	r.publishRow()
 	return nil
 }

@@ -103,7 +103,7 @@ func (v *view) awaitReady(ctx context.Context, members []fleet.Member, clients [
 				continue
 			}
 			status, err := clients[i].Status(ctx)
-			if err != nil || !serving(status) {
+			if err != nil || !serving(status) || !together(status, len(members)) {
 				continue
 			}
 			statuses[i] = status
@@ -135,6 +135,17 @@ func serving(s gateway.Status) bool {
 		}
 	}
 	return false
+}
+
+// together tells whether the region sees all others in good health.
+func together(s gateway.Status, members int) bool {
+	regions := map[polder.RegionName]bool{}
+	for _, p := range s.Peers {
+		if p.Healthy {
+			regions[p.Region] = true
+		}
+	}
+	return len(regions) == members
 }
 
 func (v *view) say(e upEvent, text string) {
