@@ -150,10 +150,12 @@ func (c *conversation) run(t *testing.T, words []string) string {
 		return fmt.Sprintf("%s%s\n", news(changed), rowText(said))
 	case "send":
 		out := ""
-		for _, p := range table(1).Peers() {
-			if p.Standing == Alive && p.Row.Sequence > 0 {
-				out += fmt.Sprintf("%s: %s\n", rowText(p.Row), c.merge(arg(2), table(2), p.Row))
+		for _, b := range table(1).Tellable() {
+			row, err := Decode(b)
+			if err != nil {
+				t.Fatal(err)
 			}
+			out += fmt.Sprintf("%s: %s\n", rowText(row), c.merge(arg(2), table(2), row))
 		}
 		return out
 	case "merge":

@@ -56,6 +56,7 @@ type Table struct {
 // only the failure detector spoke of the peer.
 type entry struct {
 	row       polder.PeerRow
+	encoded   []byte // of row; nil while Sequence is 0
 	standing  Standing
 	region    polder.RegionName // of its present life, by the failure detector
 	life      uint64            // epoch of its present life, by the failure detector
@@ -87,9 +88,8 @@ func (t *Table) Say(row polder.PeerRow, now time.Time) (polder.PeerRow, bool) {
 	if row.Sequence > 0 && equalRows(row, e.row) {
 		return e.row, false
 	}
-	row.Warm = slices.Clone(row.Warm)
 	row.Sequence++
-	e.row = row
+	e.set(row)
 	t.judge(e, now)
 	return e.row, true
 }
@@ -118,10 +118,14 @@ func (t *Table) Merge(row polder.PeerRow, now time.Time) Outcome {
 	if e.row.Sequence > 0 && compareRows(row, e.row) <= 0 {
 		return Stale
 	}
-	row.Warm = slices.Clone(row.Warm)
-	e.row = row
+	e.set(row)
 	t.judge(e, now)
 	return Changed
+}
+
+func (e *entry) set(row polder.PeerRow) {
+	row.Warm = slices.Clone(row.Warm)
+	e.row, e.encoded = row, Encode(row)
 }
 
 func (t *Table) contest(row polder.PeerRow) Outcome {
@@ -129,14 +133,16 @@ func (t *Table) contest(row polder.PeerRow) Outcome {
 	if compareVersions(row, e.row) < 0 || equalRows(row, e.row) {
 		return Stale
 	}
+	risen := e.row
 	switch {
 	case row.Sequence+1 < maxVersion:
-		e.row.Epoch, e.row.Sequence = row.Epoch, row.Sequence+1
+		risen.Epoch, risen.Sequence = row.Epoch, row.Sequence+1
 	case row.Epoch+1 < maxVersion:
-		e.row.Epoch, e.row.Sequence = row.Epoch+1, 1
+		risen.Epoch, risen.Sequence = row.Epoch+1, 1
 	default:
 		return Invalid // nothing is newer; only a liar counts that far
 	}
+	e.set(risen)
 	return Raised
 }
 
@@ -175,6 +181,9 @@ func (t *Table) Alive(peer string, region polder.RegionName, epoch uint64, now t
 	if !ok || e.standing == Alive && e.region == region && e.life == epoch {
 		return false
 	}
+	if e.standing != Alive {
+		e.suspected = time.Time{} // what we held against it before it went is out of date
+	}
 	e.standing, e.region, e.life, e.standSet = Alive, region, epoch, now
 	t.judge(e, now)
 	return true
@@ -193,7 +202,7 @@ func (t *Table) gone(peer string, standing Standing, now time.Time) bool {
 	if !ok || peer == t.own || e.standing == standing {
 		return false
 	}
-	e.standing, e.standSet, e.suspected, e.rtt = standing, now, time.Time{}, roundTrip{}
+	e.standing, e.standSet, e.rtt = standing, now, roundTrip{}
 	t.judge(e, now)
 	return true
 }
@@ -304,6 +313,38 @@ func (t *Table) judge(e *entry, now time.Time) bool {
 		e.penalty = e.penalty.fault(t.damping, now)
 	}
 	return true
+}
+
+// Encoded is the row of a peer as Encode writes it, and nil while the peer has
+// said nothing.
+func (t *Table) Encoded(peer string) []byte {
+	if e, ok := t.entries[peer]; ok {
+		return e.encoded
+	}
+	return nil
+}
+
+// Standing is what the failure detector said of the peer last.
+func (t *Table) Standing(peer string) Standing {
+	if e, ok := t.entries[peer]; ok {
+		return e.standing
+	}
+	return Unknown
+}
+
+// Tellable are the encoded rows that a peer hands on when it tells all it knows:
+// its own, and those of all peers that its failure detector has known, dead ones
+// too until they are forgotten, so that a peer that lost its epoch hears of its
+// former life. Rows that came by relay only are not handed on, or the rows of
+// the dead would outlive every memory by travelling in circles.
+func (t *Table) Tellable() [][]byte {
+	var rows [][]byte
+	for _, name := range slices.Sorted(maps.Keys(t.entries)) {
+		if e := t.entries[name]; e.standing != Unknown && e.encoded != nil {
+			rows = append(rows, e.encoded)
+		}
+	}
+	return rows
 }
 
 // Own is the own row as the others should hold it; Sequence is 0 before Say.

@@ -200,6 +200,9 @@ func TestUsableNeedsEverything(t *testing.T) {
 				r.Peer = peer
 				table.Merge(r, now)
 			case 1:
+				if standing[peer] != Alive {
+					delete(suspected, peer)
+				}
 				standing[peer] = Alive
 				life[peer] = rapid.Uint64Range(1, 3).Draw(t, "life")
 				region[peer] = rapid.SampledFrom([]polder.RegionName{"fr", "nl"}).Draw(t, "where")
@@ -207,7 +210,6 @@ func TestUsableNeedsEverything(t *testing.T) {
 			case 2:
 				if known(table, peer) {
 					standing[peer] = Dead
-					delete(suspected, peer)
 				}
 				table.Dead(peer, now)
 			case 3:
