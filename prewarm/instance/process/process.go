@@ -52,8 +52,9 @@ type Process struct {
 	exit Exit  // written before done is closed
 	fate error // what could not be cleaned up; written before done is closed
 
-	mu    sync.Mutex // guards signals against the reaping of the leader
-	state hold
+	mu     sync.Mutex // guards signals against the reaping of the leader
+	state  hold
+	reaped bool
 }
 
 // hold says whether the number of the group may still be used.

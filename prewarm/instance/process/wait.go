@@ -82,12 +82,13 @@ func (p *Process) bury() {
 	}
 }
 
-// reap collects the leader's exit status if it is our child and has ended.
-// The caller holds mu.
+// reap collects the leader's exit status, once it has ended, and with it the
+// leader if it is our child. The caller holds mu.
 func (p *Process) reap() {
-	if p.exit.Known {
+	if p.reaped {
 		return
 	}
+	p.reaped = true
 	// Only the pidfd says for sure that the number still means our child.
 	err := p.control(func(fd int) error {
 		for {
@@ -129,7 +130,7 @@ func (p *Process) foreignExit() Exit {
 }
 
 // parentReaps bounds the wait for a foreign parent (init) to reap its child.
-const parentReaps = 100 * time.Millisecond
+const parentReaps = 20 * time.Millisecond
 
 // clear kills and reaps the members of the leader's group until none lives.
 func (p *Process) clear() error {
