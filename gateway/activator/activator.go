@@ -47,11 +47,15 @@ func New(o Options) (*Activator, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	dialer, err := newDialer()
+	if err != nil {
+		return nil, err
+	}
 	return &Activator{
 		options: o,
 		book:    newBook(o.Limits, o.Known),
 		ledger:  newLedger(o.Remember),
-		dialer:  newDialer(),
+		dialer:  dialer,
 		buffers: &buffers{sync.Pool{New: func() any { return new([bufferSize]byte) }}},
 		quiet:   slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}, nil

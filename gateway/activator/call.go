@@ -64,21 +64,21 @@ func (c *call) run(ctx context.Context) {
 			c.book.abandon(c.service, c.class, c.bytes, StartFailed)
 		}
 	}()
-	conn, err := c.reach(ctx)
+	to, err := c.reach(ctx)
 	if err != nil {
 		c.fail(ctx, err)
 		return
 	}
-	defer conn.Close()
+	defer to.Close()
 	c.book.forward(c.service, c.class, c.bytes, c.target.Warm)
 	defer c.book.end(c.service)
 	c.stage, c.forwarded = sent, time.Now()
-	c.forward(ctx, conn)
+	c.forward(ctx, to)
 }
 
 // reach returns a connection to an instance. Nothing of the request has been
 // read or sent before.
-func (c *call) reach(ctx context.Context) (*http.ClientConn, error) {
+func (c *call) reach(ctx context.Context) (link, error) {
 	wait := c.budget(c.class).Wait
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -88,9 +88,9 @@ func (c *call) reach(ctx context.Context) (*http.ClientConn, error) {
 		target, err := c.options.Wake(waiting, c.service, cause)
 		c.target = target
 		if err == nil {
-			var conn *http.ClientConn
-			if conn, err = c.dialer.dial(waiting, target); err == nil {
-				return conn, nil
+			var to link
+			if to, err = c.dialer.dial(waiting, target); err == nil {
+				return to, nil
 			}
 			err = &Failure{Reason: InstanceGone, Err: err}
 			if c.wakes < maxWakes && waiting.Err() == nil {
@@ -110,7 +110,7 @@ func (c *call) reach(ctx context.Context) (*http.ClientConn, error) {
 }
 
 // forward sends the request and the answer on, both while they arrive.
-func (c *call) forward(ctx context.Context, conn *http.ClientConn) {
+func (c *call) forward(ctx context.Context, to link) {
 	w, control := c.w, http.NewResponseController(c.w)
 	if c.r.ProtoMajor == 1 {
 		if err := control.EnableFullDuplex(); err != nil {
@@ -118,6 +118,8 @@ func (c *call) forward(ctx context.Context, conn *http.ClientConn) {
 		}
 		w = &tunnel{w}
 	}
+	stop := func() {}
+	defer func() { stop() }()
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			rewrite(p, c.target.Address.String())
@@ -125,21 +127,16 @@ func (c *call) forward(ctx context.Context, conn *http.ClientConn) {
 				c.upload = &upload{ReadCloser: p.Out.Body, in: p.In, trailer: p.Out.Trailer,
 					control: control, left: func() bool { return ctx.Err() != nil }}
 				p.Out.Body = c.upload
-				conn.SetStateHook(func(conn *http.ClientConn) {
-					if conn.Err() != nil {
-						c.upload.interrupt()
-					}
-				})
 			}
+			stop = to.watch(ctx, c.upload)
 		},
-		Transport:      conn,
+		Transport:      to,
 		FlushInterval:  -1,
 		BufferPool:     c.buffers,
 		ErrorLog:       c.quiet,
 		ModifyResponse: c.answered,
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { c.broke(ctx, err) },
 	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	whole := false
 	defer func() {
 		if c.upload != nil {

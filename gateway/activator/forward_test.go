@@ -297,7 +297,7 @@ func TestAThousandCallersOfOneSleeper(t *testing.T) {
 		}
 		r.idle()
 		if s := r.stats("svc"); s.Cold != callers || len(s.Failed) != 0 {
-			t.Errorf("counted %+v", s)
+			t.Errorf("counted %+v\n%s", s, r.log)
 		}
 		if got := len(r.ColdRequests()); got != activator.DefaultRemember {
 			t.Errorf("the ledger keeps %d requests", got)

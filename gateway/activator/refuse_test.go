@@ -1,6 +1,7 @@
 package activator_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -258,6 +259,18 @@ func TestOneMayNotHoldMoreThanTheBudget(t *testing.T) {
 			round() // all that was taken was given back
 		})
 	}
+}
+
+// Closing a connection resets a caller that still sends, unless it is done with care.
+func TestRefusalReachesACallerThatStillSends(t *testing.T) {
+	protocols(t, func(t *testing.T, p polder.Protocol) {
+		r := newRig(t, options(func(context.Context, polder.ServiceName, activator.Cause) (activator.Target, error) {
+			return activator.Target{}, &activator.Failure{Reason: activator.OverBudget}
+		}))
+		for range 5 {
+			send(r.client(p), newRequest(t, t.Context(), "POST", "/", bytes.NewReader(make([]byte, 64<<20)))).refused(t, 503, activator.OverBudget)
+		}
+	})
 }
 
 func TestForwardedRequestsAreBoundedToo(t *testing.T) {

@@ -106,6 +106,7 @@ func (a *Activator) stop(server *http.Server, present *crowd, cut context.Cancel
 	hard, cancel := context.WithTimeout(context.Background(), cutLimit)
 	defer cancel()
 	gone := present.gone(hard)
+	server.Shutdown(hard) // lets refusals arrive: closing at once would reset callers that still send a body
 	server.Close()
 	if !gone {
 		return fmt.Errorf("%d requests do not end: Wake must return when its context ends", present.size())
