@@ -61,20 +61,21 @@ func (p probe) await(ctx context.Context, queue *os.File) (listening time.Time, 
 
 // connected waits until a TCP connection is accepted.
 func (p probe) connected(ctx context.Context) error {
-	dialer := net.Dialer{Timeout: answerWithin}
-	err := retry(ctx, func() error {
-		conn, err := dialer.DialContext(ctx, "tcp4", p.Address.String())
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if conn.LocalAddr().String() == p.Address.String() {
-			return errors.New("the connection met itself") // TCP's simultaneous open: nobody listens
-		}
-		return nil
-	})
-	if err != nil {
+	if err := retry(ctx, func() error { return p.dial(ctx) }); err != nil {
 		return fmt.Errorf("it does not listen on %s, as PORT told it to: %w", p.Address, err)
+	}
+	return nil
+}
+
+func (p probe) dial(ctx context.Context) error {
+	dialer := net.Dialer{Timeout: answerWithin}
+	conn, err := dialer.DialContext(ctx, "tcp4", p.Address.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if conn.LocalAddr().String() == p.Address.String() {
+		return errors.New("the connection met itself") // TCP's simultaneous open: nobody listens
 	}
 	return nil
 }
@@ -168,7 +169,7 @@ func retry(ctx context.Context, try func() error) error {
 	var last error
 	schedule := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(500*time.Microsecond),
-		backoff.WithMultiplier(1.3),
+		backoff.WithMultiplier(1.15),
 		backoff.WithMaxInterval(20*time.Millisecond),
 		backoff.WithRandomizationFactor(0),
 		backoff.WithMaxElapsedTime(0),

@@ -90,6 +90,9 @@ func openSame(r Record) (*os.File, error) {
 	// That the pidfd's process still exists now proves that st was its.
 	if !same || unix.PidfdSendSignal(fd, 0, nil, 0) != nil {
 		unix.Close(fd)
+		if err == nil && st.start == r.StartTime && st.parent == os.Getpid() { // ours, and ended while released
+			_, _ = syscall.Wait4(r.PID, nil, syscall.WNOHANG, nil)
+		}
 		return nil, ErrGone
 	}
 	return pollable(fd)

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestProgramRunsAndEnds(t *testing.T) {
@@ -244,6 +246,30 @@ func TestReleasedProcessGoesOn(t *testing.T) {
 		t.Errorf("exit = %v", got) // it is still our child
 	}
 	gone(t, p.PID())
+}
+
+func TestProcessThatEndsWhileReleasedLeavesNothing(t *testing.T) {
+	s := spec(t, "serve")
+	p, err := Start(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line(t, s, "serving")
+	p.Release()
+	fd, err := unix.PidfdOpen(p.PID(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := syscall.Kill(p.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(fd, unix.POLLIN, patience)
+	if _, err := Adopt(s.RecordFile); !errors.Is(err, ErrGone) {
+		t.Errorf("adopt: %v", err)
+	}
+	gone(t, p.PID())
+	noRecord(t, s)
 }
 
 func childOf(t *testing.T, s Spec) int {
