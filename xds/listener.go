@@ -54,7 +54,8 @@ func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 }
 
 // inwardListener ends the connections that peers passed on. Only hosts that are
-// served here match: a connection is passed on once and never again.
+// served here match, and none that merely lies below a wildcard of theirs: a
+// connection is passed on once and never again.
 func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
 	return &listener.Listener{
 		Name:                             listenerInward,
@@ -68,7 +69,7 @@ func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
 		},
 		FilterChains: append(servingChains("inward"), alertChain(chainUnknown, alertUnrecognizedName)),
 		FilterChainMatcher: byServerName([]hostsTo{
-			{chainServe, t.served}, {chainWildcard, t.servedWild},
+			{chainServe, t.served}, {chainWildcard, t.servedWild}, {chainUnknown, t.outside},
 		}),
 	}
 }

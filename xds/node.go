@@ -53,6 +53,7 @@ type hostTable struct {
 	passes      []pass
 	wildcards   []polder.Service // served, with at least one wildcard host
 	captured    []string         // of other services, below a wildcard host that ends here
+	outside     []string         // of these, the ones that may not end here
 	redirected  []string         // below a forbidden or unavailable wildcard host, themselves neither
 }
 
@@ -117,14 +118,18 @@ func (t *hostTable) findCaptured(judged []law.Approved) {
 		for _, h := range hosts {
 			if !own && below(h, served) {
 				t.captured = append(t.captured, h)
+				if a.Verdict() != law.Serve {
+					t.outside = append(t.outside, h)
+				}
 			}
 			if a.Verdict() != law.Forbidden && a.Verdict() != law.Unavailable && below(h, closed) {
 				t.redirected = append(t.redirected, h)
 			}
 		}
 	}
-	slices.Sort(t.captured)
-	slices.Sort(t.redirected)
+	for _, list := range [][]string{t.captured, t.outside, t.redirected} {
+		slices.Sort(list)
+	}
 }
 
 func wildcardSet(lists ...[]string) map[string]bool {
