@@ -19,11 +19,8 @@ func newKeyring(keys [][]byte) (*keyring, error) {
 	if err := checkKeys(keys); err != nil {
 		return nil, err
 	}
-	copied := make([][]byte, len(keys))
-	for i, k := range keys {
-		copied[i] = slices.Clone(k)
-	}
-	ring, err := memberlist.NewKeyring(copied, copied[0])
+	keys = copied(keys)
+	ring, err := memberlist.NewKeyring(keys, keys[0])
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
@@ -34,10 +31,11 @@ func (k *keyring) rotate(keys [][]byte) error {
 	if err := checkKeys(keys); err != nil {
 		return fmt.Errorf("rotate: %w", err)
 	}
+	keys = copied(keys) // memberlist keeps what it is given
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, key := range keys {
-		if err := k.ring.AddKey(slices.Clone(key)); err != nil {
+		if err := k.ring.AddKey(key); err != nil {
 			return fmt.Errorf("rotate: %w", err)
 		}
 	}
@@ -88,6 +86,14 @@ func (k *keyring) remove(key, first []byte) error {
 		return fmt.Errorf("rotate: %w", err)
 	}
 	return nil
+}
+
+func copied(keys [][]byte) [][]byte {
+	out := make([][]byte, len(keys))
+	for i, k := range keys {
+		out[i] = slices.Clone(k)
+	}
+	return out
 }
 
 func contains(keys [][]byte, key []byte) bool {
