@@ -46,8 +46,8 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 		known = &running{}
 		s.running[i.ID] = known
 	}
-	if known.State == polder.Draining {
-		return
+	if known.State == polder.Draining || known.State == polder.Ready && i.State == polder.Starting {
+		return // told before, out of turn
 	}
 	became := known.State != polder.Ready && i.State == polder.Ready
 	known.Instance = i
@@ -61,8 +61,6 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 	s.failure, s.retryAt = "", time.Time{}
 	s.serve(known)
 	r.publishEndpoints(s)
-	r.log.Info("instance is ready", "service", s.spec.Name, "instance", i.ID, "address", i.Address,
-		"start-up", i.Ready.Sub(i.Started), "reason", i.Reason, "adopted", e.Adopted)
 	r.step(s, now)
 }
 
@@ -70,15 +68,12 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 func (r *reconciler) instanceGone(s *service, was *running, i polder.Instance, now time.Time) {
 	delete(s.running, i.ID)
 	switch was.State {
-	case polder.Draining:
-		r.log.Info("instance has stopped", "service", s.spec.Name, "instance", i.ID, "reason", was.Reason)
+	case polder.Draining: // as asked
 	case polder.Ready:
 		s.total.Crashes++
-		r.log.Warn("instance ended by itself", "service", s.spec.Name, "instance", i.ID, "reason", i.Reason)
 		r.publishEndpoints(s)
 	default:
 		s.failure = i.Reason
-		r.log.Warn("instance did not become ready", "service", s.spec.Name, "instance", i.ID, "reason", i.Reason)
 	}
 	r.step(s, now)
 }

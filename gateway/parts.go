@@ -137,15 +137,6 @@ func (r *Region) Status(ctx context.Context) (Status, error) {
 	}, nil
 }
 
-// awaitAdoption lets the reconciler decide once it knows what already runs.
-func (r *Region) awaitAdoption(ctx context.Context) {
-	select {
-	case <-r.manager.Adopted():
-		r.reconciler.Begin(ctx)
-	case <-ctx.Done():
-	}
-}
-
 // envoyChanged keeps the last state of the Envoy for status.
 func (r *Region) envoyChanged(e envoy.Event) { r.envoyState.Store(&e) }
 

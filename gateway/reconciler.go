@@ -116,11 +116,29 @@ func (r *reconciler) post(ctx context.Context, event func(now time.Time)) bool {
 	}
 }
 
-// Begin lets decisions be made: all instances that already ran are known.
-func (r *reconciler) Begin(ctx context.Context) {
-	r.post(ctx, func(now time.Time) {
+// do hands an event to the reconciler and returns when it was handled, or ctx ended.
+func (r *reconciler) do(ctx context.Context, event func(now time.Time)) {
+	done := make(chan struct{})
+	if !r.post(ctx, func(now time.Time) { defer close(done); event(now) }) {
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// Begin lets decisions be made: these are all instances that already ran.
+func (r *reconciler) Begin(ctx context.Context, ran []polder.Instance) {
+	r.do(ctx, func(now time.Time) {
 		r.begun = true
+		for _, i := range ran {
+			if s := r.services[i.Service]; s != nil {
+				s.running[i.ID] = &running{Instance: i}
+			}
+		}
 		for _, s := range r.services {
+			r.publishEndpoints(s)
 			r.step(s, now)
 		}
 	})
@@ -128,7 +146,7 @@ func (r *reconciler) Begin(ctx context.Context) {
 
 // SetModel brings a new model into force.
 func (r *reconciler) SetModel(ctx context.Context, m *polder.Model) {
-	r.post(ctx, func(now time.Time) {
+	r.do(ctx, func(now time.Time) {
 		r.model = m
 		r.adoptModel(now)
 	})
@@ -136,7 +154,7 @@ func (r *reconciler) SetModel(ctx context.Context, m *polder.Model) {
 
 // SetSurroundings tells who is alive and how far.
 func (r *reconciler) SetSurroundings(ctx context.Context, s surroundings) {
-	r.post(ctx, func(now time.Time) {
+	r.do(ctx, func(now time.Time) {
 		if reflect.DeepEqual(s, r.around) {
 			return
 		}

@@ -30,6 +30,9 @@ const (
 	loadInterval = time.Second
 	// drainTime is the most that requests in progress get to finish at a stop.
 	drainTime = 10 * time.Second
+	// adoptWait bounds the wait for instances that ran already to answer.
+	adoptWait = 3 * time.Second
+	adoptTick = 5 * time.Millisecond
 	// drainGrace is how long Envoy may take to end after that.
 	drainGrace = 5 * time.Second
 )
@@ -203,51 +206,76 @@ func (r *Region) Run(ctx context.Context) error {
 	defer stopRest()
 	support, inner := errgroup.WithContext(rest)
 	r.ctx.Store(&inner)
-	if err := r.support(inner, support); err != nil {
-		stopRest()
-		return errors.Join(err, support.Wait())
-	}
-	select {
-	case <-r.begun:
-	case <-inner.Done():
-	case <-ctx.Done():
+	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
+	for _, part := range []func(context.Context) error{
+		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth,
+		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r) },
+	} {
+		support.Go(func() error { return part(inner) })
 	}
 	running, stopInstances := context.WithCancel(inner)
 	ended := make(chan error, 1)
+	if !await(inner, ctx, r.begun) { // the model is in force
+		stopInstances()
+		stopRest()
+		return support.Wait()
+	}
 	go func() { ended <- r.manager.Run(running) }()
-	support.Go(func() error { r.awaitAdoption(running); return nil })
-
-	front, stopFront := context.WithCancel(ctx)
-	defer stopFront()
-	defer context.AfterFunc(inner, stopFront)() // a part that fails stops all
-	defer context.AfterFunc(front, r.setDraining)()
-	r.options.Log.Info("region runs", "https", r.listen.HTTPS, "http", r.listen.HTTP,
-		"peer", r.listen.Peer, "gossip", r.listen.Gossip, "pid", os.Getpid())
-	err := r.envoy.Run(front)
+	err := r.openFront(ctx, inner, support)
 	stopInstances()
 	err = errors.Join(err, <-ended)
 	stopRest()
 	return errors.Join(err, support.Wait())
 }
 
-// support starts everything that Envoy and the instances rely on.
-func (r *Region) support(ctx context.Context, group *errgroup.Group) error {
-	control, err := listenUnix(r.layout.ControlPlane())
-	if err != nil {
-		return err
+// openFront lets Envoy in, and runs it until ctx ends. An Envoy that serves
+// already keeps what it has until Polder knows as much as the one before it.
+func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) error {
+	if !await(inner, ctx, r.manager.Adopted()) {
+		return nil
 	}
+	r.reconciler.Begin(inner, r.adopted(inner))
 	waiting, err := listenUnix(r.layout.Activator())
 	if err != nil {
-		control.Close()
 		return err
 	}
-	for _, part := range []func(context.Context) error{
-		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth,
-		func(ctx context.Context) error { return r.serveControl(ctx, control) },
-		func(ctx context.Context) error { return r.activator.Serve(ctx, waiting) },
-		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r) },
-	} {
-		group.Go(func() error { return part(ctx) })
+	control, err := listenUnix(r.layout.ControlPlane())
+	if err != nil {
+		waiting.Close()
+		return err
 	}
-	return nil
+	support.Go(func() error { return r.activator.Serve(inner, waiting) })
+	support.Go(func() error { return r.serveControl(inner, control) })
+	front, stopFront := context.WithCancel(ctx)
+	defer stopFront()
+	defer context.AfterFunc(inner, stopFront)() // a part that fails stops all
+	defer context.AfterFunc(front, r.setDraining)()
+	r.options.Log.Info("region runs", "https", r.listen.HTTPS, "http", r.listen.HTTP,
+		"peer", r.listen.Peer, "gossip", r.listen.Gossip, "pid", os.Getpid())
+	return r.envoy.Run(front)
+}
+
+// adopted lists the instances that ran already, once each is known to answer
+// or not, or after adoptWait: what an Envoy sends to now must not be taken away.
+func (r *Region) adopted(ctx context.Context) []polder.Instance {
+	ctx, cancel := context.WithTimeout(ctx, adoptWait)
+	defer cancel()
+	for {
+		list := r.manager.Instances()
+		undecided := slices.ContainsFunc(list, func(i polder.Instance) bool { return i.State == polder.Starting })
+		if !undecided || !pause(ctx, adoptTick) {
+			return list
+		}
+	}
+}
+
+// await waits for a part to be ready. False means that a context ended first.
+func await(inner, ctx context.Context, ready <-chan struct{}) bool {
+	select {
+	case <-ready:
+		return true
+	case <-inner.Done():
+	case <-ctx.Done():
+	}
+	return false
 }

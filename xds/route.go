@@ -20,8 +20,13 @@ const (
 	// streamIdle ends a request on which nothing moves for so long.
 	streamIdle = 5 * time.Minute
 	// retryBase and retryMax bound Envoy's wait between tries of one request.
-	retryBase = 5 * time.Millisecond
-	retryMax  = 100 * time.Millisecond
+	retryBase = 25 * time.Millisecond
+	retryMax  = time.Second
+	// unsentRetries bound tries of a request of which nothing was sent: enough to
+	// outlast a Polder that restarts. sentRetries also repeat what an instance
+	// died of, so there are few.
+	unsentRetries = 6
+	sentRetries   = 2
 )
 
 // hostScope leads the connections for one exact host to its service's routes.
@@ -54,8 +59,8 @@ func serviceHosts(s polder.Service, domains []string, here polder.RegionName) *r
 		Name:    string(s.Name),
 		Domains: domains,
 		Routes: []*route.Route{
-			serviceRoute(s, "safe", safeMethods(), "connect-failure,refused-stream,reset-before-request,reset"),
-			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request"),
+			serviceRoute(s, "safe", safeMethods(), "connect-failure,refused-stream,reset-before-request,reset", sentRetries),
+			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request", unsentRetries),
 		},
 		RequestHeadersToAdd:    []*core.HeaderValueOption{overwrite(HeaderService, string(s.Name))},
 		RequestHeadersToRemove: []string{headerHost},
@@ -74,7 +79,7 @@ func safeMethods() []*route.HeaderMatcher {
 	}}
 }
 
-func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher, retryOn string) *route.Route {
+func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher, retryOn string, retries uint32) *route.Route {
 	return &route.Route{
 		Name: fmt.Sprintf("%s/%s", s.Name, name),
 		Match: &route.RouteMatch{
@@ -87,7 +92,7 @@ func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher,
 			IdleTimeout:      durationpb.New(streamIdle),
 			RetryPolicy: &route.RetryPolicy{
 				RetryOn:    retryOn,
-				NumRetries: wrapperspb.UInt32(2),
+				NumRetries: wrapperspb.UInt32(retries),
 				RetryBackOff: &route.RetryPolicy_RetryBackOff{
 					BaseInterval: durationpb.New(retryBase), MaxInterval: durationpb.New(retryMax)},
 				// The next try leaves the instances that failed and goes to the activator.

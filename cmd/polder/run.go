@@ -60,7 +60,7 @@ adopts them.`,
 		}
 		o.Region, o.Listen = polder.RegionName(region), listen
 		o.Version = version()
-		o.Log = newLogger(os.Stderr, formatText, level).With("region", region)
+		o.Log = newLogger(os.Stderr, formatText, level)
 		r, err := gateway.New(o)
 		if err != nil {
 			return err
