@@ -35,6 +35,7 @@ func Adopt(recordFile string) (*Process, error) {
 		defer intent.Close()
 	}
 	p, err := adopt(recordFile, r)
+	_ = os.Remove(draftName(recordFile)) // of an owner that was killed while writing
 	if err != nil {
 		return nil, fmt.Errorf("adopt %s by %s: %w", r.Label, recordFile, err)
 	}

@@ -68,12 +68,19 @@ func writeIntent(file string, r Record) (*os.File, error) {
 	return placeRecord(file, r, true)
 }
 
+// draftName is where a file is written before it takes its place. It is one
+// name, so that owners who are killed while writing leave at most one.
+func draftName(file string) string {
+	return filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".new")
+}
+
 func placeRecord(file string, r Record, lock bool) (_ *os.File, err error) {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encode process record %s: %w", file, err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*") // 0600, close-on-exec
+	_ = os.Remove(draftName(file)) // not truncated: a forked child may still hold its lock
+	f, err := os.OpenFile(draftName(file), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("write process record: %w", err)
 	}

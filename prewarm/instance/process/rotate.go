@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,20 +45,22 @@ func Rotate(file string, max int64) (rotated bool, err error) {
 }
 
 func moveContent(log *os.File, file string) (err error) {
-	saved, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	draft := draftName(file)
+	_ = os.Remove(draft) // of an owner that was killed while copying
+	saved, err := os.OpenFile(draft, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		saved.Close()
 		if err != nil {
-			os.Remove(saved.Name())
+			os.Remove(draft)
 		}
 	}()
 	if _, err := io.Copy(saved, log); err != nil {
 		return err
 	}
-	if err := os.Rename(saved.Name(), rotatedName(file)); err != nil {
+	if err := os.Rename(draft, rotatedName(file)); err != nil {
 		return err
 	}
 	for { // what was written while we copied
@@ -86,7 +87,7 @@ func lockFile(f *os.File, how int) error {
 // RemoveLog removes a log whose writer has ended, and its rotated copy.
 func RemoveLog(file string) error {
 	var failed error
-	for _, name := range []string{file, rotatedName(file)} {
+	for _, name := range []string{file, rotatedName(file), draftName(file)} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = errors.Join(failed, err)
 		}
