@@ -34,7 +34,7 @@ const asOwner = "ENVOY_TEST_OWNER"
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(asOwner); text != "" {
-		if err := own(text); err != nil {
+		if err := runOwner(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -49,7 +49,7 @@ type ownerOptions struct {
 	Bootstrap         string
 }
 
-func own(text string) error {
+func runOwner(text string) error {
 	var o ownerOptions
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/polder/polder/prewarm/instance/process"
@@ -80,7 +81,7 @@ func (s *Supervisor) succeed(ctx context.Context, inherited []*child) (*child, e
 		heir := inherited[same]
 		s.tell(Event{State: Adopted, PID: heir.PID()})
 		s.log.Info("Envoy of an earlier Polder taken over", "pid", heir.PID())
-		s.retire(ctx, slices.Delete(inherited, same, same+1))
+		s.retire(ctx, slices.Delete(inherited, same, same+1), heir)
 		return heir, nil
 	}
 	heir, err := s.replace(ctx, inherited)
@@ -88,7 +89,7 @@ func (s *Supervisor) succeed(ctx context.Context, inherited []*child) (*child, e
 		release(inherited)
 		return nil, err
 	}
-	s.retire(ctx, inherited)
+	s.retire(ctx, inherited, heir)
 	return heir, nil
 }
 
@@ -128,16 +129,43 @@ func (s *Supervisor) replace(ctx context.Context, inherited []*child) (_ *child,
 	}
 }
 
-// retire stops the processes in the background: Run waits for them.
-func (s *Supervisor) retire(ctx context.Context, old []*child) {
-	for _, c := range old {
-		s.retiring.Go(func() {
-			s.log.Info("old Envoy finishes what it has", "pid", c.PID())
-			if err := s.stop(ctx, c); err != nil {
-				s.log.Error("old Envoy does not stop", "pid", c.PID(), "error", err)
-			}
-		})
+// retire hands what old processes would still be given to their heir, if there
+// is one, and stops them, in the background: Run waits for it.
+func (s *Supervisor) retire(ctx context.Context, old []*child, heir *child) {
+	if len(old) == 0 {
+		return
 	}
+	s.retiring.Go(func() {
+		release, err := s.steer(ctx, old, heir)
+		defer release()
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("connections that arrive while Envoy is replaced may be reset", "error", err)
+		}
+		var group sync.WaitGroup
+		for _, c := range old {
+			group.Go(func() {
+				s.log.Info("old Envoy finishes what it has", "pid", c.PID())
+				if err := s.stop(ctx, c); err != nil {
+					s.log.Error("old Envoy does not stop", "pid", c.PID(), "error", err)
+				}
+			})
+		}
+		group.Wait()
+	})
+}
+
+// steer is the function of that name for processes, bounded by the drain time.
+func (s *Supervisor) steer(ctx context.Context, old []*child, heir *child) (release func(), err error) {
+	if heir == nil {
+		return func() {}, nil
+	}
+	var pids []int
+	for _, c := range old {
+		pids = append(pids, c.PID())
+	}
+	bounded, cancel := context.WithTimeout(ctx, s.DrainTime)
+	defer cancel()
+	return steer(bounded, pids, heir.PID())
 }
 
 // move gives the admin socket another name.

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,9 +11,12 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func TestLife(t *testing.T) {
@@ -191,7 +195,8 @@ func TestReplacement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return body == "two" && !listens(t, old)
+		sockets, err := listening(old)
+		return body == "two" && (err != nil || len(own(sockets)) == 0)
 	})
 	r.await(Running)
 	slow.release <- "finished by the old one"
@@ -219,28 +224,44 @@ func (p *place) ask(u *upstream, answer string) (string, error) {
 	return h.result()
 }
 
-// listens tells whether the process has a listening TCP socket.
-func listens(t *testing.T, pid int) bool {
-	t.Helper()
-	table, errTable := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
-	entries, errOpen := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err := errors.Join(errTable, errOpen); err != nil {
-		t.Fatal(err)
+// TestReplacementUnderLoad: callers come from all sides while Envoy is replaced
+// again and again, each with a connection of its own. None gets an error.
+func TestReplacementUnderLoad(t *testing.T) {
+	p := newPlace(t)
+	o := p.options(p.answering("0"))
+	o.Concurrency = 2
+	r := p.run(o)
+	pid := r.await(Running).PID
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var callers errgroup.Group
+	var calls atomic.Int64
+	for range 8 {
+		callers.Go(func() error {
+			for ctx.Err() == nil {
+				if _, err := get(p.url()); err != nil {
+					return err
+				}
+				calls.Add(1)
+			}
+			return nil
+		})
 	}
-	open := map[string]bool{}
-	for _, entry := range entries {
-		if link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, entry.Name())); err == nil {
-			open[link] = true
-		}
+	for n := range 3 {
+		r.stop(ErrHandOver)
+		o.Bootstrap = p.answering(fmt.Sprint(n + 1))
+		r = p.run(o)
+		next := r.await(Running).PID
+		until(t, "the old Envoy ends", func() bool { return gone(t, pid) })
+		pid = next
+		p.wants(fmt.Sprint(n + 1))
 	}
-	const listening = "0A" // see proc_pid_net(5)
-	for row := range strings.Lines(string(table)) {
-		fields := strings.Fields(row)
-		if len(fields) > 9 && fields[3] == listening && open["socket:["+fields[9]+"]"] {
-			return true
-		}
+	stop()
+	if err := callers.Wait(); err != nil {
+		t.Errorf("after %d calls: %v", calls.Load(), err)
 	}
-	return false
+	r.stop(nil)
+	p.nothingLeft(pid)
 }
 
 // TestReplacementRejected: a successor that does not come up changes nothing.
