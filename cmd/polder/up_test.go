@@ -28,6 +28,19 @@ const three = "testdata/three.yaml"
 //  6. A configuration with a fault stops nobody and is reported; its repair is taken.
 func TestUp(t *testing.T) {
 	u := startUp(t, three)
+	u.want("nl", "billing.example.com", "fr")
+	eventually(t, "the load reports tell of the cold call", func() bool {
+		totals := u.service("fr", "billing").Totals
+		return totals.Activated == 1 && totals.Cold == 1 && totals.Starts == 1
+	})
+	for range 3 {
+		u.want("nl", "billing.example.com", "fr")
+	}
+	eventually(t, "the load reports tell of the direct calls", func() bool { return u.service("fr", "billing").Totals.Direct == 3 })
+	if totals := u.service("fr", "billing").Totals; totals.Activated != 1 || totals.Cold != 1 {
+		t.Errorf("later calls went through the activator: %+v", totals)
+	}
+
 	for _, entry := range []polder.RegionName{"fr", "nl", "pl"} {
 		u.want(entry, "billing.example.com", "fr")
 		u.want(entry, "inherits.example.com", "nl")
@@ -44,11 +57,6 @@ func TestUp(t *testing.T) {
 			t.Errorf("Envoy of %s holds the secret of billing: %v, want %v", region, !want, want)
 		}
 	}
-
-	eventually(t, "the load reports tell of one activated call of billing, and of direct ones", func() bool {
-		totals := u.service("fr", "billing").Totals
-		return totals.Activated == 1 && totals.Direct == 2 && totals.Cold == 1
-	})
 
 	first := u.want("fr", "sleepy.example.com", "fr")
 	eventually(t, "sleepy has fallen asleep", func() bool { return len(u.service("fr", "sleepy").Instances) == 0 })
