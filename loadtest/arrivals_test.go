@@ -265,14 +265,29 @@ func TestPoissonSpread(t *testing.T) {
 	}
 }
 
+// Even calls have equal gaps within their minute, and begin at an offset of its
+// own in each.
 func TestEvenSpread(t *testing.T) {
-	f := trace.Function{Name: "f", Counts: []uint32{4, 0, 1, 4}}
+	const minutes, calls = 50, 4
+	f := trace.Function{Name: "f", Counts: slices.Repeat([]uint32{calls}, minutes)}
 	times := slices.Collect(Replay{Functions: []trace.Function{f}, Speed: 60, Spread: Even, Seed: 7}.Times())
-	for _, pair := range [][2]int{{0, 1}, {1, 2}, {2, 3}, {5, 6}, {7, 8}} {
-		gap := times[pair[1]] - times[pair[0]]
-		if d := gap - 250*time.Millisecond; d < -2 || d > 2 {
-			t.Errorf("gap of calls %v is %v, want 250ms", pair, gap)
+	gap := time.Second / calls
+	offsets := make(map[time.Duration]bool)
+	for m := range minutes {
+		minute := times[m*calls : (m+1)*calls]
+		offset := minute[0] - time.Duration(m)*time.Second
+		offsets[offset] = true
+		if offset < 0 || offset >= gap {
+			t.Errorf("minute %d begins with an offset of %v", m, offset)
 		}
+		for i := range minute[1:] {
+			if d := minute[i+1] - minute[i] - gap; d < -2 || d > 2 {
+				t.Errorf("minute %d has a gap of %v, want %v", m, minute[i+1]-minute[i], gap)
+			}
+		}
+	}
+	if len(offsets) < minutes {
+		t.Errorf("only %d offsets in %d minutes", len(offsets), minutes)
 	}
 }
 

@@ -32,13 +32,17 @@ type sender func(ctx context.Context, target int) answer
 // client sends over HTTP; each target has its own connections.
 type client struct {
 	timeout    time.Duration
+	errTimeout error
 	requests   []*http.Request // one pattern per target; never changed
 	bodies     [][]byte
 	transports []*http.Transport
 }
 
 func newClient(targets []Target, o Options) (*client, error) {
-	c := &client{timeout: o.Timeout}
+	c := &client{
+		timeout:    o.Timeout,
+		errTimeout: fmt.Errorf("timeout: no whole answer within %v", o.Timeout),
+	}
 	for _, t := range targets {
 		u, err := t.url()
 		if err != nil {
@@ -90,7 +94,8 @@ func transport(t Target, o Options) *http.Transport {
 
 // send implements sender. Redirects are answers and are not followed.
 func (c *client) send(ctx context.Context, target int) (a answer) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
+	began := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, c.errTimeout)
 	defer cancel()
 	connections := 0
 	request := c.requests[target].WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -111,8 +116,11 @@ func (c *client) send(ctx context.Context, target int) (a answer) {
 		response.Body.Close()
 	}
 	if err != nil {
-		if cause := context.Cause(ctx); errors.Is(cause, errTimeout) {
-			err = cause
+		// Dialling and handshake have timers of their own, which go off at the
+		// same time and word it differently.
+		timer := net.Error(nil)
+		if errors.Is(context.Cause(ctx), c.errTimeout) || errors.As(err, &timer) && timer.Timeout() && time.Since(began) >= c.timeout {
+			err = c.errTimeout
 		}
 		a.err = err
 		return a
@@ -122,14 +130,13 @@ func (c *client) send(ctx context.Context, target int) (a answer) {
 	return a
 }
 
-// close ends the idle connections; when nothing is under way, that is all.
+// close ends all connections, those that are being opened too, when no request
+// is under way any more.
 func (c *client) close() {
 	for _, t := range c.transports {
 		t.CloseIdleConnections()
 	}
 }
-
-var errTimeout = errors.New("timeout: no whole answer in time")
 
 // maxReason bounds one error text in bytes.
 const maxReason = 200

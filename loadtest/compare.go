@@ -149,7 +149,7 @@ func shareVerdict(b, ofB, a, ofA uint64) Verdict {
 }
 
 func timeVerdict(before, after int64) Verdict {
-	if math.Abs(float64(after-before)) <= Noise*float64(max(before, after)) {
+	if after == before || math.Abs(float64(after-before)) <= Noise*float64(max(before, after)) {
 		return Same
 	}
 	return direction(cmp.Compare(after, before))

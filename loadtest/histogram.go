@@ -68,6 +68,9 @@ func (h *histogram) quantiles() Quantiles {
 // curvePerDecade is how many points a curve has between 1-10^-k and 1-10^-(k+1).
 const curvePerDecade = 12
 
+// maxCurve bounds a curve: with the maximum of an int64 of times it has 230 points.
+const maxCurve = 20 * curvePerDecade
+
 // curve returns the quantiles from 0 up to the last that the number of times
 // supports, closer and closer towards 1, and the maximum.
 func (h *histogram) curve() []CurvePoint {

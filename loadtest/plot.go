@@ -219,7 +219,7 @@ func (r Report) timeAxis() (x []float64, labels []string, ticks []tick) {
 	for every, i := tickStep(micro(int64(whole))), 0; ; i++ {
 		t := time.Duration(i) * every
 		at := float64(t.Microseconds()) / whole
-		if at >= 1 {
+		if !(at < 1) { // also when there is no whole
 			break
 		}
 		ticks = append(ticks, tick{round(plotLeft + plotWidth*at), t.String()})

@@ -91,6 +91,12 @@ func ReadReport(in io.Reader, name string) (Report, error) {
 		return Report{}, fmt.Errorf("read load report %s: it is not a load report: its format is %q, not %q", name, r.Format, ReportFormat)
 	case r.Version < 1 || r.Version > ReportVersion:
 		return Report{}, fmt.Errorf("read load report %s: it has version %d; this program reads version 1 to %d", name, r.Version, ReportVersion)
+	case len(r.Series) > maxPoints:
+		return Report{}, fmt.Errorf("read load report %s: its series has %d points; the most is %d", name, len(r.Series), maxPoints)
+	case len(r.Series) > 0 && (r.Step <= 0 || r.Step > MaxLength.Microseconds()):
+		return Report{}, fmt.Errorf("read load report %s: step_us is %d; it must be above 0 and at most %d", name, r.Step, MaxLength.Microseconds())
+	case len(r.Curves.Latency) > maxCurve || len(r.Curves.Warm) > maxCurve || len(r.Curves.Cold) > maxCurve:
+		return Report{}, fmt.Errorf("read load report %s: a curve has more than %d points", name, maxCurve)
 	}
 	return r, nil
 }

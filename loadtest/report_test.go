@@ -147,6 +147,9 @@ func TestReadReportFaults(t *testing.T) {
 		{`{"version":1}`, `it is not a load report: its format is ""`},
 		{`{"format":"polder-load-report","version":2}`, "it has version 2; this program reads version 1 to 1"},
 		{`{"format":"polder-load-report"}`, "it has version 0"},
+		{`{"format":"polder-load-report","version":1,"series":[{"at_us":0}]}`, "step_us is 0"},
+		{`{"format":"polder-load-report","version":1,"step_us":1,"series":[` + strings.Repeat("{},", maxPoints) + `{}]}`, "its series has 241 points"},
+		{`{"format":"polder-load-report","version":1,"curves":{"cold":[` + strings.Repeat("{},", maxCurve) + `{}]}}`, "a curve has more than 240 points"},
 	} {
 		if _, err := ReadReport(strings.NewReader(c.text), "r.json"); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.text, err, c.want)
@@ -159,7 +162,8 @@ func TestReadReportFaults(t *testing.T) {
 }
 
 func FuzzReadReport(f *testing.F) {
-	f.Add([]byte(`{"format":"polder-load-report","version":1,"series":[{"at_us":0}],"step_us":0,"curves":{"latency":[{"q":0,"us":1}]}}`))
+	f.Add([]byte(`{"format":"polder-load-report","version":1,"series":[{"at_us":0}],"step_us":1,"curves":{"latency":[{"q":0,"us":1}]}}`))
+	f.Add([]byte(`{"format":"polder-load-report","version":1,"series":[{"at_us":-9,"p50_us":-1},{"max_us":9223372036854775807,"scheduled":1}],"step_us":1,"total":{"answered":1,"warm":{"count":5000,"p50_us":-7}},"curves":{"cold":[{"q":7,"us":-1}]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ReadReport(bytes.NewReader(data), "r.json")
 		if err != nil {
@@ -169,6 +173,9 @@ func FuzzReadReport(f *testing.F) {
 		var out bytes.Buffer
 		if err := errors.Join(r.WriteText(&out), r.WriteHTML(&out)); err != nil {
 			t.Fatal(err)
+		}
+		if bytes.Contains(out.Bytes(), []byte("NaN")) && !bytes.Contains(data, []byte("NaN")) {
+			t.Fatalf("an impossible figure shows in %s", out.Bytes())
 		}
 		for _, change := range Compare(r, r).Changes {
 			if change.Verdict != Same {
