@@ -1,0 +1,144 @@
+package proof
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
+)
+
+// Site is what the proof knows of the node beside the configuration.
+type Site struct {
+	Region            polder.RegionName
+	HTTPS, HTTP, Peer netip.AddrPort // where the node may listen, and for what
+	// TrustDomain is that of the peers' identities, which have the form
+	// spiffe://TrustDomain/region/REGION/...
+	TrustDomain string
+	// PeerOf lists the addresses (host:port) of the peers of other regions.
+	PeerOf map[polder.RegionName][]string
+	// Alive says which regions live; a missing one does not, this one always does.
+	Alive polder.RegionHealth
+	// Activator is the path of its Unix socket; ActivatorHeader the request
+	// header by which Envoy tells it the service.
+	Activator, ActivatorHeader string
+	// Identity and Trust name the secrets of mTLS between gateways.
+	Identity, Trust string
+	// Local are the bootstrap's clusters that end in this node's own Polder.
+	Local []string
+	// LogFiles are the files that may hold access logs.
+	LogFiles []string
+}
+
+// Book is the address book of one node: whose each host and address is, and
+// what the law allows this node to do with it. It is immutable.
+type Book struct {
+	site     Site
+	services map[polder.ServiceName]*entry
+	owners   map[string]polder.ServiceName // by host as written; "" when contested
+	reversed []string                      // all hosts, labels reversed, sorted
+	holders  map[string][]holder           // by address
+	peers    map[string][]polder.RegionName
+}
+
+// entry is one service.
+type entry struct {
+	name      polder.ServiceName
+	hosts     []string
+	opened    bool                // this node may open its connections now
+	passed    bool                // this node may pass its callers on
+	allowed   []polder.RegionName // for messages
+	receivers []polder.RegionName // regions that may be passed to now
+	local     []string            // addresses of the configuration in this region
+}
+
+// holder is a service that has an address in a region.
+type holder struct {
+	service polder.ServiceName
+	region  polder.RegionName
+}
+
+// NewBook writes the address book of a node. The model must be valid.
+func NewBook(model *polder.Model, site Site) *Book {
+	b := &Book{
+		site:     site,
+		services: make(map[polder.ServiceName]*entry, len(model.Services)),
+		owners:   map[string]polder.ServiceName{},
+		holders:  map[string][]holder{},
+		peers:    map[string][]polder.RegionName{},
+	}
+	for _, s := range model.Services {
+		b.services[s.Name] = newEntry(s, model.Regions, site)
+		for _, h := range s.Hosts {
+			if _, contested := b.owners[string(h)]; contested {
+				b.owners[string(h)] = ""
+				continue
+			}
+			b.owners[string(h)] = s.Name
+			b.reversed = append(b.reversed, reverse(string(h)))
+		}
+		for region, addresses := range s.Endpoints {
+			for _, a := range addresses {
+				at := canonical(a)
+				b.holders[at] = append(b.holders[at], holder{s.Name, region})
+			}
+		}
+	}
+	slices.Sort(b.reversed)
+	for region, addresses := range site.PeerOf {
+		for _, a := range addresses {
+			at := canonicalText(a)
+			b.peers[at] = append(b.peers[at], region)
+		}
+	}
+	return b
+}
+
+func newEntry(s polder.Service, regions []polder.Region, site Site) *entry {
+	permission := law.Permit(s.Residency, regions)
+	can := func(r polder.RegionName) bool { return s.Run != nil || len(s.Endpoints[r]) > 0 }
+	living := func(r polder.RegionName) bool { return can(r) && (r == site.Region || site.Alive[r]) }
+	e := &entry{name: s.Name, allowed: permission.Allowed()}
+	for _, h := range s.Hosts {
+		e.hosts = append(e.hosts, string(h))
+	}
+	serving := permission.Allowed()
+	if !slices.ContainsFunc(serving, living) {
+		serving = append(serving, permission.Standby()...)
+	}
+	for _, r := range serving {
+		if r == site.Region {
+			e.opened = can(r)
+		} else if can(r) {
+			e.receivers = append(e.receivers, r)
+		}
+	}
+	slices.Sort(e.receivers)
+	e.passed = s.Residency.Elsewhere == polder.PassThrough || slices.Contains(e.allowed, site.Region)
+	for _, a := range s.Endpoints[site.Region] {
+		e.local = append(e.local, canonical(a))
+	}
+	slices.Sort(e.local)
+	return e
+}
+
+func (e *entry) equal(f *entry) bool {
+	return e.name == f.name && e.opened == f.opened && e.passed == f.passed &&
+		slices.Equal(e.hosts, f.hosts) && slices.Equal(e.allowed, f.allowed) &&
+		slices.Equal(e.receivers, f.receivers) && slices.Equal(e.local, f.local)
+}
+
+// identity is the beginning of the SPIFFE IDs of a region's peers; of all
+// regions' for "". The closing slash keeps "fr" from meaning "fr2" as well.
+func (s Site) identity(region polder.RegionName) string {
+	if region == "" {
+		return "spiffe://" + s.TrustDomain + "/region/"
+	}
+	return "spiffe://" + s.TrustDomain + "/region/" + string(region) + "/"
+}
+
+// mayNot says that a service may not be opened here.
+func (b *Book) mayNot(e *entry) string {
+	return fmt.Sprintf("service %s may not be opened in region %s now; it is allowed in %v", e.name, b.site.Region, e.allowed)
+}

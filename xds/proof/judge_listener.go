@@ -1,0 +1,353 @@
+package proof
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/polder/polder"
+)
+
+// maxNesting bounds how many listeners of this Envoy a connection may go through.
+const maxNesting = 6
+
+// deed is what a filter chain does with connections, once it is understood.
+type deed struct {
+	kind    deedKind
+	regions map[polder.RegionName]string // passed to, with an address there
+}
+
+type deedKind int
+
+const (
+	strange deedKind = iota // not lawful for anybody; the reason was reported
+	closes                  // ends the connection, unopened, with a fixed answer
+	opens                   // decrypts it and reads requests
+	passes                  // passes it on unopened
+)
+
+// judgeListener proves a listener from the outside: what it is for is told by
+// where it listens. Those inside Envoy are judged where they are reached.
+func (v *view) judgeListener(f *facts) {
+	l, path := f.listener, f.key.path()
+	switch {
+	case l.internal:
+	case l.bind == canonical(v.site().HTTPS):
+		v.judgeNames(l, path, true)
+	case l.bind == canonical(v.site().HTTP):
+		v.judgePlain(l, path)
+	case l.bind == canonical(v.site().Peer):
+		v.judgePeers(l, path)
+	default:
+		v.report(nil, path, l.bind, "listens where the book knows of no listener")
+	}
+}
+
+// judgeNames proves a listener that chooses by the name in the ClientHello:
+// the public one, and the one for what peers passed on, which may not pass it
+// on again.
+func (v *view) judgeNames(l *listenerFacts, path []string, public bool) {
+	deeds := map[string]deed{"": {kind: closes}}
+	for i := range l.chains {
+		c := &l.chains[i]
+		d := v.deedOf(l, c, path)
+		if d.kind == passes && !public {
+			v.report(v.servicesOf(l, c.name), extend(path, at("chain", c.name)), someAddress(d), "passes on once more what a peer passed on")
+			d.kind = strange
+		}
+		deeds[c.name] = d
+	}
+	otherwise := l.otherwise
+	if l.byName == nil && len(l.chains) > 0 {
+		otherwise = l.chains[0].name // takes everything
+	}
+	if l.byName == nil && len(l.chains) > 1 {
+		v.report(nil, path, "requests", "has several filter chains and nothing that chooses one")
+	}
+	if d := deeds[otherwise]; d.kind == opens || d.kind == passes {
+		v.report(nil, extend(path, at("chain", otherwise)), someAddress(d), "takes connections for names that nobody owns")
+	}
+	v.restsOn(Key{onHosts, ""})
+	has := func(name string) bool { _, ok := l.byName[name]; return ok }
+	for name, chain := range l.byName {
+		if d := deeds[chain]; v.book.owners[name] == "" && (d.kind == opens || d.kind == passes) {
+			v.report(nil, extend(path, at("chain", chain), at("host", name)), someAddress(d), "takes connections for a name that nobody owns")
+		}
+	}
+	for _, e := range v.book.services {
+		v.judgeCallers(e, l, path, deeds, has, otherwise)
+	}
+}
+
+// judgeCallers proves what happens to the connections for one service's hosts.
+func (v *view) judgeCallers(e *entry, l *listenerFacts, path []string, deeds map[string]deed, has func(string) bool, otherwise string) {
+	whose := []polder.ServiceName{e.name}
+	for _, host := range e.hosts {
+		chain := otherwise
+		if name, found := match(has, host); found {
+			chain = l.byName[name]
+		}
+		d := deeds[chain]
+		path := func() []string { return extend(path, at("chain", chain), at("host", host)) }
+		switch {
+		case d.kind == opens && (!e.opened || v.book.owners[host] != e.name):
+			v.report(whose, path(), "requests for "+host, v.book.mayNot(e))
+			return
+		case d.kind == passes && !e.passed:
+			v.report(whose, path(), someAddress(d), "is passed on, though the owner refuses callers outside the allowed regions")
+			return
+		case d.kind == passes:
+			for region, address := range d.regions {
+				if !slices.Contains(e.receivers, region) {
+					v.report(whose, path(), address, fmt.Sprintf("is passed on to region %s, which may not have it now; it is allowed in %v", region, e.allowed))
+					return
+				}
+			}
+		}
+	}
+}
+
+func someAddress(d deed) string {
+	list := make([]string, 0, len(d.regions))
+	for _, a := range d.regions {
+		list = append(list, a)
+	}
+	if len(list) == 0 {
+		return "requests"
+	}
+	return slices.Min(list)
+}
+
+// deedOf finds out what a chain does, and reports what makes it lawful for nobody.
+func (v *view) deedOf(l *listenerFacts, c *chainFacts, path []string) deed {
+	path = extend(path, at("chain", c.name))
+	whose := func() []polder.ServiceName { return v.servicesOf(l, c.name) }
+	report := func(address, reason string) deed {
+		v.report(whose(), path, address, reason)
+		return deed{kind: strange}
+	}
+	switch {
+	case c.http != nil && c.socket.kind == tlsKind:
+		return v.judgeOpening(whose, c, path)
+	case c.http != nil:
+		return report("requests", "reads requests that are not encrypted")
+	case c.socket.kind != clear:
+		return report(v.firstOf(c.proxied), "opens connections and does with what is inside as the proof does not understand")
+	case len(c.sinks) > 0:
+		return report(c.sinks[0].name(), "tells of connections that this region may know nothing of")
+	case len(c.proxied) > 0:
+		d := deed{kind: passes, regions: map[polder.RegionName]string{}}
+		for _, w := range c.proxied {
+			v.follow(whose, extend(path, w.path[1:]...), w.cluster, 0, d.regions)
+		}
+		return d
+	case c.answers:
+		return deed{kind: closes}
+	}
+	return deed{kind: strange} // a fault says why
+}
+
+// judgeOpening proves that a chain fetches the key when a caller asks for a
+// name, that its routes exist, and that only the book's sinks are told.
+func (v *view) judgeOpening(whose callers, c *chainFacts, path []string) deed {
+	t := c.socket.tls
+	switch {
+	case t.identity != "":
+		v.report(whose(), path, at("secret", t.identity), "opens connections with a key that is there before anybody calls")
+	case !t.onDemand:
+		v.report(whose(), path, "a key", "opens connections with a key that is not chosen by the name in the ClientHello")
+	}
+	if t.trust != "" || t.wantsPeer || len(t.peerNames) > 0 {
+		v.report(whose(), path, at("secret", t.trust), "asks callers for certificates")
+	}
+	if c.http.routes != "" && v.facts(Key{typeRoute, c.http.routes}) == nil {
+		v.report(whose(), path, at("routes", c.http.routes), "leads to routes that do not exist")
+	}
+	for _, s := range c.sinks {
+		v.judgeSink(whose, path, s)
+	}
+	return deed{kind: opens}
+}
+
+func (v *view) judgeSink(whose callers, path []string, s sink) {
+	site := v.site()
+	switch {
+	case s.file != "" && slices.Contains(site.LogFiles, s.file):
+	case s.cluster != "" && slices.Contains(site.Local, s.cluster):
+	default:
+		v.report(whose(), extend(path, s.path[1:]...), s.name(), "tells of requests where the book knows of no sink")
+	}
+}
+
+// name says what a sink is.
+func (s sink) name() string {
+	switch {
+	case s.file != "":
+		return "file " + s.file
+	case s.cluster != "":
+		return at("cluster", s.cluster)
+	}
+	return "a sink"
+}
+
+func (v *view) firstOf(ways []way) string {
+	return v.firstAddress(virtualHost{ways: ways})
+}
+
+// follow goes after a connection that is passed on unopened, and notes the
+// regions it can come to. On its way it may go through listeners of this Envoy.
+func (v *view) follow(whose callers, path []string, name string, depth int, regions map[polder.RegionName]string) {
+	path = extend(path, at("cluster", name))
+	f := v.facts(Key{typeCluster, name})
+	if f == nil || f.cluster == nil {
+		v.report(whose(), path, at("cluster", name), "leads to a cluster that does not exist")
+		return
+	}
+	if depth > maxNesting {
+		v.report(whose(), path, at("cluster", name), "goes through too many clusters and listeners, or in a circle")
+		return
+	}
+	c := f.cluster
+	for _, m := range c.members {
+		v.follow(whose, path, m, depth+1, regions)
+	}
+	switch c.socket.kind {
+	case tlsKind:
+		for _, region := range v.judgePeerCluster(whose, path, c) {
+			address := fmt.Sprintf("peers in %s", region)
+			for _, p := range c.places {
+				if slices.Contains(v.peersAt(p.address), region) {
+					address = p.address
+					break
+				}
+			}
+			regions[region] = address
+		}
+	case internal, header:
+		for _, to := range v.judgeInternalCluster(whose, path, c) {
+			v.followInside(whose, extend(path, to.key.path()...), to.listener, depth+1, regions)
+		}
+	default:
+		for _, p := range v.placesOf(c) {
+			v.report(whose(), extend(path, p.path), p.address, "is reached without mTLS, so nobody proves who takes the connection: "+v.whose(p.address))
+		}
+	}
+}
+
+// followInside goes through a listener of this Envoy on the way to a peer.
+func (v *view) followInside(whose callers, path []string, l *listenerFacts, depth int, regions map[polder.RegionName]string) {
+	for i := range l.chains {
+		c := &l.chains[i]
+		path := extend(path, at("chain", c.name))
+		switch {
+		case c.http != nil || c.socket.kind != clear:
+			v.report(whose(), path, "requests", "opens connections that are only passed on here")
+		case len(c.sinks) > 0:
+			v.report(whose(), path, c.sinks[0].name(), "tells of connections that this region may know nothing of")
+		}
+		for _, w := range c.proxied {
+			v.follow(whose, extend(path, w.path[1:]...), w.cluster, depth, regions)
+		}
+	}
+}
+
+// whose says to whom an address belongs.
+func (v *view) whose(address string) string {
+	if regions := v.peersAt(address); len(regions) > 0 {
+		return fmt.Sprintf("it is a peer's in region %s", regions[0])
+	}
+	for _, h := range v.holdersOf(address) {
+		return fmt.Sprintf("it is service %s's in region %s", h.service, h.region)
+	}
+	return "nobody knows whose it is"
+}
+
+// judgePlain proves that the listener for plain HTTP answers everything by
+// itself: what arrives there may belong to a service that is forbidden here.
+func (v *view) judgePlain(l *listenerFacts, path []string) {
+	for i := range l.chains {
+		c := &l.chains[i]
+		path := extend(path, at("chain", c.name))
+		switch {
+		case c.answers:
+		case c.socket.kind != clear || c.http == nil:
+			v.report(nil, path, v.firstOf(c.proxied), "does something else with plain HTTP than answer it")
+		case c.http.bySNI:
+			v.report(nil, path, "requests", "leads requests that are not encrypted to services")
+		default:
+			v.judgeAnswers(path, c.http.routes)
+		}
+		if len(c.sinks) > 0 {
+			v.report(nil, path, c.sinks[0].name(), "tells of requests that this region may know nothing of")
+		}
+	}
+}
+
+func (v *view) judgeAnswers(path []string, name string) {
+	path = extend(path, at("routes", name))
+	f := v.facts(Key{typeRoute, name})
+	if f == nil || f.routes == nil {
+		v.report(nil, path, at("routes", name), "leads to routes that do not exist")
+		return
+	}
+	for _, h := range f.routes.hosts {
+		if !h.local() {
+			v.report(v.ownersOf(h.domains), extend(path, at("virtual host", h.name)), v.firstAddress(h), "leads requests that are not encrypted to a service")
+		}
+	}
+}
+
+// judgePeers proves that the listener for peers lets in only gateways of this
+// installation, and only to the listener that opens what this region may open.
+func (v *view) judgePeers(l *listenerFacts, path []string) {
+	for i := range l.chains {
+		c := &l.chains[i]
+		path := extend(path, at("chain", c.name))
+		if c.answers && c.socket.kind == clear {
+			continue
+		}
+		t := c.socket.tls
+		if t == nil || !t.wantsPeer || t.trust == "" || t.trust != v.site().Trust || t.identity == "" || t.identity != v.site().Identity {
+			v.report(nil, path, l.bind, "lets in connections without knowing the peer")
+			continue
+		}
+		if len(t.peerNames) == 0 {
+			v.report(nil, path, l.bind, "lets in whoever has any certificate, for it asks for no name")
+		}
+		for _, n := range t.peerNames {
+			if _, one := v.regionOf(n); !one && n.text != v.site().identity("") {
+				v.report(nil, path, l.bind, fmt.Sprintf("lets in peers named %q, who are not of this installation's regions", n.text))
+			}
+		}
+		if len(c.sinks) > 0 {
+			v.report(nil, path, c.sinks[0].name(), "tells of connections that this region may know nothing of")
+		}
+		if c.http != nil || len(c.proxied) == 0 {
+			v.report(nil, path, "requests", "does something else with peers' connections than lead them inward")
+		}
+		for _, w := range c.proxied {
+			v.judgeInward(extend(path, w.path[1:]...), w.cluster)
+		}
+	}
+}
+
+func (v *view) judgeInward(path []string, name string) {
+	path = extend(path, at("cluster", name))
+	f := v.facts(Key{typeCluster, name})
+	if f == nil || f.cluster == nil {
+		v.report(nil, path, at("cluster", name), "leads to a cluster that does not exist")
+		return
+	}
+	c := f.cluster
+	if c.socket.kind != internal && c.socket.kind != header || len(c.members) > 0 {
+		for _, p := range v.placesOf(c) {
+			v.report(nil, extend(path, p.path), p.address, "takes what peers passed on somewhere else than inward")
+		}
+		for _, m := range c.members {
+			v.report(nil, path, at("cluster", m), "takes what peers passed on somewhere else than inward")
+		}
+		return
+	}
+	for _, to := range v.judgeInternalCluster(everybody, path, c) {
+		v.judgeNames(to.listener, extend(path, to.key.path()...), false)
+	}
+}

@@ -1,0 +1,226 @@
+package proof
+
+import (
+	"strings"
+
+	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	filelog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	grpclog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	directresponse "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/direct_response/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	ratelimit "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ratelimit/v3"
+	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	earlyheaders "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	network "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+func (r *reader) readListener(l *listener.Listener) *listenerFacts {
+	f := &listenerFacts{internal: l.GetInternalListener() != nil}
+	if l.Address != nil {
+		bind := readAddress(l.Address)
+		f.bind = bind.address
+		if f.internal || bind.internal || bind.pipe {
+			r.fault(fault{path: []string{at("field", "address")}, address: bind.address, reason: "listens where the proof does not understand it"})
+		}
+	}
+	for _, filter := range l.ListenerFilters {
+		switch r.unpack(filter.GetTypedConfig()).(type) {
+		case *tlsinspector.TlsInspector, *proxyprotocol.ProxyProtocol:
+			// They learn who calls whom, and send nothing anywhere.
+		default:
+			r.fault(fault{path: []string{at("listener filter", filter.Name)}, address: unknown, reason: "is a filter that the proof does not understand"})
+		}
+	}
+	for _, c := range l.FilterChains {
+		if f.chain(c.Name) != nil || c.Name == "" && l.FilterChainMatcher != nil {
+			r.fault(fault{path: []string{at("chain", c.Name)}, chain: c.Name, address: unknown, reason: "has no name of its own"})
+		}
+		f.chains = append(f.chains, r.readChain(c))
+	}
+	if l.FilterChainMatcher != nil {
+		f.byName = map[string]string{}
+		r.readMatcher(l.FilterChainMatcher, f)
+	}
+	return f
+}
+
+// readMatcher reads a choice of the filter chain by the name in a ClientHello.
+func (r *reader) readMatcher(m *xdsmatcher.Matcher, f *listenerFacts) {
+	strange := func(reason string) {
+		r.fault(fault{path: []string{at("field", "filter_chain_matcher")}, address: unknown, reason: reason})
+	}
+	chain := func(on *xdsmatcher.Matcher_OnMatch) string {
+		name, ok := r.unpack(on.GetAction().GetTypedConfig()).(*wrapperspb.StringValue)
+		if !ok || f.chain(name.Value) == nil {
+			strange("chooses a filter chain that does not exist")
+			return ""
+		}
+		return name.Value
+	}
+	if m.OnNoMatch != nil {
+		f.otherwise = chain(m.OnNoMatch)
+	}
+	tree := m.GetMatcherTree()
+	if tree == nil {
+		if m.MatcherType != nil {
+			strange("chooses filter chains by rules that the proof does not understand")
+		}
+		return
+	}
+	_, byName := r.unpack(tree.GetInput().GetTypedConfig()).(*network.ServerNameInput)
+	trie, isTrie := r.unpack(tree.GetCustomMatch().GetTypedConfig()).(*xdsmatcher.ServerNameMatcher)
+	if !byName || !isTrie {
+		strange("chooses filter chains by rules that the proof does not understand")
+		return
+	}
+	for _, row := range trie.DomainMatchers {
+		to := chain(row.OnMatch)
+		for _, domain := range row.Domains {
+			if _, twice := f.byName[domain]; twice || domain != strings.ToLower(domain) {
+				strange("names " + domain + " twice, or not in lower case")
+			}
+			f.byName[domain] = to
+		}
+	}
+}
+
+func (r *reader) readChain(c *listener.FilterChain) chainFacts {
+	f := chainFacts{name: c.Name, socket: r.readDownstream(c.TransportSocket, c.Name)}
+	for i, filter := range c.Filters {
+		path := []string{at("chain", c.Name), at("filter", filter.Name)}
+		last := i == len(c.Filters)-1
+		switch m := r.unpack(filter.GetTypedConfig()).(type) {
+		case *ratelimit.RateLimit:
+			f.sinks = append(f.sinks, sink{path: path, cluster: grpcCluster(m.GetRateLimitService().GetGrpcService())})
+			if !last {
+				continue
+			}
+		case *directresponse.Config:
+			f.answers = last
+		case *tcpproxy.TcpProxy:
+			f.proxied = readProxy(path, m)
+		case *hcm.HttpConnectionManager:
+			f.http = r.readHTTP(path, m, &f)
+		default:
+			r.fault(fault{path: path, chain: c.Name, address: unknown, reason: "is a filter that the proof does not understand"})
+			continue
+		}
+		if !last {
+			r.fault(fault{path: path, chain: c.Name, address: unknown, reason: "is followed by filters, though it ends the chain"})
+		}
+	}
+	if !f.answers && f.http == nil && len(f.proxied) == 0 {
+		r.fault(fault{path: []string{at("chain", c.Name)}, chain: c.Name, address: unknown, reason: "does nothing with a connection that the proof understands"})
+	}
+	return f
+}
+
+func readProxy(path []string, m *tcpproxy.TcpProxy) []way {
+	if c, ok := m.ClusterSpecifier.(*tcpproxy.TcpProxy_Cluster); ok {
+		return []way{{path, c.Cluster}}
+	}
+	var ways []way
+	for _, w := range m.GetWeightedClusters().GetClusters() {
+		ways = append(ways, way{append(path[:len(path):len(path)], at("weighted cluster", w.Name)), w.Name})
+	}
+	return ways
+}
+
+func (r *reader) readHTTP(path []string, m *hcm.HttpConnectionManager, chain *chainFacts) *httpFacts {
+	f := &httpFacts{}
+	strange := func(element, reason string) {
+		r.fault(fault{path: append(path[:len(path):len(path)], element), chain: chain.name, address: unknown, reason: reason})
+	}
+	switch s := m.RouteSpecifier.(type) {
+	case *hcm.HttpConnectionManager_Rds:
+		f.routes = s.Rds.GetRouteConfigName()
+		if s.Rds.GetConfigSource().GetAds() == nil || f.routes == "" {
+			strange("field rds", "takes routes from where nobody proved them")
+		}
+	case *hcm.HttpConnectionManager_ScopedRoutes:
+		f.bySNI = true
+		if reason := r.scopedBySNI(s.ScopedRoutes, m.EarlyHeaderMutationExtensions); reason != "" {
+			strange("field scoped_routes", reason)
+		}
+	default:
+		strange("field route_specifier", "has no routes that the proof understands")
+	}
+	if !f.bySNI && len(m.EarlyHeaderMutationExtensions) > 0 {
+		strange("field early_header_mutation_extensions", "changes requests before their routes are chosen")
+	}
+	if len(m.HttpFilters) != 1 {
+		strange("field http_filters", "has other HTTP filters than the router")
+	}
+	for _, filter := range m.HttpFilters {
+		if _, ok := r.unpack(filter.GetTypedConfig()).(*router.Router); !ok {
+			strange(at("http filter", filter.Name), "is a filter that the proof does not understand")
+		}
+	}
+	for _, u := range m.UpgradeConfigs {
+		if !strings.EqualFold(u.UpgradeType, "websocket") {
+			strange(at("upgrade", u.UpgradeType), "opens tunnels")
+		}
+	}
+	for _, log := range m.AccessLog {
+		chain.sinks = append(chain.sinks, r.readLog(append(path[:len(path):len(path)], at("access log", log.Name)), log))
+	}
+	return f
+}
+
+// serverName is the format of the name in the connection's ClientHello.
+const serverName = "%REQUESTED_SERVER_NAME%"
+
+// scopedBySNI tells what is wrong unless the key of a request's scope is the
+// name in the ClientHello, which the caller cannot change from request to
+// request: one header is the key, and Envoy overwrites it with that name.
+func (r *reader) scopedBySNI(s *hcm.ScopedRoutes, early []*core.TypedExtensionConfig) string {
+	if s.GetRdsConfigSource().GetAds() == nil || s.GetScopedRds().GetScopedRdsConfigSource().GetAds() == nil {
+		return "takes routes from where nobody proved them"
+	}
+	fragments := s.GetScopeKeyBuilder().GetFragments()
+	if len(fragments) != 1 {
+		return "chooses routes by something else than the name in the ClientHello"
+	}
+	key := strings.ToLower(fragments[0].GetHeaderValueExtractor().GetName())
+	if fragments[0].GetHeaderValueExtractor().GetIndex() != 0 || key == "" {
+		return "chooses routes by something else than the name in the ClientHello"
+	}
+	set := false
+	for _, extension := range early {
+		change, ok := r.unpack(extension.GetTypedConfig()).(*earlyheaders.HeaderMutation)
+		if !ok {
+			return "changes requests before their routes are chosen"
+		}
+		for _, m := range change.GetMutations() {
+			for _, o := range readMutations(nil, []*core.HeaderValueOption{m.GetAppend()}, nil) {
+				if o != (mutation{name: key, value: serverName, overwrite: true}) {
+					return "changes requests before their routes are chosen"
+				}
+				set = true
+			}
+		}
+	}
+	if !set {
+		return "chooses routes by a header that the caller can set"
+	}
+	return ""
+}
+
+func (r *reader) readLog(path []string, log *accesslog.AccessLog) sink {
+	switch m := r.unpack(log.GetTypedConfig()).(type) {
+	case *filelog.FileAccessLog:
+		return sink{path: path, file: m.Path}
+	case *grpclog.HttpGrpcAccessLogConfig:
+		return sink{path: path, cluster: grpcCluster(m.GetCommonConfig().GetGrpcService())}
+	}
+	return sink{path: path} // names nothing, and is judged so
+}
+
+func grpcCluster(s *core.GrpcService) string { return s.GetEnvoyGrpc().GetClusterName() }

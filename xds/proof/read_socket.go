@@ -1,0 +1,91 @@
+package proof
+
+import (
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	internalupstream "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
+	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
+	rawbuffer "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	sni "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_mappers/sni/v3"
+	ondemand "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3"
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+)
+
+// readUpstream follows the nesting of transport sockets towards an endpoint.
+// Without one, bytes go as they are.
+func (r *reader) readUpstream(s *core.TransportSocket) socket {
+	if s == nil {
+		return socket{kind: clear}
+	}
+	switch m := r.unpack(s.GetTypedConfig()).(type) {
+	case *rawbuffer.RawBuffer:
+		return socket{kind: clear}
+	case *internalupstream.InternalUpstreamTransport:
+		inner := r.readUpstream(m.TransportSocket)
+		return socket{kind: internal, inner: &inner}
+	case *proxyprotocol.ProxyProtocolUpstreamTransport:
+		inner := r.readUpstream(m.TransportSocket)
+		return socket{kind: header, inner: &inner}
+	case *tls.UpstreamTlsContext:
+		return socket{kind: tlsKind, tls: r.readTLS(m.CommonTlsContext)}
+	}
+	r.fault(fault{path: []string{at("transport socket", s.Name)}, address: unknown, reason: "wraps bytes in a way that the proof does not understand"})
+	return socket{kind: unclear}
+}
+
+// readDownstream reads how a filter chain opens connections, if it does.
+func (r *reader) readDownstream(s *core.TransportSocket, chain string) socket {
+	if s == nil {
+		return socket{kind: clear}
+	}
+	switch m := r.unpack(s.GetTypedConfig()).(type) {
+	case *rawbuffer.RawBuffer:
+		return socket{kind: clear}
+	case *tls.DownstreamTlsContext:
+		t := r.readTLS(m.CommonTlsContext)
+		t.wantsPeer, t.requireSNI = m.GetRequireClientCertificate().GetValue(), m.GetRequireSni().GetValue()
+		return socket{kind: tlsKind, tls: t}
+	}
+	r.fault(fault{path: []string{at("chain", chain), at("transport socket", s.Name)}, chain: chain, address: unknown,
+		reason: "opens connections in a way that the proof does not understand"})
+	return socket{kind: unclear}
+}
+
+// readTLS reads the part that both sides share. What it does not find, a
+// certificate or a name that the peer must have, is missing in its result, and
+// whoever judges it says so.
+func (r *reader) readTLS(c *tls.CommonTlsContext) *tlsFacts {
+	t := &tlsFacts{}
+	if selector := c.GetCustomTlsCertificateSelector(); selector != nil {
+		config, ok := r.unpack(selector.TypedConfig).(*ondemand.Config)
+		if ok {
+			_, bySNI := r.unpack(config.GetCertificateMapper().GetTypedConfig()).(*sni.SNI)
+			t.onDemand = bySNI && config.GetConfigSource().GetAds() != nil
+		}
+	}
+	for _, s := range c.GetTlsCertificateSdsSecretConfigs() {
+		if t.identity != "" || s.GetSdsConfig().GetAds() == nil || s.Name == "" {
+			r.fault(fault{path: []string{at("secret", s.Name)}, address: at("secret", s.Name), reason: "is one certificate too many, or comes from where nobody proved it"})
+			continue
+		}
+		t.identity = s.Name
+	}
+	combined := c.GetCombinedValidationContext()
+	if trust := combined.GetValidationContextSdsSecretConfig(); trust.GetSdsConfig().GetAds() != nil {
+		t.trust = trust.Name
+	}
+	for _, san := range combined.GetDefaultValidationContext().GetMatchTypedSubjectAltNames() {
+		name := peerName{}
+		switch pattern := san.GetMatcher().GetMatchPattern().(type) {
+		case *matcher.StringMatcher_Exact:
+			name = peerName{pattern.Exact, true}
+		case *matcher.StringMatcher_Prefix:
+			name = peerName{pattern.Prefix, false}
+		}
+		if san.SanType != tls.SubjectAltNameMatcher_URI {
+			name = peerName{} // matches no identity, so it is judged as too broad
+		}
+		t.peerNames = append(t.peerNames, name)
+	}
+	return t
+}

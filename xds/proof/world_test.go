@@ -1,0 +1,148 @@
+package proof_test
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/proof"
+)
+
+// world is one gateway with everything around it. The law and the translation
+// make a snapshot of it, and the proof a book; neither sees what the other made.
+type world struct {
+	model     *polder.Model
+	here      polder.RegionName
+	alive     polder.RegionHealth
+	rank      []polder.RegionName
+	peers     map[polder.RegionName][]string
+	instances []polder.Endpoint // without those of the configuration
+}
+
+const (
+	activator   = "/run/polder/activator.sock"
+	trustDomain = "polder.test"
+	logFile     = "/var/log/polder/access.log"
+)
+
+var (
+	bindHTTPS = netip.MustParseAddrPort("192.0.2.1:443")
+	bindHTTP  = netip.MustParseAddrPort("192.0.2.1:80")
+	bindPeer  = netip.MustParseAddrPort("192.0.2.1:7443")
+)
+
+func (w world) site() proof.Site {
+	return proof.Site{
+		Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer,
+		TrustDomain: trustDomain, PeerOf: w.peers, Alive: w.alive,
+		Activator: activator, ActivatorHeader: "x-polder-service",
+		Identity: "peer/identity", Trust: "peer/trust",
+		Local: []string{"polder"}, LogFiles: []string{logFile},
+	}
+}
+
+func (w world) book() *proof.Book { return proof.NewBook(w.model, w.site()) }
+
+// observed lists the instances by service, as the checker wants them.
+func (w world) observed() map[polder.ServiceName][]polder.Endpoint {
+	by := map[polder.ServiceName][]polder.Endpoint{}
+	for _, e := range w.instances {
+		by[e.Service] = append(by[e.Service], e)
+	}
+	return by
+}
+
+func (w world) judge() []law.Approved {
+	candidates := slices.Clone(w.instances)
+	for _, s := range w.model.Services {
+		for region, addresses := range s.Endpoints {
+			for _, a := range addresses {
+				candidates = append(candidates, polder.Endpoint{Service: s.Name, Region: region, Address: a})
+			}
+		}
+	}
+	var judged []law.Approved
+	for _, s := range w.model.Services {
+		judged = append(judged, law.Judge(s, law.Circumstances{
+			Here: w.here, Regions: w.model.Regions, Alive: w.alive, Rank: w.rank, Endpoints: candidates}))
+	}
+	return judged
+}
+
+func (w world) nodeConfig() xds.NodeConfig {
+	return xds.NodeConfig{Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, TrustDomain: trustDomain}
+}
+
+func (w world) gateway() xds.Gateway { return xds.Gateway{Region: w.here, Activator: activator} }
+
+// snapshot is what the gateway would publish.
+func (w world) snapshot() []proof.Resource {
+	judged := w.judge()
+	var set []xds.Resource
+	for _, a := range judged {
+		set = append(set, xds.Service(a, w.gateway())...)
+	}
+	return plain(append(set, xds.Node(judged, w.nodeConfig())...))
+}
+
+func plain(set []xds.Resource) []proof.Resource {
+	var list []proof.Resource
+	for _, r := range set {
+		list = append(list, proof.Resource{Key: proof.Key{Type: r.Type, Name: r.Name}, Body: r.Body})
+	}
+	return list
+}
+
+func (w world) check(resources []proof.Resource) []proof.Violation {
+	return proof.Check(w.book(), slices.Values(resources), w.observed())
+}
+
+// readWorld reads a case of the translation's golden tests.
+func readWorld(t testing.TB, name string) world {
+	t.Helper()
+	file := filepath.Join("..", "testdata", name, "in.yaml")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, rest, _ := bytes.Cut(data, []byte("\n---\n"))
+	return makeWorld(t, config, rest)
+}
+
+func makeWorld(t testing.TB, config, circumstances []byte) world {
+	t.Helper()
+	result := polder.Decode([]polder.File{{Name: "in.yaml", Data: config, Dir: "/srv"}})
+	for _, fault := range result.Faults {
+		t.Fatal(fault)
+	}
+	var in struct {
+		Gateway   polder.RegionName
+		Alive     []polder.RegionName
+		Rank      []polder.RegionName
+		Peers     map[polder.RegionName][]string
+		Instances map[polder.ServiceName]map[polder.RegionName][]string
+	}
+	if err := yaml.UnmarshalWithOptions(circumstances, &in, yaml.Strict()); err != nil {
+		t.Fatal(err)
+	}
+	w := world{model: result.Model, here: in.Gateway, alive: polder.RegionHealth{}, rank: in.Rank, peers: in.Peers}
+	for _, r := range in.Alive {
+		w.alive[r] = true
+	}
+	for service, regions := range in.Instances {
+		for region, addresses := range regions {
+			for _, a := range addresses {
+				w.instances = append(w.instances, polder.Endpoint{Service: service, Region: region, Address: netip.MustParseAddrPort(a)})
+			}
+		}
+	}
+	return w
+}
