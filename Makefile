@@ -37,13 +37,19 @@ envoy: ## Get the pinned Envoy into .tools, unless one of that version is on PAT
 run: build envoy ## Build, get Envoy, and run every region of examples/polder.yaml on this machine
 	./bin/polder up --config examples/polder.yaml
 
+# The race detector links C, which Go would not say when the compiler is missing.
+.PHONY: compiler
+compiler:
+	@command -v "$$($(GO) env CC)" >/dev/null || \
+	{ echo "tests run with Go's race detector, which needs a C compiler: install gcc (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
+
 .PHONY: test
-test: lint envoy build ## Everything that CI runs: linters, all tests with the real Envoy, a short fuzz run
+test: compiler lint envoy build ## Everything that CI runs: linters, all tests with the real Envoy, a short fuzz run
 	$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	$(GOTEST) ./...
 
 .PHONY: check
-check: lint ## Linters and the tests that start no Envoy and no instance: fast
+check: compiler lint ## Linters and the tests that start no Envoy and no instance: fast
 	$(GOTEST) $$($(GO) list ./... | grep -vE '$(HEAVY)')
 
 .PHONY: lint
@@ -63,7 +69,7 @@ fuzz: ## Try each fuzz target for FUZZTIME (30s, or a count as in 10000x)
 	@tools/fuzz $(FUZZTIME)
 
 .PHONY: test-envoy
-test-envoy: envoy samples ## Only the tests that start the real Envoy, instances or whole regions
+test-envoy: compiler envoy samples ## Only the tests that start the real Envoy, instances or whole regions
 	$(GOTEST) $$($(GO) list ./... | grep -E '$(HEAVY)')
 
 .PHONY: bench
