@@ -14,7 +14,7 @@ import (
 // heldCost is charged to the budget for each held request beside its header
 // and its receive window: goroutines, connection, buffers. In bytes;
 // BenchmarkHeld measures it.
-const heldCost polder.Bytes = 24 << 10
+const heldCost polder.Bytes = 32 << 10
 
 // receiveWindow is how much of a body an HTTP/2 caller may send before it is
 // read, in bytes. It cannot be smaller: a caller may send as much before it has

@@ -13,8 +13,8 @@
 //     services apart, and one service leaves at least as much room free as it
 //     takes. What does not fit is refused at once with a label.
 //   - A held request's body is not read: it waits in Envoy, behind flow control.
-//     A held request costs some 24 KiB of memory here, over HTTP/2 up to one
-//     receive window (64 KiB) more; both are charged to the budget beforehand.
+//     A held request costs at most 32 KiB of memory here and its header, over
+//     HTTP/2 up to one receive window (64 KiB) more; both are charged to the budget beforehand.
 //   - A caller that leaves frees its share at once, also with an unread body.
 //   - A request reaches at most one instance: it is tried again only while
 //     nothing of it was sent. Each forwarded request has its own connection, so

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/polder/polder"
@@ -285,7 +286,7 @@ func TestAThousandCallersOfOneSleeper(t *testing.T) {
 			}
 		}
 		r := newRig(t, options(w))
-		client := r.client(p)
+		client := r.connected(p)
 		answers := make([]<-chan result, callers)
 		for i := range answers {
 			answers[i] = start(client, newRequest(t, t.Context(), "POST", "/", strings.NewReader(fmt.Sprint("caller ", i))))
@@ -305,25 +306,36 @@ func TestAThousandCallersOfOneSleeper(t *testing.T) {
 	})
 }
 
+// counter counts what is written to it.
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(p []byte) (int, error) {
+	c.n.Add(int64(len(p)))
+	return len(p), nil
+}
+
 // An Envoy opens one HTTP/2 connection for many requests of a service. Were
 // the connection's window smaller than what held requests may fill of it, they
 // would stop the ones that have an instance.
 func TestHeldUploadsDoNotBlockForwardedOnesOnTheSameConnection(t *testing.T) {
 	w := newWakes()
 	r := newRig(t, options(w.wake))
-	client := r.client(polder.HTTP2)
+	client := r.connected(polder.HTTP2)
 	to := instance(t, polder.HTTP2, echo)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	const held = 249 // with a MiB each, far more than any usual window of a connection
+	const held, window = 249, 64 << 10 // together far more than a usual connection takes
 	large := bytes.Repeat([]byte("x"), 1<<20)
 	var answers []<-chan result
+	var sent atomic.Int64
 	for range held {
-		answers = append(answers, start(client, newRequest(t, ctx, "POST", "/", bytes.NewReader(large))))
+		body := io.TeeReader(bytes.NewReader(large), counter{&sent})
+		answers = append(answers, start(client, newRequest(t, ctx, "POST", "/", body)))
 	}
 	for range held {
 		w.next(t)
 	}
+	eventually(t, "each held upload has filled its window", func() bool { return sent.Load() >= held*window })
 	last := start(client, newRequest(t, t.Context(), "POST", "/", bytes.NewReader(large)))
 	w.next(t).succeed(to)
 	receive(t, last, "the upload that has an instance").ok(t, string(large))

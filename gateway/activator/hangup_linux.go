@@ -61,40 +61,26 @@ func (h *hangups) watch(conn net.Conn, p *peer) error {
 	h.mu.Unlock()
 	// Edge-triggered: said once, and data that waits unread says nothing.
 	event := unix.EpollEvent{Events: unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(id), Pad: int32(id >> 32)}
-	err = h.control(raw, unix.EPOLL_CTL_ADD, &event)
-	if err != nil {
-		h.drop(conn)
-	}
-	return err
-}
-
-// forget ends watching. For a closed connection the kernel has done so already.
-func (h *hangups) forget(conn net.Conn) {
-	if !h.drop(conn) {
-		return
-	}
-	if raw, err := conn.(syscall.Conn).SyscallConn(); err == nil {
-		h.control(raw, unix.EPOLL_CTL_DEL, nil) // fails if it is closed, which is as good
-	}
-}
-
-func (h *hangups) drop(conn net.Conn) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	id, ok := h.ids[conn]
-	delete(h.ids, conn)
-	delete(h.peers, id)
-	return ok
-}
-
-func (h *hangups) control(socket syscall.RawConn, op int, event *unix.EpollEvent) error {
 	var inner, failed error
 	outer := h.raw.Control(func(epoll uintptr) {
-		inner = socket.Control(func(fd uintptr) {
-			failed = unix.EpollCtl(int(epoll), op, int(fd), event)
+		inner = raw.Control(func(fd uintptr) {
+			failed = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, int(fd), &event)
 		})
 	})
-	return errors.Join(outer, inner, failed)
+	if err := errors.Join(outer, inner, failed); err != nil {
+		h.forget(conn)
+		return err
+	}
+	return nil
+}
+
+// forget ends watching. What the kernel still says of the connection before it
+// is closed finds nobody.
+func (h *hangups) forget(conn net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.peers, h.ids[conn])
+	delete(h.ids, conn)
 }
 
 // run delivers hangups until close.

@@ -48,8 +48,8 @@ type Budget struct {
 // thousand callers of one sleeper fit, and so do thousands of sleepers.
 func DefaultLimits() Limits {
 	return Limits{
-		Cold:       Budget{Held: 4096, PerService: 2048, Bytes: 192 << 20, Wait: time.Minute},
-		Saturated:  Budget{Held: 2048, PerService: 512, Bytes: 96 << 20, Wait: 15 * time.Second},
+		Cold:       Budget{Held: 4096, PerService: 2048, Bytes: 256 << 20, Wait: time.Minute},
+		Saturated:  Budget{Held: 2048, PerService: 512, Bytes: 128 << 20, Wait: 15 * time.Second},
 		Forwarding: 8192,
 		Stop:       20 * time.Second,
 	}

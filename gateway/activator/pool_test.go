@@ -1,8 +1,6 @@
 package activator_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -101,33 +99,6 @@ func TestRequestsShareHTTP2Connections(t *testing.T) {
 			r.idle()
 			eventually(t, "no connection is left open", func() bool { return to.closed.Load() == to.accepted.Load() })
 		})
-	}
-}
-
-func TestCallerThatLeavesWhileConnectingTakesNobodyAlong(t *testing.T) {
-	to, address := gated(t, 250, echo)
-	w := newWakes()
-	r := newRig(t, options(w.wake))
-	client := r.client(polder.HTTP2)
-	ctx, leave := context.WithCancel(t.Context())
-	first := start(client, newRequest(t, ctx, "POST", "/", strings.NewReader("first")))
-	w.next(t).succeed(address)
-	var others []<-chan result
-	for range 5 {
-		others = append(others, start(client, newRequest(t, t.Context(), "POST", "/", strings.NewReader("other"))))
-		w.next(t).succeed(address)
-	}
-	leave()
-	if g := receive(t, first, "the end of the first"); !errors.Is(g.err, context.Canceled) {
-		t.Errorf("got %+v", g)
-	}
-	close(to.open)
-	for _, other := range others {
-		receive(t, other, "an answer").ok(t, "other")
-	}
-	r.idle()
-	if s := r.stats("svc"); s.Requests != 6 || s.Cold != 5 || s.Failed[activator.CallerGone] != 1 {
-		t.Errorf("counted %+v", s)
 	}
 }
 

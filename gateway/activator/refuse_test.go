@@ -207,8 +207,8 @@ func TestOneMayNotHoldMoreThanTheBudget(t *testing.T) {
 			{"c", "", true}, {"c", "", false}, {"d", "", true}, {"e", "", false}}},
 		{"no more than its own bound", activator.Budget{Held: 100, PerService: 2, Bytes: 1 << 30, Wait: patience}, false, []arrival{
 			{"a", "", true}, {"a", "", true}, {"a", "", false}, {"b", "", true}}},
-		// Each costs some 88 KiB; what a service takes it must leave free as well.
-		{"bytes", activator.Budget{Held: 100, PerService: 100, Bytes: 400 << 10, Wait: patience}, false, []arrival{
+		// Each costs some 96 KiB; what a service takes it must leave free as well.
+		{"bytes", activator.Budget{Held: 100, PerService: 100, Bytes: 440 << 10, Wait: patience}, false, []arrival{
 			{"a", one, true}, {"a", one, true}, {"a", one, false}, {"b", one, true}, {"b", one, false}, {"c", one, true}, {"d", one, false}, {"e", "", true}}},
 		{"saturated apart from cold", small, true, []arrival{
 			{"a", "", true}, {"a", "", true}, {"a", "", true}, {"a", "", true}, {"a", "", false}}},

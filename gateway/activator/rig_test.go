@@ -180,6 +180,18 @@ func (r *rig) client(protocol polder.Protocol) *http.Client {
 	return &http.Client{Transport: transport, Timeout: patience}
 }
 
+// connected returns a client that has a connection already: over HTTP/2 all of
+// its requests take that one, where a new client would open one for each that
+// begins before the first is open.
+func (r *rig) connected(protocol polder.Protocol) *http.Client {
+	r.t.Helper()
+	client := r.client(protocol)
+	request := newRequest(r.t, r.t.Context(), "GET", "/", nil)
+	request.Header.Set("X-Polder-Service", "nobody")
+	send(client, request).refused(r.t, http.StatusServiceUnavailable, activator.UnknownService)
+	return client
+}
+
 // stats returns the counters of one service.
 func (r *rig) stats(service polder.ServiceName) activator.ServiceStats {
 	for _, s := range r.Stats().Services {
