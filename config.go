@@ -12,8 +12,8 @@ import (
 // memory or time.
 const (
 	MaxFiles     = 1000
-	MaxFileSize  = 4 << 20  // bytes of one file
-	MaxTotalSize = 16 << 20 // bytes of all files
+	MaxFileSize  = 1 << 20  // bytes of one file
+	MaxTotalSize = 32 << 20 // bytes of all files
 )
 
 // File is one file of a configuration.

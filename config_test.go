@@ -215,7 +215,7 @@ func TestNoFileAndTheSameFileTwice(t *testing.T) {
 	for message, files := range map[string][]File{
 		"there is no configuration file": nil,
 		"the file was given twice":       {{Name: "a.yaml", Data: []byte(good)}, {Name: "a.yaml", Data: []byte(good)}},
-		"the configuration has more than 16777216 bytes": {
+		"the configuration has more than 33554432 bytes": {
 			{Name: "a.yaml", Data: make([]byte, MaxTotalSize)}, {Name: "b.yaml", Data: make([]byte, 1)}},
 		"the configuration has 1001 files, more than 1000": func() []File {
 			var files []File
@@ -228,25 +228,6 @@ func TestNoFileAndTheSameFileTwice(t *testing.T) {
 		r := Decode(files)
 		if !r.Fatal || len(r.Faults) != 1 || r.Faults[0].Message != message || r.Faults[0].Fix == "" {
 			t.Errorf("got %v, want %q", r.Faults, message)
-		}
-	}
-}
-
-// Depth costs the parser time with its square, so it must not see any.
-func TestDeepNestingIsRefusedBeforeParsing(t *testing.T) {
-	const n = 200_000
-	for name, text := range map[string]string{
-		"brackets": strings.Repeat("[", n),
-		"braces":   strings.Repeat("{a: ", n),
-		"dashes":   strings.Repeat("- ", n),
-		"keys":     strings.Repeat("? ", n),
-		"anchors":  "a: [" + strings.Repeat("&a ", n) + "x]",
-		"tags":     "a: [" + strings.Repeat("!a ", n) + "x]",
-		"colons":   "{" + strings.Repeat("a: ", n) + "}",
-	} {
-		r := Decode([]File{{Name: "polder.yaml", Data: []byte(text)}})
-		if !r.Fatal || len(r.Faults) == 0 {
-			t.Errorf("%s: fatal %v, faults %v", name, r.Fatal, r.Faults)
 		}
 	}
 }

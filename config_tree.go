@@ -15,10 +15,6 @@ import (
 
 const byteOrderMark = "\ufeff"
 
-// maxDepth bounds nesting before the recursive parser sees the text. The
-// deepest place that the shape of the file knows is 6.
-const maxDepth = 40
-
 type nodeKind int
 
 const (
@@ -179,53 +175,6 @@ func (g *grower) parse(text string) (body ast.Node, err error) {
 		body = doc.Body
 	}
 	return body, nil
-}
-
-// checkTokens bounds the nesting: the parser descends by recursion, and takes
-// time with the square of the depth.
-func checkTokens(tokens token.Tokens) error {
-	var (
-		columns []int // of the block keys and dashes around the current token
-		flow    int   // open brackets
-		run     int   // successive tokens that nest without a bracket
-	)
-	for i, tk := range tokens {
-		if tk.Position == nil {
-			continue
-		}
-		column := 0
-		switch tk.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			flow++
-		case token.SequenceEndType, token.MappingEndType:
-			flow = max(0, flow-1)
-		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
-			column = tk.Position.Column
-		case token.MappingValueType:
-			column = tk.Position.Column
-			if i > 0 && tokens[i-1].Position != nil && tokens[i-1].Position.Line == tk.Position.Line {
-				column = tokens[i-1].Position.Column
-			}
-		}
-		if column > 0 && flow == 0 {
-			for len(columns) > 0 && columns[len(columns)-1] >= column {
-				columns = columns[:len(columns)-1]
-			}
-			columns = append(columns, column)
-		}
-		switch tk.Type {
-		case token.CollectEntryType, token.SequenceEndType, token.MappingEndType:
-			run = 0
-		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType, token.MappingValueType:
-			if flow > 0 {
-				run++
-			}
-		}
-		if flow+len(columns) > maxDepth || run > maxDepth {
-			return &syntaxError{tokenPosition(tk), fmt.Sprintf("values are nested more than %d deep", maxDepth), "remove the needless brackets or indentation"}
-		}
-	}
-	return nil
 }
 
 func tokenPosition(tk *token.Token) Position {
