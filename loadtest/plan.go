@@ -209,7 +209,7 @@ func (t Target) url() (*url.URL, error) {
 	case err != nil:
 		return nil, fmt.Errorf("URL %q: %w", t.URL, errors.Unwrap(err))
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("URL %q: write http://... or https://...", t.URL)
+		return nil, fmt.Errorf("URL %q: begin it with http:// or https://", t.URL)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("URL %q has no host", t.URL)
 	case u.User != nil:
