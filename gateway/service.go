@@ -75,7 +75,7 @@ func (s *service) observe(r load.Report) {
 func (s *service) observation(now time.Time) prewarm.Observation {
 	obs := prewarm.Observation{
 		Now: now, Arrivals: s.arrivals, InProgress: s.busy(), Waiting: len(s.waiters),
-		Instances: s.count(), StartUps: s.startUps,
+		Instances: s.countAll(), StartUps: s.startUps,
 	}
 	s.arrivals, s.startUps = 0, nil
 	return obs
@@ -101,6 +101,14 @@ func (s *service) count() prewarm.Instances {
 			n.Starting++
 		}
 	}
+	return n
+}
+
+// countAll counts the instances of any version: an outdated one is as warm as
+// its successor shall be.
+func (s *service) countAll() prewarm.Instances {
+	n := s.count()
+	n.Ready += len(s.outdated())
 	return n
 }
 

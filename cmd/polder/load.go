@@ -20,14 +20,14 @@ import (
 
 // loadFlags are the flags of polder load.
 type loadFlags struct {
-	state, trace, entry, path    string
-	functions, from, minutes     int
-	speed, rate, maxRate         float64
-	duration                     time.Duration
-	services                     []string
-	seed                         uint64
-	html, results, root, compare string
-	options                      loadtest.Options
+	state, trace, entry, path string
+	functions, from, minutes  int
+	speed, rate, maxRate      float64
+	duration                  time.Duration
+	services                  []string
+	seed                      uint64
+	html, root, compare       string
+	options                   loadtest.Options
 }
 
 func loadCommand() *cobra.Command {
