@@ -6,9 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/polder/polder"
 )
@@ -73,9 +74,15 @@ func checkAddress(address string) error {
 	if len(address) > maxAddress || !isGraphic(address) {
 		return fmt.Errorf("address is not printable ASCII of at most %d bytes", maxAddress)
 	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
+	colon := strings.LastIndexByte(address, ':')
+	if colon < 0 {
 		return fmt.Errorf("address %q is not host:port", address)
+	}
+	host, port := address[:colon], address[colon+1:]
+	if strings.ContainsAny(host, ":[]") { // then it is an IPv6 address in brackets, or nothing
+		if at, err := netip.ParseAddrPort(address); err != nil || at.Addr().Is4() {
+			return fmt.Errorf("address %q is not host:port; an IPv6 host stands in brackets", address)
+		}
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); host == "" || err != nil || n == 0 {
 		return fmt.Errorf("address %q needs a host and a port from 1 to 65535", address)

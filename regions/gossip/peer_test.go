@@ -146,13 +146,18 @@ func row(s *Snapshot, name string) (regions.Peer, bool) {
 
 // healthy wants every named peer to be usable.
 func healthy(names ...string) func(*Snapshot) bool {
+	wanted := map[string]bool{}
+	for _, n := range names {
+		wanted[n] = true
+	}
 	return func(s *Snapshot) bool {
-		for _, n := range names {
-			if p, ok := row(s, n); !ok || !p.Usable {
-				return false
+		found := 0
+		for _, p := range s.Peers {
+			if p.Usable && wanted[p.Row.Peer] {
+				found++
 			}
 		}
-		return true
+		return found == len(wanted)
 	}
 }
 
