@@ -75,6 +75,31 @@ func TestGoodbyeIsNoDeath(t *testing.T) {
 		}
 		p.await("nl left", func(s *Snapshot) bool { got, _ := row(s, "nl-1"); return got.Standing == regions.Left })
 	}
+	// It returns, at another address.
+	again := run(t, options(t, "nl-1", 2, fr.at()))
+	again.say(polder.PeerRow{Healthy: true})
+	for _, p := range []*peer{fr, pl, again} {
+		p.await("nl again", healthy("fr-1", "nl-1", "pl-1"))
+	}
+}
+
+// Two processes with one name: the membership keeps the one it knows, everybody
+// is warned, and neither takes the others down with it.
+func TestOneNameTwice(t *testing.T) {
+	checkLeaks(t)
+	fr, nl, pl := three(t)
+	double := run(t, options(t, "nl-1", 1, fr.at()))
+	double.say(polder.PeerRow{Healthy: true, Digest: "double"})
+	fr.until("the conflict", func() bool { return fr.Counters().Conflicts > 0 })
+	double.until("the conflict", func() bool { return double.Counters().Conflicts > 0 })
+	nl.until("that somebody speaks in its name", func() bool { return nl.Counters().Raised > 0 })
+	double.end()
+	nl.say(polder.PeerRow{Healthy: true, Digest: "the-real-one"})
+	for _, p := range []*peer{fr, nl, pl} {
+		p.await("the one that stayed", func(s *Snapshot) bool {
+			return digest("nl-1", "the-real-one")(s) && healthy("fr-1", "nl-1", "pl-1")(s)
+		})
+	}
 }
 
 // killable is a peer whose sockets can be closed under it: what others see of a

@@ -3,6 +3,7 @@ package gossip
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -270,6 +271,78 @@ func TestOneWayPartition(t *testing.T) {
 		})
 		f.air.sever(nil)
 		f.all(f.names, "all three again", 40*time.Second, healthy(f.names...))
+	})
+}
+
+// Where packets are blocked and streams are not, nobody is taken for dead, and
+// rows arrive with the exchanges of tables.
+func TestWithoutUDP(t *testing.T) {
+	checkLeaks(t)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2)
+		f.air.loss = 1
+		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
+			f.start(name, i+1, 1)
+		}
+		f.all(f.names, "all three", 2*time.Minute, healthy(f.names...))
+		calm := time.Now()
+		f.peers["pl-1"].say(polder.PeerRow{Healthy: true, Digest: "late"})
+		f.all(f.names, "a change", 2*time.Minute, digest("pl-1", "late"))
+		time.Sleep(5 * time.Minute) // fake time
+		for _, n := range f.names {
+			for _, p := range f.peers[n].Snapshot().Peers {
+				if !p.Usable || p.Since.After(calm) {
+					t.Errorf("%s took %s for dead: %+v", n, p.Row.Peer, p)
+				}
+			}
+		}
+	})
+}
+
+// A peer that restarts so quickly that nobody noticed its death is believed in
+// its new life at once.
+func TestQuickRestart(t *testing.T) {
+	checkLeaks(t)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 4)
+		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
+			f.start(name, i+1, 1)
+		}
+		f.all(f.names, "all three", 5*time.Second, healthy(f.names...))
+		old := f.peers["pl-1"]
+		f.kill("pl-1")
+		f.start("pl-1", 3, 2)
+		old.stop()
+		f.peers["pl-1"].say(polder.PeerRow{Healthy: true, Digest: "second"})
+		took := f.all(f.names, "the second life", 5*time.Second, func(s *Snapshot) bool {
+			p, _ := row(s, "pl-1")
+			return p.Row.Epoch == 2 && digest("pl-1", "second")(s) && healthy(f.names...)(s)
+		})
+		if slices.Max(took) > 2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// Peers that were parted find each other again even if the one address that they
+// were configured to join is gone for good.
+func TestHealingWithoutTheSeed(t *testing.T) {
+	checkLeaks(t)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 6)
+		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
+			f.start(name, i+1, 1)
+		}
+		f.all(f.names, "all three", 5*time.Second, healthy(f.names...))
+		f.kill("fr-1") // everybody's seed
+		rest := []string{"nl-1", "pl-1"}
+		f.all(rest, "the death of fr-1", 10*time.Second, unhealthy("fr-1"))
+		f.air.sever(func(_, _ netip.AddrPort) bool { return true })
+		f.all(rest[:1], "pl gone", 20*time.Second, unhealthy("pl-1"))
+		f.all(rest[1:], "nl gone", 20*time.Second, unhealthy("nl-1"))
+		time.Sleep(time.Hour) // fake time
+		f.air.sever(nil)
+		f.all(rest, "each other", 40*time.Second, healthy(rest...))
 	})
 }
 
