@@ -14,6 +14,7 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/envoy"
 	"github.com/polder/polder/prewarm/instance"
+	"github.com/polder/polder/xds"
 )
 
 const (
@@ -44,6 +45,14 @@ func (r *Region) acceptNode(node string) error {
 		return fmt.Errorf("region %s has the node %s only", r.options.Region, r.node)
 	}
 	return nil
+}
+
+// secret gives Envoy what the keyring has and the proof lets it have.
+func (r *Region) secret(name string) (xds.Resource, bool) {
+	if !r.reconciler.gate.mayHave(name) {
+		return xds.Resource{}, false
+	}
+	return r.keys.Secret(name)
 }
 
 func (r *Region) isKnown(name polder.ServiceName) bool {
@@ -133,7 +142,7 @@ func (r *Region) Status(ctx context.Context) (Status, error) {
 	return Status{
 		Region: r.options.Region, Peer: r.options.Peer, PID: os.Getpid(), Started: r.started, Version: r.options.Version,
 		Listen: r.listen, Envoy: r.envoyStatus(), Config: r.config.Status(), Nodes: r.server.Nodes(),
-		Peers: r.peers(), Services: services, Degraded: r.degraded(),
+		Peers: r.peers(), Services: services, Degraded: r.degraded(), Refused: r.reconciler.gate.Refused(),
 	}, nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/load"
+	"github.com/polder/polder/xds/proof"
 )
 
 const (
@@ -60,6 +61,7 @@ type reconciler struct {
 	gateway      xds.Gateway
 	node         xds.NodeConfig
 	publisher    publisher
+	gate         *gate // to publisher
 	instances    instances
 	certificates certificates
 	warmChanged  func([]polder.ServiceName)        // told of the services with a ready instance, sorted
@@ -73,13 +75,12 @@ type reconciler struct {
 	model    *polder.Model
 	around   surroundings
 	services map[polder.ServiceName]*service
-	nodeKeys []xds.Key
 	warm     []polder.ServiceName
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
 	return &reconciler{
-		log: log, gateway: g, node: n, publisher: p, certificates: c, warmChanged: warmChanged,
+		log: log, gateway: g, node: n, publisher: p, gate: newGate(log, p, g, n), certificates: c, warmChanged: warmChanged,
 		events:   make(chan func(time.Time), eventQueue),
 		model:    &polder.Model{},
 		services: map[polder.ServiceName]*service{},
@@ -222,22 +223,20 @@ func (r *reconciler) adoptModel(now time.Time) {
 		}
 		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
 		r.stopAll(s, "service was removed from the configuration")
-		r.withdraw(s)
 		delete(r.services, name)
 	}
 	r.judgeAll(now)
 }
 
-// judgeAll applies the law to every service, publishes the differences, and
-// then the node's own resources if a verdict changed what they say.
+// judgeAll applies the law to every service and publishes what changed, as one
+// change that is proved as a whole.
 func (r *reconciler) judgeAll(now time.Time) {
 	served := map[polder.ServiceName][]polder.Host{}
 	known := map[polder.ServiceName]bool{}
-	judged := make([]law.Approved, 0, len(r.services))
-	for _, name := range slices.Sorted(maps.Keys(r.services)) {
+	names := slices.Sorted(maps.Keys(r.services))
+	for _, name := range names {
 		s := r.services[name]
 		s.approved = r.judge(s)
-		judged = append(judged, s.approved)
 		if s.approved.Verdict() == law.Serve {
 			served[name], known[name] = s.spec.Hosts, true
 		}
@@ -247,15 +246,15 @@ func (r *reconciler) judgeAll(now time.Time) {
 		r.log.Error("no certificate for the service's hosts; callers' handshakes fail until there is one",
 			"service", name, "reason", err)
 	}
-	for _, s := range r.services {
-		r.publishService(s)
+	r.publishAll(names)
+	for _, name := range names {
+		s := r.services[name]
 		if s.approved.Verdict() != law.Serve {
 			s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
 			r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
 		}
 		r.step(s, now)
 	}
-	r.publishNode(judged)
 	r.announceWarm()
 }
 
@@ -266,35 +265,55 @@ func (r *reconciler) judge(s *service) law.Approved {
 	})
 }
 
-// publishService publishes what the law approved, and removes what it no longer does.
-func (r *reconciler) publishService(s *service) {
-	set := xds.Service(s.approved, r.gateway)
-	keys := keysOf(set)
-	r.publisher.Apply(set, missing(s.published, keys))
-	s.published = keys
+// publishAll publishes everything that the law approved. Services that the
+// proof refuses are left out, so that they stop no other; if it refuses what
+// belongs to all, everything stays as it was.
+func (r *reconciler) publishAll(names []polder.ServiceName) {
+	book := r.gate.newBook(r.model, r.around)
+	withheld := map[polder.ServiceName]bool{}
+	for {
+		violations := r.gate.publish(r.everything(names, withheld, book))
+		before := len(withheld)
+		for _, v := range violations {
+			for _, name := range v.Services {
+				withheld[name] = true
+			}
+		}
+		if len(withheld) == before {
+			return
+		}
+	}
 }
 
-// publishEndpoints is the fast path when only instances changed.
+// everything gathers the resources of the node and of all services but those withheld.
+func (r *reconciler) everything(names []polder.ServiceName, withheld map[polder.ServiceName]bool, book *proof.Book) change {
+	c := change{book: book, instances: map[polder.ServiceName][]polder.Endpoint{}}
+	judged := make([]law.Approved, 0, len(names))
+	for _, name := range names {
+		if s := r.services[name]; !withheld[name] {
+			judged = append(judged, s.approved)
+			c.set = append(c.set, xds.Service(s.approved, r.gateway)...)
+			c.instances[name] = s.runningEndpoints()
+		}
+	}
+	node := r.node
+	node.PeerOf = r.around.peerOf
+	c.set = append(c.set, xds.Node(judged, node)...)
+	c.remove = r.gate.stale(c.set)
+	return c
+}
+
+// publishEndpoints is the fast path when only instances changed. The law and
+// the proof stand on it as well.
 func (r *reconciler) publishEndpoints(s *service) {
 	s.approved = r.judge(s)
 	if s.approved.Verdict() == law.Serve {
-		r.publisher.Apply([]xds.Resource{xds.Endpoints(s.approved, r.gateway)}, nil)
+		r.gate.publish(change{
+			set:       []xds.Resource{xds.Endpoints(s.approved, r.gateway)},
+			instances: map[polder.ServiceName][]polder.Endpoint{s.spec.Name: s.runningEndpoints()},
+		})
 	}
 	r.announceWarm()
-}
-
-func (r *reconciler) withdraw(s *service) {
-	r.publisher.Apply(nil, s.published)
-	s.published = nil
-}
-
-func (r *reconciler) publishNode(judged []law.Approved) {
-	node := r.node
-	node.PeerOf = r.around.peerOf
-	set := xds.Node(judged, node)
-	keys := keysOf(set)
-	r.publisher.Apply(set, missing(r.nodeKeys, keys))
-	r.nodeKeys = keys
 }
 
 // announceWarm tells the membership which services have a ready instance.
@@ -344,21 +363,4 @@ func (r *reconciler) step(s *service, now time.Time) {
 			r.retire(s, i, "a newer version of the service took over")
 		}
 	}
-}
-
-func keysOf(resources []xds.Resource) []xds.Key {
-	keys := make([]xds.Key, len(resources))
-	for i, r := range resources {
-		keys[i] = r.Key
-	}
-	return keys
-}
-
-// missing lists the keys of before that are not in now.
-func missing(before, now []xds.Key) []xds.Key {
-	kept := make(map[xds.Key]bool, len(now))
-	for _, k := range now {
-		kept[k] = true
-	}
-	return slices.DeleteFunc(slices.Clone(before), func(k xds.Key) bool { return kept[k] })
 }

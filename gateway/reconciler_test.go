@@ -121,7 +121,8 @@ func inWorld(t *testing.T, services []polder.Service, script func(w *world)) {
 		w := &world{t: t, ctx: ctx, held: map[xds.Key]xds.Resource{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
 		close(w.ack)
 		w.r = newReconciler(slog.New(slog.DiscardHandler), xds.Gateway{Region: "fr", Activator: "/activator.sock"},
-			xds.NodeConfig{Region: "fr", TrustDomain: "polder"}, w, w, func(warm []polder.ServiceName) { w.warm = warm })
+			xds.NodeConfig{Region: "fr", TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
+				HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}, w, w, func(warm []polder.ServiceName) { w.warm = warm })
 		w.r.instances = w
 		w.r.served = func(map[polder.ServiceName]bool) {}
 		ended := make(chan error, 1)

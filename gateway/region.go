@@ -138,7 +138,7 @@ func (r *Region) connectControl() error {
 	if err != nil {
 		return fmt.Errorf("region %s: %w", o.Region, err)
 	}
-	r.server = server.New(server.Options{Log: o.Log, Secret: r.keys.Secret, Accept: r.acceptNode})
+	r.server = server.New(server.Options{Log: o.Log, Secret: r.secret, Accept: r.acceptNode})
 	r.load = load.New(loadInterval, func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
 	r.reconciler = newReconciler(o.Log,
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator()},

@@ -8,20 +8,18 @@ import (
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/prewarm"
 	"github.com/polder/polder/regions/law"
-	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/load"
 )
 
 // service is what the reconciler knows of one service. Only its goroutine touches it.
 type service struct {
-	spec      polder.Service
-	approved  law.Approved
-	published []xds.Key
-	state     *prewarm.State
-	decision  prewarm.Decision
-	running   map[polder.InstanceID]*running
-	waiters   []*waiter
-	next      int // of ready instances, to spread what the activator forwards
+	spec     polder.Service
+	approved law.Approved
+	state    *prewarm.State
+	decision prewarm.Decision
+	running  map[polder.InstanceID]*running
+	waiters  []*waiter
+	next     int // of ready instances, to spread what the activator forwards
 
 	// Evidence since the last decision.
 	arrivals   int
@@ -112,21 +110,25 @@ func (s *service) countAll() prewarm.Instances {
 	return n
 }
 
-// endpoints lists where the service can be reached in this region: the ready
-// instances of any version, or what the file says.
-func (s *service) endpoints(here polder.RegionName) []polder.Endpoint {
+// runningEndpoints lists where instances of any version answer.
+func (s *service) runningEndpoints() []polder.Endpoint {
 	var list []polder.Endpoint
 	for _, i := range s.running {
 		if i.State == polder.Ready {
 			list = append(list, polder.Endpoint{Service: s.spec.Name, Region: i.Region, Address: i.Address})
 		}
 	}
-	for region, addresses := range s.spec.Endpoints {
-		for _, a := range addresses {
-			list = append(list, polder.Endpoint{Service: s.spec.Name, Region: region, Address: a})
-		}
+	return list
+}
+
+// endpoints lists where the service can be reached in this region: the ready
+// instances, or what the file says.
+func (s *service) endpoints(here polder.RegionName) []polder.Endpoint {
+	list := s.runningEndpoints()
+	for _, a := range s.spec.Endpoints[here] {
+		list = append(list, polder.Endpoint{Service: s.spec.Name, Region: here, Address: a})
 	}
-	return slices.DeleteFunc(list, func(e polder.Endpoint) bool { return e.Region != here })
+	return list
 }
 
 // pick chooses a ready instance for a request that the activator holds, the

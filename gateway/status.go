@@ -4,26 +4,25 @@ import (
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds/server"
 )
 
 // Status is everything that one region tells about itself.
 type Status struct {
-	Region   polder.RegionName       `json:"region"`
-	Peer     string                  `json:"peer"`
-	PID      int                     `json:"pid"`
-	Started  time.Time               `json:"started"`
-	Version  string                  `json:"version"`
-	Listen   polder.Listen           `json:"listen"`
-	Envoy    EnvoyStatus             `json:"envoy"`
-	Config   ConfigStatus            `json:"config"`
-	Nodes    []server.NodeStatus     `json:"nodes"`
-	Peers    []PeerStatus            `json:"peers"`
-	Services []ServiceStatus         `json:"services"`
-	Degraded []string                `json:"degraded,omitempty"` // what this machine does not allow, one line each
-	Recent   []activator.ColdRequest `json:"-"`
+	Region   polder.RegionName   `json:"region"`
+	Peer     string              `json:"peer"`
+	PID      int                 `json:"pid"`
+	Started  time.Time           `json:"started"`
+	Version  string              `json:"version"`
+	Listen   polder.Listen       `json:"listen"`
+	Envoy    EnvoyStatus         `json:"envoy"`
+	Config   ConfigStatus        `json:"config"`
+	Nodes    []server.NodeStatus `json:"nodes"`
+	Peers    []PeerStatus        `json:"peers"`
+	Services []ServiceStatus     `json:"services"`
+	Degraded []string            `json:"degraded,omitempty"` // what this machine does not allow, one line each
+	Refused  []string            `json:"refused,omitempty"`  // why the proof refused the last change
 }
 
 // EnvoyStatus tells of the region's Envoy process.

@@ -127,6 +127,9 @@ func writeTroubles(w io.Writer, statuses []gateway.Status) error {
 				fmt.Fprintf(w, "\n%s: node %s rejected %s %s:\n  %s\n", s.Region, n.Node, shortType(r.Type), r.Name, r.Reason)
 			}
 		}
+		for _, line := range s.Refused {
+			fmt.Fprintf(w, "\n%s: the proof refused a change: %s\n", s.Region, line)
+		}
 		for _, line := range s.Degraded {
 			fmt.Fprintf(w, "\n%s: %s\n", s.Region, line)
 		}

@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/proof"
+)
+
+// gate is the only way from the reconciler to Envoy: nothing passes that the
+// proof does not accept. It fails closed; what was published before stays.
+// publish belongs to the reconciler's goroutine, the other methods to anyone.
+type gate struct {
+	// Fixed after construction.
+	log       *slog.Logger
+	publisher publisher
+	site      proof.Site // without what changes: PeerOf and Alive
+
+	checker   *proof.Checker
+	published map[xds.Key]string // versions
+
+	book    atomic.Pointer[proof.Book]
+	refused atomic.Pointer[[]string] // why the last change was refused; nil after one that passed
+}
+
+// change is what shall be published together.
+type change struct {
+	set       []xds.Resource
+	remove    []xds.Key
+	instances map[polder.ServiceName][]polder.Endpoint
+	book      *proof.Book // nil keeps the one in force
+}
+
+func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *gate {
+	site := proof.Site{
+		Region: n.Region, HTTPS: n.HTTPS, HTTP: n.HTTP, Peer: n.Peer, TrustDomain: n.TrustDomain,
+		Activator: g.Activator, ActivatorHeader: xds.HeaderService,
+		Identity: xds.SecretIdentity, Trust: xds.SecretTrust, Local: []string{xds.ControlPlane},
+	}
+	first := proof.NewBook(&polder.Model{}, site)
+	made := &gate{log: log, publisher: p, site: site, checker: proof.NewChecker(first), published: map[xds.Key]string{}}
+	made.book.Store(first)
+	return made
+}
+
+// newBook writes the address book of a model in its surroundings.
+func (g *gate) newBook(m *polder.Model, s surroundings) *proof.Book {
+	site := g.site
+	site.PeerOf, site.Alive = s.peerOf, s.health
+	return proof.NewBook(m, site)
+}
+
+// publish proves a change and publishes it, or returns why it must not be.
+func (g *gate) publish(c change) []proof.Violation {
+	c = g.news(c)
+	proposal := g.checker.Propose(proof.Change{
+		Set: proofResources(c.set), Remove: proofKeys(c.remove), Instances: c.instances, Book: c.book,
+	})
+	violations := proposal.Violations()
+	if len(violations) == 0 {
+		if err := proposal.Commit(); err != nil {
+			panic("gateway: " + err.Error()) // the checker has one owner, so nothing came between
+		}
+		if c.book != nil {
+			g.book.Store(c.book)
+		}
+		for _, r := range c.set {
+			g.published[r.Key] = r.Version
+		}
+		for _, k := range c.remove {
+			delete(g.published, k)
+		}
+		g.publisher.Apply(c.set, c.remove)
+		g.refused.Store(nil)
+		return nil
+	}
+	lines := make([]string, len(violations))
+	for i, v := range violations {
+		lines[i] = v.String()
+		g.log.Error("the proof refuses a change; what was published before stays", "violation", lines[i])
+	}
+	g.refused.Store(&lines)
+	return violations
+}
+
+// news drops from a change what is published already.
+func (g *gate) news(c change) change {
+	c.set = slices.DeleteFunc(slices.Clone(c.set), func(r xds.Resource) bool { return g.published[r.Key] == r.Version })
+	return c
+}
+
+// stale lists what is published and not in set.
+func (g *gate) stale(set []xds.Resource) []xds.Key {
+	kept := make(map[xds.Key]bool, len(set))
+	for _, r := range set {
+		kept[r.Key] = true
+	}
+	var stale []xds.Key
+	for k := range g.published {
+		if !kept[k] {
+			stale = append(stale, k)
+		}
+	}
+	return stale
+}
+
+// mayHave tells whether Envoy may be given the secret of that name.
+func (g *gate) mayHave(name string) bool {
+	violations := proof.CheckSecret(g.book.Load(), name)
+	for _, v := range violations {
+		g.log.Warn("the proof refuses a secret", "violation", v.String())
+	}
+	return len(violations) == 0
+}
+
+// Refused lists why the last change was refused; nil when it passed.
+func (g *gate) Refused() []string {
+	if lines := g.refused.Load(); lines != nil {
+		return *lines
+	}
+	return nil
+}
+
+func proofResources(set []xds.Resource) []proof.Resource {
+	list := make([]proof.Resource, len(set))
+	for i, r := range set {
+		list[i] = proof.Resource{Key: proof.Key(r.Key), Body: r.Body}
+	}
+	return list
+}
+
+func proofKeys(keys []xds.Key) []proof.Key {
+	list := make([]proof.Key, len(keys))
+	for i, k := range keys {
+		list[i] = proof.Key(k)
+	}
+	return list
+}
