@@ -17,8 +17,8 @@
 //     HTTP/2 up to one receive window (64 KiB) more; both are charged to the budget beforehand.
 //   - A caller that leaves frees its share at once, also with an unread body.
 //   - A request reaches at most one instance: it is tried again only while
-//     nothing of it was sent. Each forwarded request has its own connection, so
-//     none meets a connection that died while it was idle.
+//     nothing of it was sent. No connection to an instance is kept without a
+//     request on it, so none is met that died while it was idle.
 //   - Callers learn a reason of a fixed list; the cause goes to the log.
 //   - Each request that waited for a start is in the ledger with its phases, and
 //     the phases sum to the time from its arrival to its first byte.
