@@ -118,6 +118,7 @@ func (st *stream) hearDelta(request *discovery.DeltaDiscoveryRequest) {
 	first := !sub.asked
 	sub.asked = true
 	var rejection *Rejection
+	var asked []string
 	if r := sub.inflight; r != nil && request.ResponseNonce == r.nonce {
 		if detail := request.ErrorDetail; detail != nil {
 			rejection = st.reject(request.TypeUrl, sub, detail.Message, time.Now())
@@ -144,6 +145,10 @@ func (st *stream) hearDelta(request *discovery.DeltaDiscoveryRequest) {
 		}
 		// Whoever asks again wants an answer, even if it is the same.
 		sub.names[name] = true
+		delete(sub.withheld, name)
+		if request.TypeUrl == xds.TypeSecret && !first {
+			asked = append(asked, name)
+		}
 		if _, initial := request.InitialResourceVersions[name]; !initial || !first {
 			delete(sub.sent, name)
 		}
@@ -165,6 +170,11 @@ func (st *stream) hearDelta(request *discovery.DeltaDiscoveryRequest) {
 	s.mu.Unlock()
 	if rejection != nil {
 		s.report(*rejection)
+	}
+	if s.options.Asked != nil {
+		for _, name := range asked {
+			s.options.Asked(name)
+		}
 	}
 }
 

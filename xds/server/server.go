@@ -19,6 +19,9 @@ type Options struct {
 	// Secret resolves the name of a secret when an Envoy asks for it. It must
 	// not block. False means that there is none for this gateway.
 	Secret func(name string) (xds.Resource, bool)
+	// Asked is told, outside the lock, when an Envoy asks for a secret that it
+	// does not have: a ClientHello with that name has arrived. May be nil.
+	Asked func(name string)
 	// Accept decides whether a node of this name may connect. nil accepts all.
 	Accept func(node string) error
 	// WarmWait bounds how long routes wait for endpoints that an Envoy does not
@@ -110,6 +113,22 @@ func (s *Server) Touch(names ...string) {
 	s.sequence++
 	for _, name := range names {
 		s.mark(xds.Key{Type: xds.TypeSecret, Name: name})
+	}
+}
+
+// Withdraw takes secrets away from every Envoy. One that needs a secret again
+// asks for it, and gets it.
+func (s *Server) Withdraw(names ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.streams {
+		sub := st.subscription(xds.TypeSecret)
+		for _, name := range names {
+			if st.delta && sub.sent[name].Body != nil {
+				sub.withheld[name] = true
+				st.mark(xds.Key{Type: xds.TypeSecret, Name: name})
+			}
+		}
 	}
 }
 

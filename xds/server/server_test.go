@@ -274,6 +274,31 @@ func TestSecretsComeOnDemandAndGo(t *testing.T) {
 	e.accept(e.expect(xds.TypeSecret, "-billing.example.com"))
 }
 
+func TestWithdrawnSecretComesBackWhenAskedFor(t *testing.T) {
+	asked := make(chan string, 10)
+	c := newControl(t, Options{
+		Secret: func(name string) (xds.Resource, bool) { return resource(xds.TypeSecret, name, "1"), true },
+		Asked:  func(name string) { asked <- name },
+	})
+	e := c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster))
+	e.subscribe(xds.TypeSecret, "identity") // the first request is Envoy's own need, no caller's
+	e.accept(e.expect(xds.TypeSecret, "identity@1"))
+	for range 2 {
+		e.subscribe(xds.TypeSecret, "billing.example.com")
+		e.accept(e.expect(xds.TypeSecret, "billing.example.com@1"))
+		if name := <-asked; name != "billing.example.com" {
+			t.Errorf("asked for %q", name)
+		}
+		c.Withdraw("billing.example.com", "unknown.example.com")
+		e.accept(e.expect(xds.TypeSecret, "-billing.example.com"))
+		c.Touch("billing.example.com") // a renewal is no reason to hand it out
+	}
+	if len(asked) > 0 {
+		t.Errorf("asked for %q as well", <-asked)
+	}
+}
+
 func TestWaitNamesWhoIsLate(t *testing.T) {
 	c := newControl(t, Options{})
 	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1")}, nil)

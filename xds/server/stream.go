@@ -31,6 +31,7 @@ type subscription struct {
 	sent     map[string]xds.Resource // what it was sent last and did not reject; Body nil for an absence
 	dirty    map[string]bool         // names to be looked at
 	alone    []string                // names to be sent one by one, after a rejection
+	withheld map[string]bool         // taken away from the Envoy until it asks again
 	inflight *response               // sent, not answered
 }
 
@@ -53,7 +54,7 @@ func newStream(s *Server, delta bool) *stream {
 func (st *stream) subscription(typeURL string) *subscription {
 	sub := st.types[typeURL]
 	if sub == nil {
-		sub = &subscription{names: map[string]bool{}, sent: map[string]xds.Resource{}, dirty: map[string]bool{}}
+		sub = &subscription{names: map[string]bool{}, sent: map[string]xds.Resource{}, dirty: map[string]bool{}, withheld: map[string]bool{}}
 		st.types[typeURL] = sub
 	}
 	return sub
@@ -212,6 +213,7 @@ func (st *stream) take(step step, sub *subscription, name string, r *response) {
 		return
 	}
 	resource, exists := st.server.effective(xds.Key{Type: step.typeURL, Name: name})
+	exists = exists && !sub.withheld[name]
 	switch {
 	case exists && had.Version == resource.Version && had.Body != nil:
 		delete(sub.dirty, name)
