@@ -223,13 +223,12 @@ func (d *Decision) forecast() {
 		threshold *= shortFactor
 	}
 	chance := in.Forecast.Now
-	boundary := in.Now.Truncate(time.Minute).Add(time.Minute)
-	ahead := boundary.Add(-in.lead())
-	if !in.Now.Before(ahead) { // what starts now is ready in the next slot
+	boundary := slotEnd(in.Now)
+	if in.ahead(in.Now) { // what starts now is ready in the next slot
 		chance = max(chance, in.Forecast.Next)
 		d.Until = earlier(d.Until, boundary)
 	} else {
-		d.Until = earlier(d.Until, ahead)
+		d.Until = earlier(d.Until, boundary.Add(-in.lead()))
 	}
 	warm := in.Instances.Warm() > 0
 	if warm {
@@ -256,6 +255,14 @@ func (in *Inputs) prewarms() bool {
 func (in *Inputs) lead() time.Duration {
 	return min(max(in.StartUp, 0)+leadMargin, time.Minute)
 }
+
+// ahead tells whether an instance that starts at the instant is ready only in
+// the next minute slot.
+func (in *Inputs) ahead(at time.Time) bool {
+	return !at.Before(slotEnd(at).Add(-in.lead()))
+}
+
+func slotEnd(at time.Time) time.Time { return at.Truncate(time.Minute).Add(time.Minute) }
 
 // ceiling is the most instances that bounds and budget allow.
 func (d *Decision) ceiling() int {

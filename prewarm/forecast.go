@@ -10,7 +10,8 @@ type Forecast struct {
 	// stood when the slot began.
 	Now float64
 	// Next is the chance of at least one call in the next minute slot, given
-	// what the current one has brought so far.
+	// what the current one has brought so far. In Inputs it is 0 until the lead
+	// time before that slot: nobody asks earlier.
 	Next float64
 	// Soon is the chance of at least one call in the look-ahead, the
 	// lookAhead minute slots that begin with the current one.

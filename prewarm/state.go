@@ -18,6 +18,10 @@ type State struct {
 	lastCall  int64 // Unix nanoseconds of the last sign of a caller; 0 before the first
 	announced int64 // Unix nanoseconds of an announced arrival; 0 when none
 	calls     uint64
+
+	rhythm     rhythm
+	now, soon  float32 // the model's chances for the open slot and the look-ahead
+	forecasted bool    // whether they were ever asked for
 }
 
 // Observation is what happened to a service since the previous one.
@@ -66,6 +70,8 @@ func (s *State) Observe(obs Observation) {
 	}
 	s.window.advance(now, mean, float32(inProgress+waiting))
 
+	s.turn(now / int64(time.Minute))
+	s.rhythm.open += uint32(min(arrivals, math.MaxUint32-int(s.rhythm.open)))
 	s.calls += uint64(arrivals)
 	if arrivals > 0 || inProgress > 0 || waiting > 0 {
 		s.lastCall = now
@@ -81,8 +87,70 @@ func (s *State) Observe(obs Observation) {
 	}
 }
 
-// Forecast returns what the past says of the minutes from now on.
-func (s *State) Forecast() Forecast { return Forecast{} }
+// turn closes minute slots until the given one is open, and forecasts it.
+func (s *State) turn(slot int64) {
+	r := &s.rhythm
+	if r.minute == 0 {
+		r.minute = slot
+		return
+	}
+	if slot <= r.minute {
+		return
+	}
+	var v vector
+	r.close(&v)
+	if idle := slot - r.minute; idle > maxReplay {
+		r.skip(idle, true, &v)
+	}
+	for r.minute < slot {
+		r.close(&v)
+	}
+	m := shipped()
+	s.now, s.soon, s.forecasted = sigmoid(m.next.logOdds(&v)), sigmoid(m.soon.logOdds(&v)), true
+}
+
+// Resume tells a restored state that nobody observed the time up to now: what
+// happened meanwhile is not known, and no gap will be learned across it.
+func (s *State) Resume(now time.Time) {
+	at := s.clock(now)
+	if s.window.last == 0 || at == s.window.last {
+		return
+	}
+	s.window, s.burst, s.announced = window{}, burst{}, 0
+	s.window.advance(at, 0, 0)
+	if slot := at / int64(time.Minute); slot > s.rhythm.minute {
+		var v vector
+		s.rhythm.skip(slot-s.rhythm.minute, false, &v)
+		m := shipped()
+		s.now, s.soon, s.forecasted = sigmoid(m.next.logOdds(&v)), sigmoid(m.soon.logOdds(&v)), true
+	}
+}
+
+const (
+	enoughSlots  = 60 // an hour: the model was fitted on nothing shorter
+	enoughActive = 2  // slots: one gap
+)
+
+// Forecast returns what the past says of the minutes from the last observation
+// on. Known is false before an hour was observed and two minutes had calls.
+func (s *State) Forecast() Forecast {
+	f := s.known()
+	if f.Known {
+		next := s.rhythm // what the slot has brought so far counts as all it brings
+		var v vector
+		next.close(&v)
+		f.Next = float64(sigmoid(shipped().next.logOdds(&v)))
+	}
+	return f
+}
+
+// known is the Forecast without Next, which costs a copy and a second look.
+func (s *State) known() Forecast {
+	if !s.forecasted || s.rhythm.seen < enoughSlots || s.rhythm.active < enoughActive {
+		return Forecast{}
+	}
+	return Forecast{Known: true, Now: float64(s.now), Soon: float64(max(s.soon, s.now))}
+}
 
 // Calls returns how many arrivals the service ever had.
 func (s *State) Calls() uint64 { return s.calls }

@@ -33,10 +33,14 @@ func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs 
 			Stable: s.window.mean(stableSeconds),
 			Burst:  s.window.mean(burstSeconds),
 		},
-		Forecast: s.Forecast(),
-		Terms:    terms,
+		Terms: terms,
 	}
 	in.StartUp, _ = s.startUp.p95()
+	if in.ahead(in.Now) {
+		in.Forecast = s.Forecast()
+	} else {
+		in.Forecast = s.known()
+	}
 	if s.announced != 0 {
 		in.Announced = time.Unix(0, s.announced)
 	}

@@ -1,0 +1,267 @@
+package prewarm
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// maxVector bounds the features; a power of two, so that an index is cheaply
+// kept in bounds.
+const maxVector = 128
+
+// vector is what the model sees of a rhythm.
+type vector struct {
+	x       [maxVector]float32
+	n       int
+	expert  [maxExperts]uint8 // which features are chances that the mixer mixes
+	experts int
+	names   []string // only for fitting and tests: filled if not nil
+}
+
+func (v *vector) add(name string, x float32) {
+	v.x[v.n] = x
+	v.n++
+	if v.names != nil {
+		v.names = append(v.names, name)
+	}
+}
+
+// chance adds a feature that is an expert's chance of the next slot.
+func (v *vector) chance(name string, p float32) {
+	v.expert[v.experts] = uint8(v.n)
+	v.experts++
+	v.add(name, p)
+}
+
+// periods are the lags, in slots, at whose multiples schedules are looked for.
+var periods = [...]int{5, 10, 15, 20, 30, 120, 180, 240, 360}
+
+// echoes is how many of the newest active slots are asked for their echo.
+const echoes = 8
+
+// matched are the lengths, in slots, of the contexts that are looked up.
+var matched = [...]int{4, 8, 12, 16, 24, 32}
+
+// features appends what the model sees of the open slot, the mixer aside.
+func (r *rhythm) features(v *vector) {
+	rate := (float32(r.active) + 0.5) / (float32(r.seen) + 60)
+	v.add("log of slots seen", log1p(float32(r.seen)))
+	v.add("rate", rate)
+	v.add("active", float32(min(r.active, math.MaxUint16)))
+	v.add("run", float32(r.run))
+	v.add("last run", float32(r.lastRun))
+	for i := range decays {
+		v.chance("mean active", r.meanActive[i])
+		v.add("mean calls", r.meanCalls[i])
+	}
+	for _, c := range r.count {
+		v.add("arrivals", float32(c))
+	}
+	v.add("calls per active slot", r.calls/max(float32(r.active), 1))
+	hour := r.past.count(60)
+	for _, n := range [...]int{10, 240, 720} {
+		v.add("active of the last", float32(r.past.count(n)))
+	}
+	v.add("active of the last hour", float32(hour))
+	v.add("last hour to life", float32(hour)/min(60, float32(r.seen)+1)/rate)
+	minute := int(r.minute % 60)
+	v.add("minute of the hour", float32(minute))
+	v.add("minute modulo 5", float32(minute%5))
+	v.add("minute modulo 15", float32(minute%15))
+	v.add("minute modulo 30", float32(minute%30))
+	r.gapFeatures(v, rate)
+	r.lagFeatures(v)
+	r.echoFeatures(v)
+	r.matchFeatures(v, rate)
+	v.chance("regression", r.regression.chance)
+	v.add("regression bias", r.regression.bias)
+	v.add("regression regret", r.regression.regret)
+}
+
+// tally counts past gaps that reached the present age, and of them those that
+// ended exactly now, about now, and within the look-ahead.
+type tally struct{ reached, now, near, soon float32 }
+
+func (t *tally) take(gap, age int) {
+	if gap < age {
+		return
+	}
+	t.reached++
+	if gap == age {
+		t.now++
+	}
+	if gap-age <= 1+age/16 {
+		t.near++
+	}
+	if gap-age < lookAhead {
+		t.soon++
+	}
+}
+
+// hazard is the chance that a gap of this age ends now, shrunk to a prior.
+func (t tally) hazard(prior float32) float32 { return (t.now + prior) / (t.reached + 1) }
+
+// gapFeatures compare the present gap with past ones: all, the newest, and
+// those that followed gaps like the last one, two and three.
+func (r *rhythm) gapFeatures(v *vector, rate float32) {
+	var ring [gapRing]uint16
+	n := int(min(r.gapN, gapRing))
+	gaps := ring[:n]
+	if r.gapN > gapRing {
+		k := copy(gaps, r.gaps[r.gapN%gapRing:])
+		copy(gaps[k:], r.gaps[:])
+	} else {
+		copy(gaps, r.gaps[:])
+	}
+	last := func(i int) int { // the i-th newest, 0 if there is none
+		if i <= n {
+			return int(gaps[n-i])
+		}
+		return 0
+	}
+	age := int(min(r.idle+1, maxGap)) // the gap's length if the open slot ends it
+	v.add("age", float32(age))
+	v.add("last gap", float32(last(1)))
+	v.add("gap before it", float32(last(2)))
+	v.add("age - last gap", float32(age-last(1)))
+	v.add("age - gap before it", float32(age-last(2)))
+
+	var tail [9]uint16
+	k := copy(tail[:], gaps[max(0, n-len(tail)):])
+	slices.Sort(tail[:k])
+	var low, median, high int
+	if k > 0 {
+		low, median, high = int(tail[0]), int(tail[k/2]), int(tail[k-1])
+	}
+	v.add("median gap", float32(median))
+	v.add("age - median gap", float32(age-median))
+	v.add("age - shortest gap", float32(age-low))
+	v.add("age - longest gap", float32(age-high))
+	v.add("spread of gaps", float32(high-low)/float32(max(median, 1)))
+
+	var tallies [6]tally
+	all, last32, last8, one, two, three := &tallies[0], &tallies[1], &tallies[2], &tallies[3], &tallies[4], &tallies[5]
+	longest, g1, g2, g3 := 0, last(1), last(2), last(3)
+	for i, gap := range gaps {
+		l := int(gap)
+		all.take(l, age)
+		if i >= n-32 {
+			last32.take(l, age)
+			longest = max(longest, l)
+			if i >= n-8 {
+				last8.take(l, age)
+			}
+		}
+		if i >= 1 && alike(int(gaps[i-1]), g1) {
+			one.take(l, age)
+			if i >= 2 && alike(int(gaps[i-2]), g2) {
+				two.take(l, age)
+				if i >= 3 && alike(int(gaps[i-3]), g3) {
+					three.take(l, age)
+				}
+			}
+		}
+	}
+	v.add("gaps", float32(n))
+	v.add("age - longest of 32", float32(age-longest))
+	for i := range tallies {
+		t := &tallies[i]
+		v.chance("hazard", t.hazard(rate))
+		v.add("gaps that reached this age", t.reached)
+		v.add("about now", (t.near+rate)/(t.reached+1))
+		v.add("soon", (t.soon+0.1)/(t.reached+1))
+	}
+	life := tally{reached: float32(r.long)}
+	for i := min(age, lifeGaps+1) - 1; i < lifeGaps; i++ {
+		life.reached += float32(r.life[i])
+	}
+	if age <= lifeGaps {
+		life.now = float32(r.life[age-1])
+	}
+	v.chance("hazard over life", life.hazard(rate))
+	v.add("gaps of a life that reached this age", life.reached)
+}
+
+// alike tells whether two gaps are the same rhythm: within a sixteenth.
+func alike(a, b int) bool {
+	d := a - b
+	if d < 0 {
+		d = -d
+	}
+	return d*16 <= b
+}
+
+// lagFeatures look back at multiples of the usual periods.
+func (r *rhythm) lagFeatures(v *vector) {
+	seen := int(min(r.seen, historyMinutes))
+	for _, p := range periods {
+		k := min(seen/p, 12)
+		hits := 0
+		for i := 1; i <= k; i++ {
+			if r.past.at(i * p) {
+				hits++
+			}
+		}
+		v.add("hits at a period", float32(hits)/float32(k+1))
+	}
+	k := min(seen/60, 24)
+	var exact, near int
+	for i := 1; i <= k; i++ {
+		if r.past.at(i * 60) {
+			exact++
+		}
+		if r.past.at(i*60-1) || r.past.at(i*60+1) {
+			near++
+		}
+	}
+	v.chance("hourly", (float32(exact)+0.05)/float32(k+1))
+	v.add("about hourly", float32(near)/float32(k+1))
+}
+
+// echoFeatures ask, for the newest active slots, how often this service came
+// back after just that time, whatever happened between.
+func (r *rhythm) echoFeatures(v *vector) {
+	words := min(int(r.seen)/64+1, historyWords)
+	var best, bestOnce, bestTwice, any float32
+	bestLag, k := 0, 0
+scan:
+	for w := range words {
+		for b := r.past[w]; b != 0; b &= b - 1 {
+			lag := w*64 + bits.TrailingZeros64(b) + 1
+			both, once, thrice, twice := r.past.echo(lag, words)
+			p := (float32(both) + 0.1) / (float32(once) + 1)
+			if p > best {
+				best, bestOnce, bestLag = p, float32(once), lag
+			}
+			if r.past.at(2 * lag) {
+				bestTwice = max(bestTwice, (float32(thrice)+0.1)/(float32(twice)+1))
+			}
+			any -= float32(math.Log(float64(1 - min(p, 0.99))))
+			if k++; k == echoes {
+				break scan
+			}
+		}
+	}
+	v.chance("echo", best)
+	v.add("occasions of the echo", bestOnce)
+	v.add("lag of the echo", float32(bestLag))
+	v.add("echo at twice the lag", bestTwice)
+	v.add("any echo", any)
+}
+
+// matchFeatures ask what followed when the newest slots looked just like this
+// before, for contexts of several lengths.
+func (r *rhythm) matchFeatures(v *vector, rate float32) {
+	var n, hit [len(matched)]int
+	if h := &r.past; h[0]&(1<<32-1) != 0 { // silence is the gaps' matter
+		words := min(int(r.seen)/64+1, historyWords)
+		for w := range words {
+			r.past.match(w, int(r.seen), &n, &hit)
+		}
+	}
+	for i := range matched {
+		v.chance("match", (float32(hit[i])+rate)/(float32(n[i])+1))
+		v.add("matches", float32(n[i]))
+	}
+}
