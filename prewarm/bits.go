@@ -70,9 +70,9 @@ func (h *history) echo(lag, words int) (both, once, thrice, twice int) {
 	w1, r1 := lag/64, uint(lag%64)
 	w2, r2 := 2*lag/64, uint(2*lag%64)
 	for i := 0; i+w1 < words; i++ {
-		a := h[i+w1] >> r1
+		a := h[i+w1] >> (r1 & 63) // the masks spare the compiler a check
 		if i+w1+1 < words {
-			a |= h[i+w1+1] << (64 - r1) // a shift by 64 gives 0
+			a |= h[i+w1+1] << 1 << ((63 - r1) & 63)
 		}
 		if a == 0 {
 			continue
@@ -80,9 +80,9 @@ func (h *history) echo(lag, words int) (both, once, thrice, twice int) {
 		once += bits.OnesCount64(a)
 		both += bits.OnesCount64(a & h[i])
 		if i+w2 < words {
-			b := h[i+w2] >> r2
+			b := h[i+w2] >> (r2 & 63)
 			if i+w2+1 < words {
-				b |= h[i+w2+1] << (64 - r2)
+				b |= h[i+w2+1] << 1 << ((63 - r2) & 63)
 			}
 			b &= a
 			twice += bits.OnesCount64(b)
@@ -106,18 +106,16 @@ func (h *history) match(w, seen int, n, hit *[len(matched)]int) {
 	if left := seen - w*64; left < 64 {
 		m &= 1<<max(left, 0) - 1
 	}
+	here, newest := h[w], h[0]
 	var above uint64
 	if w+1 < historyWords {
-		above = h[w+1]
+		above = h[w+1] << 1
 	}
-	j := 0
+	j := uint(0)
 	for i, length := range matched {
-		for ; j < length && m != 0; j++ {
-			a := h[w]>>j | above<<(64-j)
-			if h[0]>>j&1 == 0 {
-				a = ^a
-			}
-			m &= a
+		for ; j < uint(length) && m != 0; j++ {
+			a := here>>(j&63) | above<<((63-j)&63)
+			m &= a ^ (newest>>(j&63)&1 - 1) // as it is if the newest was active there, else inverted
 		}
 		if m == 0 {
 			return

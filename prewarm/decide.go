@@ -234,6 +234,15 @@ func (d *Decision) forecast() {
 	if warm {
 		threshold /= 2 // hysteresis: on at λ, off at λ/2
 	}
+	if start, cold := float64(in.Terms.Prices.Start), float64(in.Terms.Prices.ColdStart); start > 0 && cold > 0 {
+		// In units of a cold start: to stop costs a start if a call comes soon;
+		// to start costs one for nothing if none does.
+		if warm {
+			chance += start / cold * in.Forecast.Soon
+		} else {
+			chance -= start / cold * (1 - in.Forecast.Soon)
+		}
+	}
 	d.Threshold = threshold
 	tier := weigh(chance, threshold, in.Terms.Pausing, in.StartUp)
 	switch {

@@ -20,6 +20,8 @@ func TestDecide(t *testing.T) {
 		Prices:    Prices{GiBSecond: 2500, ColdStart: 1_000_000},
 		Footprint: Footprint{Memory: 1 << 28}, // a minute costs 37,500 nanos: λ = 3.75 %
 	}
+	starts := priced
+	starts.Prices.Start = 500_000
 	on := func(t Terms, r Rung) Terms { t.Rung = r; return t }
 	pausing := func(t Terms) Terms {
 		t.Pausing = Pausing{Possible: true, Share: 0.05, Resume: 30 * time.Millisecond}
@@ -68,6 +70,12 @@ func TestDecide(t *testing.T) {
 			Forecast: Forecast{Known: true, Now: 0.0001}, Terms: pausing(priced)}, Keep, 0, 0, RuleForecast, ""},
 		{"nothing is started to be paused", Inputs{Scale: scale(polder.AutoKeepAlive), StartUp: time.Second,
 			Forecast: Forecast{Known: true, Now: 0.015}, Terms: pausing(priced)}, Keep, 0, 0, RuleForecast, ""},
+		{"a start that no call follows soon is not worth it", Inputs{Scale: scale(polder.AutoKeepAlive), Forecast: Forecast{Known: true, Now: 0.04, Soon: 0.3}, Terms: starts},
+			Keep, 0, 0, RuleForecast, "a start costs 0.00050 EUR"},
+		{"one that a call follows soon is", Inputs{Scale: scale(polder.AutoKeepAlive), Forecast: Forecast{Known: true, Now: 0.5, Soon: 0.9}, Terms: starts},
+			Start, 1, 0, RuleForecast, ""},
+		{"a stop that a start follows soon is not", Inputs{Scale: scale(polder.AutoKeepAlive), Instances: Instances{Ready: 1},
+			Forecast: Forecast{Known: true, Now: 0.001, Soon: 0.1}, Terms: starts}, Keep, 1, 0, RuleForecast, ""},
 		{"less prewarm", Inputs{Scale: scale(polder.AutoKeepAlive), Forecast: Forecast{Known: true, Now: 0.9}, Terms: on(priced, RungPrewarm)}, Keep, 0, 0, RuleForecast, ""},
 		{"shorter keep-alive", Inputs{Scale: scale(time.Hour), Idle: time.Minute, Instances: Instances{Ready: 1}, Terms: on(Terms{}, RungShort)}, Stop, 0, 0, RuleKeepAlive, ""},
 		{"fewer instances", Inputs{Scale: scale(time.Hour), Sized: 5, Demand: Demand{Now: 400}, Instances: Instances{Ready: 1}, Terms: on(Terms{}, RungFewer)},

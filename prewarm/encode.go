@@ -20,7 +20,7 @@ func (s *State) fields() []any {
 	return []any{
 		&s.window.area, &s.window.first, &s.window.last, &s.window.level,
 		&s.startUp.micros, &s.startUp.n, &s.burst.over, &s.burst.peak,
-		&s.lastCall, &s.announced, &s.calls, &s.now, &s.soon, &s.forecasted,
+		&s.lastCall, &s.announced, &s.calls, &s.now, &s.forecasted,
 		&r.minute, &r.open, &r.seen, &r.active, &r.idle, &r.run, &r.lastRun, &r.broken,
 		&r.gaps, &r.gapN, &r.life, &r.long, &r.past, &r.count, &r.meanActive, &r.meanCalls, &r.calls,
 		&r.regression.bias, &r.regression.biasSquare, &r.regression.weight, &r.regression.square,

@@ -14,7 +14,8 @@ type Forecast struct {
 	// time before that slot: nobody asks earlier.
 	Next float64
 	// Soon is the chance of at least one call in the look-ahead, the
-	// lookAhead minute slots that begin with the current one.
+	// lookAhead minute slots that begin with the current one. In Inputs it is 0
+	// if the price list has no price of a start: nothing asks for it then.
 	Soon float64
 }
 

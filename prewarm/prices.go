@@ -46,6 +46,10 @@ type Prices struct {
 	// ColdStart is what it is worth to the owner that one caller does not
 	// wait for a start. It is a wish, not an expense: no meter counts it.
 	ColdStart Nanos
+	// Start is what a start costs by itself: processor time, wear on whatever
+	// it loads from. With it, decisions avoid starts that no call follows soon
+	// and stops that a start follows soon. It is a wish too.
+	Start Nanos
 }
 
 // Footprint is what one instance takes while it is warm.

@@ -58,6 +58,9 @@ func (d Decision) forecastReason(b *strings.Builder) {
 	} else {
 		b.WriteString(" (the shipped default, since there is no price list)")
 	}
+	if p.Start > 0 && p.ColdStart > 0 {
+		fmt.Fprintf(b, "; a start costs %s, and a call comes within %d minutes with %.2g %%", p.Start.Format(p.Currency), lookAhead, 100*f.Soon)
+	}
 	if d.Paused > 0 {
 		b.WriteString("; one instance stays paused")
 	}

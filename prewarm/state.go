@@ -20,8 +20,8 @@ type State struct {
 	calls     uint64
 
 	rhythm     rhythm
-	now, soon  float32 // the model's chances for the open slot and the look-ahead
-	forecasted bool    // whether they were ever asked for
+	now        float32 // the model's chance for the open slot
+	forecasted bool    // whether it was ever asked
 }
 
 // Observation is what happened to a service since the previous one.
@@ -105,8 +105,11 @@ func (s *State) turn(slot int64) {
 	for r.minute < slot {
 		r.close(&v)
 	}
-	m := shipped()
-	s.now, s.soon, s.forecasted = sigmoid(m.next.logOdds(&v)), sigmoid(m.soon.logOdds(&v)), true
+	s.ask(&v)
+}
+
+func (s *State) ask(v *vector) {
+	s.now, s.forecasted = sigmoid(shipped().next.logOdds(v)), true
 }
 
 // Resume tells a restored state that nobody observed the time up to now: what
@@ -121,8 +124,7 @@ func (s *State) Resume(now time.Time) {
 	if slot := at / int64(time.Minute); slot > s.rhythm.minute {
 		var v vector
 		s.rhythm.skip(slot-s.rhythm.minute, false, &v)
-		m := shipped()
-		s.now, s.soon, s.forecasted = sigmoid(m.next.logOdds(&v)), sigmoid(m.soon.logOdds(&v)), true
+		s.ask(&v)
 	}
 }
 
@@ -133,23 +135,26 @@ const (
 
 // Forecast returns what the past says of the minutes from the last observation
 // on. Known is false before an hour was observed and two minutes had calls.
-func (s *State) Forecast() Forecast {
-	f := s.known()
-	if f.Known {
-		next := s.rhythm // what the slot has brought so far counts as all it brings
-		var v vector
-		next.close(&v)
-		f.Next = float64(sigmoid(shipped().next.logOdds(&v)))
-	}
-	return f
-}
+func (s *State) Forecast() Forecast { return s.forecast(true, true) }
 
-// known is the Forecast without Next, which costs a copy and a second look.
-func (s *State) known() Forecast {
+// forecast leaves Next and Soon at 0 unless they are asked for: each costs
+// another look, and Next a copy.
+func (s *State) forecast(next, soon bool) Forecast {
 	if !s.forecasted || s.rhythm.seen < enoughSlots || s.rhythm.active < enoughActive {
 		return Forecast{}
 	}
-	return Forecast{Known: true, Now: float64(s.now), Soon: float64(max(s.soon, s.now))}
+	f := Forecast{Known: true, Now: float64(s.now)}
+	var v vector
+	if soon {
+		s.rhythm.look(&v) // sees what it saw when the slot opened
+		f.Soon = max(float64(sigmoid(shipped().soon.logOdds(&v))), f.Now)
+	}
+	if next {
+		r := s.rhythm // what the slot has brought so far counts as all it brings
+		r.close(&v)
+		f.Next = float64(sigmoid(shipped().next.logOdds(&v)))
+	}
+	return f
 }
 
 // Calls returns how many arrivals the service ever had.

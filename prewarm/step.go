@@ -36,11 +36,7 @@ func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs 
 		Terms: terms,
 	}
 	in.StartUp, _ = s.startUp.p95()
-	if in.ahead(in.Now) {
-		in.Forecast = s.Forecast()
-	} else {
-		in.Forecast = s.known()
-	}
+	in.Forecast = s.forecast(in.ahead(in.Now), terms.Prices.Start > 0)
 	if s.announced != 0 {
 		in.Announced = time.Unix(0, s.announced)
 	}

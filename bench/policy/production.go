@@ -85,6 +85,24 @@ func auto(thresholds []float64) family {
 	return production("polder auto", settings, scales, terms)
 }
 
+// sparing is the shipped predictor told that a start costs something, in units
+// of a cold start: the mode that counts loads.
+func sparing() family {
+	var settings []string
+	var scales []polder.Scale
+	var terms []prewarm.Terms
+	for _, start := range []float64{.5, 2} {
+		for _, threshold := range []float64{1, .5, .3, .2, .12, .08, .05, .03} {
+			t := priced(threshold)
+			t.Prices.Start = prewarm.Nanos(start * float64(t.Prices.ColdStart))
+			settings = append(settings, fmt.Sprintf("start %g, λ %g", start, threshold))
+			scales = append(scales, oneInstance(polder.AutoKeepAlive, polder.PrewarmAuto))
+			terms = append(terms, t)
+		}
+	}
+	return production("polder sparing", settings, scales, terms)
+}
+
 // kpa is what the Knative autoscaler does to an idle service: its stable
 // window, then the grace period before zero. The window is ours.
 func kpa() family {

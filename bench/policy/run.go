@@ -83,7 +83,7 @@ func read(file *trace.File, o Options) (iter.Seq2[trace.Function, error], error)
 // the reference of waste.
 func families(o Options) []family {
 	return []family{
-		keepAlive([]int{referenceMinutes}), auto(o.Thresholds), keepAlive(o.KeepAlives), histogram(hybrids()), kpa(), none(), oracle(),
+		keepAlive([]int{referenceMinutes}), auto(o.Thresholds), sparing(), keepAlive(o.KeepAlives), histogram(hybrids()), kpa(), none(), oracle(),
 	}
 }
 

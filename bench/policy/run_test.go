@@ -67,7 +67,7 @@ func TestRunReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	names, points := r.byPolicy()
-	if want := []string{"polder auto", "keep-alive", "hybrid histogram", "KPA-like window", "none", "oracle", "greedy-dual"}; !reflect.DeepEqual(names, want) {
+	if want := []string{"polder auto", "polder sparing", "keep-alive", "hybrid histogram", "KPA-like window", "none", "oracle", "greedy-dual"}; !reflect.DeepEqual(names, want) {
 		t.Errorf("policies: got %v, want %v", names, want)
 	}
 	for _, p := range points["keep-alive"] {

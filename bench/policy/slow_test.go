@@ -208,6 +208,9 @@ func TestAgainstSlow(t *testing.T) {
 					warm = slowKeep(f.Counts, []int{1, 5, 10}[s])
 				case "polder auto":
 					warm = slowStep(f.Counts, oneInstance(polder.AutoKeepAlive, polder.PrewarmAuto), priced(o.Thresholds[s]))
+				case "polder sparing":
+					walk := sparing().start(f).(*productionWalk)
+					warm = slowStep(f.Counts, walk.scales[s], walk.terms[s])
 				case "oracle":
 					warm = make([]bool, o.To)
 					for m, c := range f.Counts {
