@@ -102,13 +102,22 @@ func (k *keyring) Secret(name string) (xds.Resource, bool) {
 	case xds.SecretTrust:
 		return xds.Trust(name, k.identity.TrustPEM), len(k.identity.TrustPEM) > 0
 	}
-	service, ok := k.lookup(strings.TrimSuffix(strings.ToLower(name), "."))
+	service, ok := k.lookup(canonicalHost(name))
 	if !ok {
 		return xds.Resource{}, false
 	}
 	pair := k.pairs[service]
 	return xds.Certificate(name, pair.CertPEM, pair.KeyPEM), true
 }
+
+// owns tells whose host a name in a ClientHello is.
+func (k *keyring) owns(name string) (polder.ServiceName, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.lookup(canonicalHost(name))
+}
+
+func canonicalHost(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
 
 // lookup finds the owner of a host: an exact name first, then the wildcards
 // above it, the longest first. It matches as the entrypoint's trie does.

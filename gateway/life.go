@@ -76,6 +76,9 @@ func (r *reconciler) instanceGone(s *service, was *running, i polder.Instance, n
 		s.failure = i.Reason
 	}
 	r.step(s, now)
+	if len(s.running) == 0 {
+		r.asleep(s.spec.Name)
+	}
 }
 
 // retire puts one instance to sleep in the order that loses nothing: remove its

@@ -66,6 +66,7 @@ type reconciler struct {
 	certificates certificates
 	warmChanged  func([]polder.ServiceName)        // told of the services with a ready instance, sorted
 	served       func(map[polder.ServiceName]bool) // told of the services that are served here
+	asleep       func(polder.ServiceName)          // told of a service whose last instance has stopped
 	events       chan func(now time.Time)
 	retiring     sync.WaitGroup
 

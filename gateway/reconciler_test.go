@@ -125,6 +125,7 @@ func inWorld(t *testing.T, services []polder.Service, script func(w *world)) {
 				HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}, w, w, func(warm []polder.ServiceName) { w.warm = warm })
 		w.r.instances = w
 		w.r.served = func(map[polder.ServiceName]bool) {}
+		w.r.asleep = func(name polder.ServiceName) { w.log("asleep " + string(name)) }
 		ended := make(chan error, 1)
 		go func() { ended <- w.r.Run(ctx) }()
 		w.r.SetSurroundings(ctx, surroundings{health: polder.RegionHealth{"fr": true, "nl": true}})
@@ -333,6 +334,38 @@ func TestCallerWhoLeavesIsForgotten(t *testing.T) {
 		list, err := w.r.Status(w.ctx)
 		if err != nil || list[0].Waiting != 0 {
 			t.Errorf("waiting: %+v, %v", list, err)
+		}
+	})
+}
+
+func TestClientHelloWakes(t *testing.T) {
+	service := started("billing", 10*time.Second)
+	service.Scale.Prewarm = polder.PrewarmAuto
+	inWorld(t, []polder.Service{service}, func(w *world) {
+		w.r.Hello(w.ctx, "billing")
+		after(time.Second)
+		if w.started() != 1 {
+			t.Fatal("a ClientHello did not wake the service")
+		}
+		target, err := w.wake("billing") // the request that it announced
+		if err != nil || !target.Warm {
+			t.Errorf("the request had to wait: %+v, %v", target, err)
+		}
+		after(time.Minute)
+		if !slices.Contains(w.journal(), "asleep billing") {
+			t.Fatalf("does not sleep: %v", w.journal())
+		}
+
+		// Scanners greet and ask for nothing: they are heard less and less.
+		for range 60 {
+			w.r.Hello(w.ctx, "billing")
+			after(time.Minute)
+		}
+		if n := w.started(); n > 8 {
+			t.Errorf("an hour of greetings started %d instances", n-1)
+		}
+		if _, err := w.wake("billing"); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -138,13 +138,13 @@ func (r *Region) connectControl() error {
 	if err != nil {
 		return fmt.Errorf("region %s: %w", o.Region, err)
 	}
-	r.server = server.New(server.Options{Log: o.Log, Secret: r.secret, Accept: r.acceptNode})
+	r.server = server.New(server.Options{Log: o.Log, Secret: r.secret, Asked: r.heardHello, Accept: r.acceptNode})
 	r.load = load.New(loadInterval, func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
 	r.reconciler = newReconciler(o.Log,
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator()},
 		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain()},
 		r.server, r.keys, r.setWarm)
-	r.reconciler.served = r.setKnown
+	r.reconciler.served, r.reconciler.asleep = r.setKnown, r.fellAsleep
 	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log})
 	if err != nil {
 		return err

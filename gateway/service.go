@@ -25,6 +25,8 @@ type service struct {
 	arrivals   int
 	inProgress map[string]int // by node, from its last load report
 	startUps   []time.Duration
+	expected   time.Time // of an announced arrival; zero for none
+	hello      hello
 
 	// Evidence since the region started.
 	total   Totals
@@ -73,9 +75,13 @@ func (s *service) observe(r load.Report) {
 func (s *service) observation(now time.Time) prewarm.Observation {
 	obs := prewarm.Observation{
 		Now: now, Arrivals: s.arrivals, InProgress: s.busy(), Waiting: len(s.waiters),
-		Instances: s.countAll(), StartUps: s.startUps,
+		Instances: s.countAll(), StartUps: s.startUps, Expected: s.expected,
 	}
-	s.arrivals, s.startUps = 0, nil
+	if s.arrivals > 0 {
+		s.hello.followed()
+	}
+	s.hello.expire(now)
+	s.arrivals, s.startUps, s.expected = 0, nil, time.Time{}
 	return obs
 }
 

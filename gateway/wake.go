@@ -13,7 +13,7 @@ import (
 	"github.com/polder/polder/regions/law"
 )
 
-// firstRetry is the longest pause after one failed start for which callers are
+// firstRetry is the longest pause after failed starts for which callers are
 // held on.
 const firstRetry = 3 * time.Second
 
@@ -146,8 +146,8 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 		var backoff *instance.Backoff
 		if errors.As(err, &backoff) {
 			s.retryAt = backoff.Until
-			// One bad start may be chance: callers wait for the next one.
-			patient = backoff.Failures == 1 && s.retryAt.Sub(now) < firstRetry
+			// A few bad starts may be chance: callers wait for the next one.
+			patient = s.retryAt.Sub(now) < firstRetry
 		}
 		if s.count().Starting == 0 && !patient {
 			s.fail(refuse(activator.StartFailed, s.retryAt.Sub(now), "%s", s.failure))

@@ -27,6 +27,10 @@ const (
 	// died of, so there are few.
 	unsentRetries = 6
 	sentRetries   = 2
+	// Reasons of the activator after which a request may be sent again: always,
+	// when it only held the request; by a safe method, when an instance died of it.
+	activatorStopping       = "stopping"
+	activatorInstanceFailed = "instance-failed"
 )
 
 // hostScope leads the connections for one exact host to its service's routes.
@@ -59,8 +63,9 @@ func serviceHosts(s polder.Service, domains []string, here polder.RegionName) *r
 		Name:    string(s.Name),
 		Domains: domains,
 		Routes: []*route.Route{
-			serviceRoute(s, "safe", safeMethods(), "connect-failure,refused-stream,reset-before-request,reset", sentRetries),
-			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request", unsentRetries),
+			serviceRoute(s, "safe", safeMethods(), "connect-failure,refused-stream,reset-before-request,retriable-headers,reset", sentRetries,
+				activatorStopping, activatorInstanceFailed),
+			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request,retriable-headers", unsentRetries, activatorStopping),
 		},
 		RequestHeadersToAdd:    []*core.HeaderValueOption{overwrite(HeaderService, string(s.Name))},
 		RequestHeadersToRemove: []string{headerHost},
@@ -79,7 +84,7 @@ func safeMethods() []*route.HeaderMatcher {
 	}}
 }
 
-func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher, retryOn string, retries uint32) *route.Route {
+func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher, retryOn string, retries uint32, reasons ...string) *route.Route {
 	return &route.Route{
 		Name: fmt.Sprintf("%s/%s", s.Name, name),
 		Match: &route.RouteMatch{
@@ -91,8 +96,9 @@ func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher,
 			Timeout:          durationpb.New(s.Timeout),
 			IdleTimeout:      durationpb.New(streamIdle),
 			RetryPolicy: &route.RetryPolicy{
-				RetryOn:    retryOn,
-				NumRetries: wrapperspb.UInt32(retries),
+				RetryOn:          retryOn,
+				NumRetries:       wrapperspb.UInt32(retries),
+				RetriableHeaders: reasonIs(reasons),
 				RetryBackOff: &route.RetryPolicy_RetryBackOff{
 					BaseInterval: durationpb.New(retryBase), MaxInterval: durationpb.New(retryMax)},
 				// The next try leaves the instances that failed and goes to the activator.
@@ -105,6 +111,19 @@ func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher,
 			ClusterNotFoundResponseCode: route.RouteAction_SERVICE_UNAVAILABLE,
 		}},
 	}
+}
+
+// reasonIs matches an answer's labelled reason.
+func reasonIs(reasons []string) []*route.HeaderMatcher {
+	var matchers []*route.HeaderMatcher
+	for _, reason := range reasons {
+		matchers = append(matchers, &route.HeaderMatcher{
+			Name: HeaderReason,
+			HeaderMatchSpecifier: &route.HeaderMatcher_StringMatch{StringMatch: &matcher.StringMatcher{
+				MatchPattern: &matcher.StringMatcher_Exact{Exact: reason}}},
+		})
+	}
+	return matchers
 }
 
 // misdirected answers for these hosts and for all that nothing else matches.

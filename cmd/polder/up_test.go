@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -24,21 +25,23 @@ const three = "testdata/three.yaml"
 //  2. The key of a pinned service is in its own region's Envoy only.
 //  3. The first call is answered through the activator, the second goes straight.
 //  4. A service falls asleep after its keep-alive and wakes again.
-//  5. A service that cannot start is a labelled 503, and its logs say why.
-//  6. A configuration with a fault stops nobody and is reported; its repair is taken.
+//  5. A sleeping service's key is in no Envoy; a ClientHello brings it and wakes the service.
+//  6. A service that cannot start is a labelled 503, and its logs say why.
+//  7. A configuration with a fault stops nobody and is reported; its repair is taken.
 func TestUp(t *testing.T) {
 	u := startUp(t, three)
 	u.want("nl", "billing.example.com", "fr")
-	eventually(t, "the load reports tell of the cold call", func() bool {
-		totals := u.service("fr", "billing").Totals
-		return totals.Activated == 1 && totals.Cold == 1 && totals.Starts == 1
-	})
+	eventually(t, "the load reports tell of the first call", func() bool { return u.service("fr", "billing").Totals.Requests == 1 })
+	first := u.service("fr", "billing").Totals
+	if first.Starts != 1 {
+		t.Errorf("the first call started %d instances", first.Starts)
+	}
 	for range 3 {
 		u.want("nl", "billing.example.com", "fr")
 	}
-	eventually(t, "the load reports tell of the direct calls", func() bool { return u.service("fr", "billing").Totals.Direct == 3 })
-	if totals := u.service("fr", "billing").Totals; totals.Activated != 1 || totals.Cold != 1 {
-		t.Errorf("later calls went through the activator: %+v", totals)
+	eventually(t, "the load reports tell of the calls after it", func() bool { return u.service("fr", "billing").Totals.Requests == 4 })
+	if later := u.service("fr", "billing").Totals; later.Direct != first.Direct+3 || later.Activated != first.Activated {
+		t.Errorf("later calls went through the activator: %+v", later)
 	}
 
 	for _, entry := range []polder.RegionName{"fr", "nl", "pl"} {
@@ -58,11 +61,13 @@ func TestUp(t *testing.T) {
 		}
 	}
 
-	first := u.want("fr", "sleepy.example.com", "fr")
+	awake := u.want("fr", "sleepy.example.com", "fr")
 	eventually(t, "sleepy has fallen asleep", func() bool { return len(u.service("fr", "sleepy").Instances) == 0 })
-	if second := u.want("nl", "sleepy.example.com", "fr"); second.Instance == first.Instance {
+	if second := u.want("nl", "sleepy.example.com", "fr"); second.Instance == awake.Instance {
 		t.Error("sleepy answered from the instance that was asleep")
 	}
+
+	u.wantHelloToWake(t)
 
 	code, _, header, err := u.call("nl", "broken.example.com")
 	if err != nil || code != http.StatusServiceUnavailable || header.Get("x-polder-reason") == "" || header.Get("retry-after") == "" {
@@ -86,6 +91,25 @@ func TestUp(t *testing.T) {
 		t.Errorf("polder up exited with %d after Ctrl-C, want 0", code)
 	}
 	u.wantGone(pids)
+}
+
+// wantHelloToWake opens a connection to a sleeping service and asks for nothing.
+func (u *fleetUnderTest) wantHelloToWake(t *testing.T) {
+	t.Helper()
+	const secret = `"name": "sleepy.example.com"`
+	eventually(t, "sleepy is asleep, and its key is in no Envoy", func() bool {
+		return len(u.service("fr", "sleepy").Instances) == 0 && !strings.Contains(u.envoy("fr", "/config_dump"), secret)
+	})
+	before := u.service("fr", "sleepy").Totals
+	conn, err := tls.Dial("tcp", u.listen["pl"].HTTPS, &tls.Config{RootCAs: u.roots, ServerName: "sleepy.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	eventually(t, "the ClientHello has woken sleepy", func() bool { return u.service("fr", "sleepy").Totals.Starts > before.Starts })
+	if after := u.service("fr", "sleepy").Totals; after.Cold != before.Cold {
+		t.Error("somebody waited for it")
+	}
 }
 
 // editConfig breaks one service, changes another, and repairs it.

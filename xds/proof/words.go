@@ -103,7 +103,7 @@ envoy.config.route.v3.RouteAction: cluster weighted_clusters request_mirror_poli
 envoy.config.route.v3.RouteAction.RequestMirrorPolicy: cluster runtime_fraction
 envoy.config.route.v3.WeightedCluster: clusters
 envoy.config.route.v3.WeightedCluster.ClusterWeight: name weight
-envoy.config.route.v3.RetryPolicy: retry_on num_retries retry_back_off retry_priority per_try_timeout
+envoy.config.route.v3.RetryPolicy: retry_on num_retries retry_back_off retry_priority retriable_headers per_try_timeout
 envoy.config.route.v3.RetryPolicy.RetryBackOff: base_interval max_interval
 envoy.config.route.v3.RetryPolicy.RetryPriority: name typed_config
 envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig: update_frequency

@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
+)
+
+const (
+	// helloGrace is how long a request may take to follow its ClientHello.
+	helloGrace = 30 * time.Second
+	// helloPenalty is how long ClientHellos are ignored after one that no request
+	// followed; it doubles each time, up to helloPenaltyMax. Scanners greet every
+	// name and ask for nothing.
+	helloPenalty    = time.Minute
+	helloPenaltyMax = time.Hour
+)
+
+// hello is what the reconciler remembers of ClientHellos for a sleeping service.
+type hello struct {
+	since  time.Time // of the one whose request has not come yet; zero for none
+	misses int       // in a row
+	deaf   time.Time // until then they are ignored
+}
+
+// heard takes in a ClientHello, and tells whether it announces a request.
+func (h *hello) heard(now time.Time) bool {
+	h.expire(now)
+	if now.Before(h.deaf) {
+		return false
+	}
+	if h.since.IsZero() {
+		h.since = now
+	}
+	return true
+}
+
+// followed notes that a request came.
+func (h *hello) followed() { *h = hello{} }
+
+// expire notes that none came in time.
+func (h *hello) expire(now time.Time) {
+	if h.since.IsZero() || now.Sub(h.since) < helloGrace {
+		return
+	}
+	h.since = time.Time{}
+	h.deaf = now.Add(min(helloPenalty<<min(h.misses, 10), helloPenaltyMax))
+	h.misses++
+}
+
+// Hello tells that the ClientHello of a caller has arrived, whose request will
+// follow within a round trip or two: the service wakes in the meantime. Envoy
+// asks for the key of a service that sleeps, and of no other, so this costs
+// nothing while a service is awake.
+func (r *reconciler) Hello(ctx context.Context, name polder.ServiceName) {
+	r.post(ctx, func(now time.Time) {
+		s := r.services[name]
+		if s == nil || s.spec.Run == nil || s.approved.Verdict() != law.Serve || s.spec.Scale.Prewarm == polder.PrewarmOff {
+			return
+		}
+		if s.countAll().Warm() > 0 || !s.hello.heard(now) {
+			return
+		}
+		s.expected = now
+		r.step(s, now)
+	})
+}
+
+// heardHello finds whose name an Envoy asks the key for.
+func (r *Region) heardHello(name string) {
+	if service, ok := r.keys.owns(name); ok {
+		r.reconciler.Hello(r.context(), service)
+	}
+}
+
+// fellAsleep takes a sleeping service's key out of Envoy's memory. The next
+// ClientHello brings it back, and wakes the service.
+func (r *Region) fellAsleep(service polder.ServiceName) {
+	var names []string
+	for _, name := range r.server.SecretNames() {
+		if owner, ok := r.keys.owns(name); ok && owner == service {
+			names = append(names, name)
+		}
+	}
+	r.server.Withdraw(names...)
+}
