@@ -74,9 +74,7 @@ type claim struct {
 // set of files; their order does not matter.
 func Decode(files []File) Result {
 	files = slices.Clone(files)
-	slices.SortFunc(files, func(a, b File) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.Data, b.Data))
-	})
+	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	if fault, ok := checkSize(files); !ok {
 		return Result{Faults: []Fault{fault}, Fatal: true, base: []Fault{fault}}
 	}

@@ -13,7 +13,7 @@ import (
 // Decode itself knows of no last model.
 func (r Result) Against(last *Model) Result {
 	r.Faults = slices.Clone(r.base)
-	owners := r.owners(last)
+	_, _, owners := r.resolve(last)
 	for _, d := range r.declared {
 		for _, claim := range d.claims {
 			owner := owners[claim.host]
@@ -56,13 +56,15 @@ type owner struct {
 	at   Position
 }
 
-func (r Result) owners(last *Model) map[Host]owner {
+// owners gives each claimed host to one service. Services in gone hold nothing.
+func (r Result) owners(last *Model, gone map[ServiceName]bool) map[Host]owner {
 	held := make(map[Host]ServiceName)
-	if last != nil {
-		for _, s := range last.Services {
-			for _, h := range s.Hosts {
-				held[h] = s.Name
-			}
+	for _, s := range last.Services {
+		if gone[s.Name] {
+			continue
+		}
+		for _, h := range s.Hosts {
+			held[h] = s.Name
 		}
 	}
 	owners := make(map[Host]owner)
@@ -75,7 +77,7 @@ func (r Result) owners(last *Model) map[Host]owner {
 		for _, claim := range d.claims {
 			give(claim.host, d, claim.at)
 		}
-		if d.sure || last == nil {
+		if d.sure || gone[d.name] {
 			continue
 		}
 		// What it claims could not all be read: it keeps what it has.
@@ -114,14 +116,38 @@ func (r Result) Apply(last *Model) (*Model, []ServiceName) {
 	if r.parts == nil {
 		return r.Model, nil
 	}
+	m, kept, _ := r.resolve(last)
+	return m, kept
+}
+
+// resolve is Apply of a result that is not fatal, and tells whose the hosts are.
+func (r Result) resolve(last *Model) (*Model, []ServiceName, map[Host]owner) {
 	if last == nil {
 		last = &Model{}
 	}
-	m, kept := r.assemble(last, r.parts.Prices)
-	if !affordable(m) {
-		m, kept = r.assemble(last, last.Prices)
+	if r.Fatal || r.parts == nil {
+		return last, nil, r.owners(last, nil)
 	}
-	return m, kept
+	// A service of which not even the last version can stay holds no host
+	// against others. That is known only afterwards, so it takes a new round;
+	// each has fewer holders.
+	gone := make(map[ServiceName]bool)
+	for {
+		owners := r.owners(last, gone)
+		m, kept := r.assemble(last, r.parts.Prices, owners)
+		if !affordable(m) {
+			m, kept = r.assemble(last, last.Prices, owners)
+		}
+		before := len(gone)
+		for _, s := range last.Services {
+			if _, ok := m.Service(s.Name); !ok {
+				gone[s.Name] = true
+			}
+		}
+		if len(gone) == before {
+			return m, kept, owners
+		}
+	}
 }
 
 func namesOf(m *Model) []ServiceName {
@@ -136,7 +162,7 @@ func namesOf(m *Model) []ServiceName {
 }
 
 // assemble builds the model under a price list.
-func (r Result) assemble(last *Model, prices *Prices) (*Model, []ServiceName) {
+func (r Result) assemble(last *Model, prices *Prices, owners map[Host]owner) (*Model, []ServiceName) {
 	m := &Model{Regions: r.parts.Regions, Prices: prices}
 	for _, t := range r.parts.Tenants {
 		if prices.counts(t.Budget) {
@@ -144,10 +170,9 @@ func (r Result) assemble(last *Model, prices *Prices) (*Model, []ServiceName) {
 		}
 	}
 	var (
-		owners = r.owners(last)
-		taken  = make(map[Host]bool)
-		rest   []Service
-		kept   []ServiceName
+		taken = make(map[Host]bool)
+		rest  []Service
+		kept  []ServiceName
 	)
 	for _, d := range r.declared {
 		if d.service != nil && r.fits(d, m, owners) {

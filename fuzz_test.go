@@ -27,6 +27,13 @@ func FuzzDecode(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(example)
+	for _, text := range []string{ // the corners of YAML, small enough to be varied
+		"regions: &r {fr: {location: [1, 2]}}\nprices: *r\n", "? a\n: b\n", "- - a\n- b: |2-\n   x\n", "a: >+\n\n  x\n\nb: 'it''s'\n",
+		"%YAML 1.2\n---\na: !!str 5\n...\n", "{a: [b, {c}], ? d : e, \"f\": g}", "a: \"\\x41\\u00e9\\\n  b\"\n", "<<: {a: b}\n", "\ufeffa: 1\r\nb: ~\r\n",
+		"a: # c\n  b: 0x1F # d\n", "*a : b\n", "a: &a [*a]\n", "services:\n  a:\n    hosts: [a.x]\n", "&a &b c\n", "a:\n- b\n-\n", "\t- a\n", "'a\n\n b': \"c\n d\"\n",
+	} {
+		f.Add([]byte(text))
+	}
 	last := Decode([]File{{Name: "polder.yaml", Data: []byte(good)}}).Model
 	f.Fuzz(func(t *testing.T, data []byte) {
 		files := []File{{Name: "polder.yaml", Data: data}}
