@@ -162,6 +162,13 @@ func (v *view) mayReach(e *entry, h virtualHost, c *clusterFacts, p place) strin
 	case !v.has(e, p.address):
 		return v.strangeness(e, p.address)
 	}
+	// The configuration may give two services one address; of instances that
+	// were seen at one, all but one are gone, and nobody knows which.
+	for _, h := range v.observed(p.address) {
+		if h.service != e.name {
+			return fmt.Sprintf("is also an instance of service %s", h.service)
+		}
+	}
 	return ""
 }
 

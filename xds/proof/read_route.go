@@ -77,7 +77,7 @@ func readMutations(before []mutation, set []*core.HeaderValueOption, remove []st
 		list = append(list, mutation{
 			name:      strings.ToLower(o.GetHeader().GetKey()),
 			value:     o.GetHeader().GetValue(),
-			overwrite: o.AppendAction == core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+			overwrite: o.GetAppendAction() == core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		})
 	}
 	for _, name := range remove {

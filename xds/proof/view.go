@@ -118,12 +118,16 @@ func (v *view) has(e *entry, address string) bool {
 
 // holdersOf lists who has an address, by the configuration or as observed.
 func (v *view) holdersOf(address string) []holder {
+	return append(slices.Clone(v.book.holders[address]), v.observed(address)...)
+}
+
+// observed lists the services that an instance of was seen at an address.
+func (v *view) observed(address string) []holder {
 	v.restsOn(Key{onAddress, address})
-	observed, ok := v.newHolders[address]
-	if !ok {
-		observed = v.holders[address]
+	if list, ok := v.newHolders[address]; ok {
+		return list
 	}
-	return append(slices.Clone(v.book.holders[address]), observed...)
+	return v.holders[address]
 }
 
 // callers finds the services whose callers a violation concerns. It is asked

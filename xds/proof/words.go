@@ -36,7 +36,7 @@ import (
 // A field with "%" holds formats; the commands that they may use are in formats.
 const words = `
 envoy.config.listener.v3.Listener: name address internal_listener listener_filters filter_chains filter_chain_matcher
-  per_connection_buffer_limit_bytes listener_filters_timeout continue_on_listener_filters_timeout tcp_backlog_size
+  per_connection_buffer_limit_bytes listener_filters_timeout tcp_backlog_size
   max_connections_to_accept_per_socket_event enable_reuse_port traffic_direction stat_prefix
 envoy.config.listener.v3.Listener.InternalListenerConfig:
 envoy.config.listener.v3.ListenerFilter: name typed_config
@@ -99,7 +99,7 @@ envoy.config.route.v3.RouteMatch: prefix path headers
 envoy.config.route.v3.HeaderMatcher: name string_match
 envoy.config.route.v3.DirectResponseAction: status body
 envoy.config.route.v3.RedirectAction: https_redirect port_redirect response_code
-envoy.config.route.v3.RouteAction: cluster weighted_clusters request_mirror_policies cluster_not_found_response_code timeout idle_timeout retry_policy
+envoy.config.route.v3.RouteAction: cluster weighted_clusters request_mirror_policies timeout idle_timeout retry_policy
 envoy.config.route.v3.RouteAction.RequestMirrorPolicy: cluster runtime_fraction
 envoy.config.route.v3.WeightedCluster: clusters
 envoy.config.route.v3.WeightedCluster.ClusterWeight: name weight

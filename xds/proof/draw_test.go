@@ -1,0 +1,121 @@
+package proof_test
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/polder/polder"
+)
+
+// TestMain lets every property try some hundred cases. For more, give
+// -rapid.checks on the command line.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		if err := flag.Set("rapid.checks", "300"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// hostPool is small and full of wildcards, so that services lie below each
+// other's.
+var hostPool = []polder.Host{
+	"a.example.com", "b.example.com", "*.example.com", "a.b.example.com", "*.b.example.com", "*.a.b.example.com",
+	"x.a.b.example.com", "example.com", "example.org", "*.example.org", "b.example.org",
+}
+
+var (
+	regionPool  = []polder.RegionName{"fr", "fr2", "nl", "pl"}
+	placePool   = []polder.Place{"fr", "fr2", "nl", "pl", "EU", "FR"}
+	peerPool    = []string{"192.0.2.30:7443", "peer.example.net:7443", "[2001:db8::1]:7443", "192.0.2.31:7443"}
+	servicePool = []polder.ServiceName{"ant", "bee", "cat", "dog", "elk", "fox"}
+)
+
+func subset[T comparable](t *rapid.T, label string, pool []T, least int) []T {
+	return rapid.SliceOfNDistinct(rapid.SampledFrom(pool), least, len(pool), rapid.ID[T]).Draw(t, label)
+}
+
+// drawWorld makes a random topology with random policies. Each address belongs
+// to one service in one region.
+func drawWorld(t *rapid.T) world {
+	m := &polder.Model{}
+	names := subset(t, "regions", regionPool, 1)
+	slices.Sort(names)
+	for _, name := range names {
+		m.Regions = append(m.Regions, polder.Region{Name: name,
+			Jurisdictions: subset(t, "jurisdictions", []polder.Jurisdiction{"EU", "FR"}, 0)})
+	}
+	hosts := rapid.Permutation(hostPool).Draw(t, "hosts")
+	services := subset(t, "services", servicePool, 1)
+	slices.Sort(services)
+	for _, name := range services {
+		if len(hosts) == 0 {
+			break
+		}
+		n := rapid.IntRange(1, min(3, len(hosts))).Draw(t, "number of hosts")
+		m.Services = append(m.Services, drawService(t, name, hosts[:n]))
+		hosts = hosts[n:]
+	}
+	w := world{model: m, here: rapid.SampledFrom(names).Draw(t, "here")}
+	drawCircumstances(t, &w)
+	return w
+}
+
+func drawService(t *rapid.T, name polder.ServiceName, hosts []polder.Host) polder.Service {
+	s := polder.Service{Name: name, Hosts: slices.Sorted(slices.Values(hosts)),
+		Protocol: rapid.SampledFrom([]polder.Protocol{polder.HTTP1, polder.HTTP2}).Draw(t, "protocol"),
+		Residency: polder.Residency{
+			Allow:     subset(t, "allow", placePool, 1),
+			Failover:  polder.Failover{Class: rapid.SampledFrom([]polder.FailoverClass{polder.FailoverClosed, polder.FailoverListed}).Draw(t, "failover"), Regions: subset(t, "listed", regionPool, 0)},
+			Elsewhere: rapid.SampledFrom([]polder.Elsewhere{polder.PassThrough, polder.Refuse}).Draw(t, "elsewhere"),
+		}}
+	if rapid.Bool().Draw(t, "run") {
+		s.Run = &polder.Run{Command: []string{"./x"}}
+		return s
+	}
+	s.Endpoints = map[polder.RegionName][]netip.AddrPort{}
+	for _, region := range subset(t, "routed in", regionPool, 0) {
+		s.Endpoints[region] = []netip.AddrPort{addressOf(name, region, 0)}
+	}
+	return s
+}
+
+// drawCircumstances draws what changes while a model stays.
+func drawCircumstances(t *rapid.T, w *world) {
+	w.alive, w.peers, w.instances = polder.RegionHealth{}, map[polder.RegionName][]string{}, nil
+	for _, r := range subset(t, "alive", regionPool, 0) {
+		w.alive[r] = true
+	}
+	w.rank = subset(t, "rank", regionPool, 0)
+	for i, r := range regionPool {
+		if r != w.here && rapid.Bool().Draw(t, "has peers") {
+			w.peers[r] = []string{peerPool[i]}
+		}
+	}
+	for _, s := range w.model.Services {
+		if s.Run == nil {
+			continue
+		}
+		for _, r := range w.model.Regions {
+			for n := range rapid.IntRange(0, 2).Draw(t, "instances") {
+				w.instances = append(w.instances, polder.Endpoint{Service: s.Name, Region: r.Name, Address: addressOf(s.Name, r.Name, n)})
+			}
+		}
+	}
+}
+
+// addressOf is an address that only this instance of this service has.
+func addressOf(s polder.ServiceName, r polder.RegionName, n int) netip.AddrPort {
+	return netip.MustParseAddrPort(fmt.Sprintf("10.%d.%d.%d:8080",
+		slices.Index(regionPool, r)+1, slices.Index(servicePool, s)+1, n+1))
+}

@@ -1,0 +1,181 @@
+package proof_test
+
+import (
+	"fmt"
+	"slices"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
+	"pgregory.net/rapid"
+
+	"github.com/polder/polder/xds/proof"
+)
+
+// visit goes through a message and all below it, those packed in Any as well,
+// in the order of the fields. What a visitor changes is packed again.
+func visit(m protoreflect.Message, visitor func(protoreflect.Message)) {
+	if packed, ok := m.Interface().(*anypb.Any); ok {
+		inner, err := packed.UnmarshalNew()
+		if err != nil {
+			return
+		}
+		visit(inner.ProtoReflect(), visitor)
+		if err := anypb.MarshalFrom(packed, inner, proto.MarshalOptions{Deterministic: true}); err != nil {
+			panic(err)
+		}
+		return
+	}
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		switch {
+		case !m.Has(field):
+		case field.IsMap():
+			if field.MapValue().Message() != nil {
+				m.Get(field).Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool { visit(v.Message(), visitor); return true })
+			}
+		case field.Message() == nil:
+		case field.IsList():
+			for j := range m.Get(field).List().Len() {
+				visit(m.Get(field).List().Get(j).Message(), visitor)
+			}
+		default:
+			visit(m.Mutable(field).Message(), visitor)
+		}
+	}
+	visitor(m)
+}
+
+// drawMutation changes one message, anywhere in one of the resources, at random.
+func drawMutation(t *rapid.T, good []proof.Resource, pool []string) []proof.Resource {
+	bad := slices.Clone(good)
+	i := rapid.IntRange(0, len(bad)-1).Draw(t, "resource")
+	root := proto.Clone(bad[i].Body).(*anypb.Any)
+	nodes := 0
+	visit(root.ProtoReflect(), func(protoreflect.Message) { nodes++ })
+	chosen, n := rapid.IntRange(0, nodes-1).Draw(t, "message"), 0
+	visit(root.ProtoReflect(), func(m protoreflect.Message) {
+		if n == chosen {
+			mutateMessage(t, m, pool)
+		}
+		n++
+	})
+	bad[i].Body = root
+	return bad
+}
+
+// mutateMessage sets, clears, repeats or drops one field.
+func mutateMessage(t *rapid.T, m protoreflect.Message, pool []string) {
+	fields := m.Descriptor().Fields()
+	if fields.Len() == 0 {
+		return
+	}
+	field := fields.Get(rapid.IntRange(0, fields.Len()-1).Draw(t, "field"))
+	kind := rapid.SampledFrom([]string{"set", "set", "set", "clear", "repeat", "drop"}).Draw(t, "kind")
+	switch {
+	case kind == "clear":
+		m.Clear(field)
+	case kind == "repeat" && field.IsList() && m.Has(field):
+		list := m.Mutable(field).List()
+		v := list.Get(rapid.IntRange(0, list.Len()-1).Draw(t, "element"))
+		if field.Message() != nil {
+			v = protoreflect.ValueOfMessage(proto.Clone(v.Message().Interface()).ProtoReflect())
+			if rapid.Bool().Draw(t, "and change it") {
+				mutateMessage(t, v.Message(), pool)
+			}
+		}
+		list.Append(v)
+	case kind == "drop" && field.IsList() && m.Has(field):
+		list := m.Mutable(field).List()
+		list.Truncate(rapid.IntRange(0, list.Len()-1).Draw(t, "keep"))
+	case field.IsMap():
+		m.Clear(field)
+	case field.IsList():
+		list := m.Mutable(field).List()
+		v := list.NewElement()
+		if field.Message() == nil {
+			v = drawScalar(t, field, pool)
+		} else {
+			fill(t, v.Message(), pool, 3)
+		}
+		if list.Len() > 0 && rapid.Bool().Draw(t, "replace") {
+			list.Set(rapid.IntRange(0, list.Len()-1).Draw(t, "element"), v)
+		} else {
+			list.Append(v)
+		}
+	case field.Message() != nil:
+		fill(t, m.Mutable(field).Message(), pool, 3)
+	default:
+		m.Set(field, drawScalar(t, field, pool))
+	}
+}
+
+// fill sets one field of a message, and one of that, as deep as told.
+func fill(t *rapid.T, m protoreflect.Message, pool []string, depth int) {
+	if a, ok := m.Interface().(*core.SocketAddress); ok {
+		a.Address, a.PortSpecifier = rapid.SampledFrom(pool).Draw(t, "address"), &core.SocketAddress_PortValue{PortValue: 8080}
+		return
+	}
+	if packed, ok := m.Interface().(*anypb.Any); ok {
+		packed.TypeUrl = rapid.SampledFrom([]string{
+			"type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+			"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+			"type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+			"type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
+			"type.googleapis.com/google.protobuf.StringValue",
+		}).Draw(t, "type")
+		packed.Value = nil
+		return
+	}
+	fields := m.Descriptor().Fields()
+	if fields.Len() == 0 || depth == 0 {
+		return
+	}
+	field := fields.Get(rapid.IntRange(0, fields.Len()-1).Draw(t, "inner field"))
+	switch {
+	case field.IsMap():
+	case field.IsList() && field.Message() != nil:
+		list := m.Mutable(field).List()
+		v := list.NewElement()
+		fill(t, v.Message(), pool, depth-1)
+		list.Append(v)
+	case field.IsList():
+		m.Mutable(field).List().Append(drawScalar(t, field, pool))
+	case field.Message() != nil:
+		fill(t, m.Mutable(field).Message(), pool, depth-1)
+	default:
+		m.Set(field, drawScalar(t, field, pool))
+	}
+}
+
+func drawScalar(t *rapid.T, field protoreflect.FieldDescriptor, pool []string) protoreflect.Value {
+	switch field.Kind() {
+	case protoreflect.StringKind:
+		return protoreflect.ValueOfString(rapid.SampledFrom(pool).Draw(t, "text"))
+	case protoreflect.BytesKind:
+		return protoreflect.ValueOfBytes([]byte(rapid.SampledFrom(pool).Draw(t, "bytes")))
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(rapid.Bool().Draw(t, "bool"))
+	case protoreflect.EnumKind:
+		values := field.Enum().Values()
+		return protoreflect.ValueOfEnum(values.Get(rapid.IntRange(0, values.Len()-1).Draw(t, "enum")).Number())
+	}
+	n := rapid.IntRange(0, 3).Draw(t, "number")
+	switch field.Kind() {
+	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
+		return protoreflect.ValueOfInt32(int32(n))
+	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
+		return protoreflect.ValueOfInt64(int64(n))
+	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
+		return protoreflect.ValueOfUint32(uint32(n))
+	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		return protoreflect.ValueOfUint64(uint64(n))
+	case protoreflect.FloatKind:
+		return protoreflect.ValueOfFloat32(float32(n))
+	case protoreflect.DoubleKind:
+		return protoreflect.ValueOfFloat64(float64(n))
+	}
+	panic(fmt.Sprintf("no value for %s", field.FullName()))
+}
