@@ -23,8 +23,9 @@ const (
 	apiTimeout = 5 * time.Second
 	// apiStop bounds how long answers may take to end when the region stops.
 	apiStop = 2 * time.Second
-	// maxLogLines bounds what one question for logs returns before it follows.
-	maxLogLines = 10_000
+	// MaxLogLines bounds what one question for logs returns of each instance
+	// before it follows.
+	MaxLogLines = 10_000
 )
 
 // LogLine is one line that an instance wrote.
@@ -64,8 +65,8 @@ func api(source apiSource) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) {
 		lines, err := strconv.Atoi(r.FormValue("lines"))
-		if err != nil || lines < 0 || lines > maxLogLines {
-			http.Error(w, fmt.Sprintf("lines is %q, want a number from 0 to %d", r.FormValue("lines"), maxLogLines), http.StatusBadRequest)
+		if err != nil || lines < 0 || lines > MaxLogLines {
+			http.Error(w, fmt.Sprintf("lines is %q, want a number from 0 to %d", r.FormValue("lines"), MaxLogLines), http.StatusBadRequest)
 			return
 		}
 		w.Header().Set("content-type", "application/x-ndjson")

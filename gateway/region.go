@@ -37,6 +37,9 @@ const (
 	drainGrace = 5 * time.Second
 )
 
+// ErrNoRegion says that the configuration does not have the region to run.
+var ErrNoRegion = errors.New("is not in the configuration")
+
 // Region is one running region: New connects its parts, Run makes them live.
 type Region struct {
 	// Fixed after construction.
@@ -97,7 +100,7 @@ func New(o Options) (*Region, error) {
 	}
 	region, ok := model.Region(o.Region)
 	if !ok {
-		return nil, fmt.Errorf("region %q is not in the configuration %s; it has %s", o.Region, o.Config, regionNames(model))
+		return nil, fmt.Errorf("region %q %w %s; it has %s", o.Region, ErrNoRegion, o.Config, regionNames(model))
 	}
 	r.listen = listenOn(o.Listen, region.Listen)
 	if err := r.connectKeys(); err != nil {

@@ -26,6 +26,12 @@ TRACE is a file of the Azure Functions 2019 data set (calls per minute) or of
 the 2021 one (single calls), as .csv, .gz, .xz, .zip or .tar.`,
 		Args:         cobra.ExactArgs(1),
 		SilenceUsage: true,
+		PreRunE: func(*cobra.Command, []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output is %q, want text or json", output)
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Trace, o.Half, o.Memory = args[0], Half(half), polder.Bytes(memory*(1<<20))
 			report, err := Run(cmd.Context(), o)
@@ -46,6 +52,7 @@ the 2021 one (single calls), as .csv, .gz, .xz, .zip or .tar.`,
 	flags.Int64Var((*int64)(&o.Prices.GiBSecond), "gib-second", int64(o.Prices.GiBSecond), "price of a GiB-second in `billionths` of the currency")
 	flags.StringVar(&o.Prices.Currency, "currency", o.Prices.Currency, "currency of the price")
 	flags.IntVar(&o.Workers, "workers", o.Workers, "functions simulated at the same time")
+	flags.Lookup("workers").DefValue = "one per CPU"
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
 	flags.StringVar(&html, "html", "", "write a page with the plot to this `file`")
 	flags.StringVar(&svg, "svg", "", "write the plot to this `file`")
@@ -63,15 +70,12 @@ func write(w io.Writer, r Report, output, html, svg string) error {
 			return err
 		}
 	}
-	switch output {
-	case "text":
-		return r.WriteText(w)
-	case "json":
+	if output == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
-	return fmt.Errorf("output %q: want text or json", output)
+	return r.WriteText(w)
 }
 
 func writeFile(name string, write func(io.Writer) error) error {

@@ -9,11 +9,14 @@ import (
 	"github.com/polder/polder/gateway/source"
 )
 
+// defaultConfig is where commands look for the configuration.
+const defaultConfig = "polder.yaml"
+
 // checkReport is what polder check tells programs.
 type checkReport struct {
 	Regions  int            `json:"regions"`
 	Services int            `json:"services"`
-	Fatal    bool           `json:"fatal"`
+	Fatal    bool           `json:"fatal"` // nothing of it can be used
 	Faults   []polder.Fault `json:"faults"`
 }
 
@@ -21,33 +24,36 @@ func checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [PATH]",
 		Short: "Check a configuration and show every fault with its place and remedy",
-		Long: `Checks a configuration file, or a folder of .yaml files (default polder.yaml).
-Exit code 3 means that it has faults.`,
-		Args: usage(cobra.MaximumNArgs(1)),
+		Long: `Checks a configuration file, or a folder of .yaml files (default polder.yaml),
+and shows all faults at once. Nothing needs to run.`,
+		Example: `  polder check examples/polder.yaml
+  polder check /etc/polder --output json`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	output := outputFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		path := "polder.yaml"
+		path := defaultConfig
 		if len(args) == 1 {
 			path = args[0]
 		}
-		files, err := source.Source{Path: path}.Read()
-		if err != nil {
-			return &exitError{exitFaults, err}
+		reading := source.Source{Path: path}.Load()
+		report := checkReport{Fatal: reading.Fatal, Faults: reading.Faults}
+		if reading.Model != nil {
+			report.Regions, report.Services = len(reading.Model.Regions), len(reading.Model.Services)
 		}
-		result := polder.Decode(files)
-		report := checkReport{Fatal: result.Fatal, Faults: result.Faults}
-		if result.Model != nil {
-			report.Regions, report.Services = len(result.Model.Regions), len(result.Model.Services)
-		}
-		if *output == formatJSON {
+		var err error
+		switch {
+		case *output == formatJSON:
+			if report.Faults == nil {
+				report.Faults = []polder.Fault{}
+			}
 			err = printJSON(c.OutOrStdout(), report)
-		} else if len(result.Faults) > 0 {
-			err = polder.RenderFaults(c.ErrOrStderr(), result.Faults, files)
-		} else {
+		case len(report.Faults) > 0:
+			err = polder.RenderFaults(c.ErrOrStderr(), report.Faults, reading.Files)
+		default:
 			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d regions, %d services, no faults\n", path, report.Regions, report.Services)
 		}
-		if err == nil && len(result.Faults) > 0 {
+		if err == nil && len(report.Faults) > 0 {
 			return &exitError{code: exitFaults}
 		}
 		return err

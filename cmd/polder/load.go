@@ -12,6 +12,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/polder/polder"
 	"github.com/polder/polder/gateway"
 	"github.com/polder/polder/loadtest"
 	"github.com/polder/polder/loadtest/trace"
@@ -20,14 +21,15 @@ import (
 
 // loadFlags are the flags of polder load.
 type loadFlags struct {
-	state, trace, entry, path string
-	functions, from, minutes  int
-	speed, rate, maxRate      float64
-	duration                  time.Duration
-	services                  []string
-	seed                      uint64
-	html, root, compare       string
-	options                   loadtest.Options
+	trace, entry, path       string
+	functions, from, minutes int
+	speed, rate, maxRate     float64
+	duration                 time.Duration
+	services                 []string
+	seed                     uint64
+	html, root, compare      string
+	options                  loadtest.Options
+	state                    *string
 }
 
 func loadCommand() *cobra.Command {
@@ -38,38 +40,79 @@ func loadCommand() *cobra.Command {
 		Long: `Sends requests on a schedule that does not wait for replies: a slice of a recorded
 trace (--trace, in the column format of the public Azure Functions 2019 data set;
 .csv, .xz and .zip), or a constant rate. Latency counts from the time at which a
-request should have left.`,
-		Example: `  polder load --trace day.csv.xz --functions 50 --minutes 60 --speed 60
-  polder load --rate 200 --duration 30s --service billing --entry nl`,
-		Args: usage(cobra.NoArgs),
+request should have left. Ctrl-C ends it early, with the report of what was sent.`,
+		Example: `  polder load --rate 200 --duration 30s --service billing --entry nl
+  polder load --trace day.csv.xz --functions 50 --minutes 60 --speed 60
+  polder load --rate 50 --output json >before.json
+  polder load --rate 50 --compare before.json`,
+		Args: cobra.NoArgs,
 	}
 	output := outputFlag(c)
+	f.state = stateFlag(c)
 	s := c.Flags()
-	s.StringVar(&f.state, "state", localState, "state folder of the regions to load")
-	s.StringVar(&f.root, "root", "", "PEM file with the authority to trust (default that of the state folder)")
-	s.StringVar(&f.trace, "trace", "", "trace file to replay")
+	s.StringVar(&f.root, "root", "", "PEM `file` with the authority to trust (default that of the state folder)")
+	s.StringVar(&f.trace, "trace", "", "trace `file` to replay")
 	s.IntVar(&f.functions, "functions", 50, "functions of the trace to replay, dealt out to the services")
-	s.IntVar(&f.from, "from", 0, "first minute of the trace")
-	s.IntVar(&f.minutes, "minutes", 60, "minutes of the trace")
+	s.IntVar(&f.from, "from", 0, "first `minute` of the trace")
+	s.IntVar(&f.minutes, "minutes", 60, "minutes of the trace; 0 takes all to its end")
 	s.Float64Var(&f.speed, "speed", 60, "how many times faster than recorded")
 	s.Float64Var(&f.maxRate, "max-rate", 60, "leave out functions with more calls a minute than this; 0 leaves out none")
-	s.Float64Var(&f.rate, "rate", 0, "without a trace: requests a second to each service")
+	s.Float64Var(&f.rate, "rate", 10, "without a trace: requests a second to each service")
 	s.DurationVar(&f.duration, "duration", 10*time.Second, "without a trace: for how long")
-	s.StringSliceVar(&f.services, "service", nil, "services to load (default all that callers may reach)")
-	s.StringVar(&f.entry, "entry", "", "region whose entrypoint is called (default all in turn)")
+	s.StringSliceVar(&f.services, "service", nil, "`services` to load (default all that callers may reach)")
+	s.StringVar(&f.entry, "entry", "", "`region` whose entrypoint is called (default all in turn)")
 	s.StringVar(&f.path, "path", "/", "path to request")
 	s.Uint64Var(&f.seed, "seed", 1, "of everything that is drawn")
 	s.DurationVar(&f.options.Timeout, "timeout", f.options.Timeout, "for one request")
 	s.IntVar(&f.options.InProgress, "in-progress", f.options.InProgress, "requests under way at once")
-	s.StringVar(&f.html, "html", "", "also write the report as a page with plots to this file")
-	s.StringVar(&f.compare, "compare", "", "compare with the JSON report of an earlier run")
+	s.StringVar(&f.html, "html", "", "also write the report as a page with plots to this `file`")
+	s.StringVar(&f.compare, "compare", "", "show what changed since the run whose JSON report is in this `file`")
 	c.MarkFlagsMutuallyExclusive("trace", "rate")
-	c.RunE = func(c *cobra.Command, _ []string) error { return runLoad(c, f, *output) }
+	c.MarkFlagsMutuallyExclusive("trace", "duration")
+	complete(c, "service", completeServices(f.state))
+	complete(c, "entry", completeRegions(f.state))
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := f.check(); err != nil {
+			return &exitError{exitUsage, err}
+		}
+		return runLoad(c, f, *output)
+	}
 	return c
 }
 
+// check finds what cannot be meant, before anything is asked or read.
+func (f loadFlags) check() error {
+	switch {
+	case !(f.rate > 0):
+		return fmt.Errorf("--rate is %g, want more than 0", f.rate)
+	case f.duration <= 0:
+		return fmt.Errorf("--duration is %v, want more than 0s", f.duration)
+	case !(f.speed > 0):
+		return fmt.Errorf("--speed is %g, want more than 0", f.speed)
+	case !(f.maxRate >= 0):
+		return fmt.Errorf("--max-rate is %g, want 0 or more", f.maxRate)
+	case f.functions < 1:
+		return fmt.Errorf("--functions is %d, want 1 or more", f.functions)
+	case f.from < 0:
+		return fmt.Errorf("--from is %d, want 0 or more", f.from)
+	case f.minutes < 0:
+		return fmt.Errorf("--minutes is %d, want 0 or more", f.minutes)
+	case !strings.HasPrefix(f.path, "/"):
+		return fmt.Errorf("--path is %q, want one that begins with a slash", f.path)
+	case f.options.Timeout <= 0 || f.options.Timeout > time.Hour:
+		return fmt.Errorf("--timeout is %v, want more than 0s and at most 1h", f.options.Timeout)
+	case f.options.InProgress < 1 || f.options.InProgress > loadtest.MaxInProgress:
+		return fmt.Errorf("--in-progress is %d, want 1 to %d", f.options.InProgress, loadtest.MaxInProgress)
+	}
+	return nil
+}
+
 func runLoad(c *cobra.Command, f loadFlags, output format) error {
-	statuses, err := askAll(c.Context(), f.state)
+	before, err := f.earlier()
+	if err != nil {
+		return err
+	}
+	statuses, err := askAll(c.Context(), *f.state)
 	if err != nil {
 		return err
 	}
@@ -77,7 +120,7 @@ func runLoad(c *cobra.Command, f loadFlags, output format) error {
 	if err != nil {
 		return err
 	}
-	if f.options.Roots, err = f.roots(); err != nil {
+	if f.options.Roots, err = f.roots(statuses[0]); err != nil {
 		return err
 	}
 	f.options.Progress = progressLine(c.ErrOrStderr())
@@ -90,18 +133,40 @@ func runLoad(c *cobra.Command, f loadFlags, output format) error {
 			return err
 		}
 	}
+	if err := writeReport(c.OutOrStdout(), before, report, output); err != nil {
+		return err
+	}
+	if report.Total.Errors > 0 {
+		return fmt.Errorf("%d of %d requests were not answered as they should", report.Total.Errors, report.Total.Scheduled)
+	}
+	return nil
+}
+
+// writeReport writes the report, or what changed since an earlier one.
+func writeReport(w io.Writer, before *loadtest.Report, report loadtest.Report, output format) error {
 	switch {
-	case f.compare != "":
-		err = f.writeComparison(c.OutOrStdout(), report)
+	case before == nil && output == formatJSON:
+		return report.WriteJSON(w)
+	case before == nil:
+		return report.WriteText(w)
 	case output == formatJSON:
-		err = report.WriteJSON(c.OutOrStdout())
-	default:
-		err = report.WriteText(c.OutOrStdout())
+		return printJSON(w, loadtest.Compare(*before, report))
 	}
-	if err == nil && report.Total.Errors > 0 {
-		err = fmt.Errorf("%d of %d requests were not answered as they should", report.Total.Errors, report.Total.Scheduled)
+	return loadtest.Compare(*before, report).WriteText(w)
+}
+
+// earlier reads the report to compare with; nil when there is none.
+func (f loadFlags) earlier() (*loadtest.Report, error) {
+	if f.compare == "" {
+		return nil, nil
 	}
-	return err
+	file, err := os.Open(f.compare)
+	if err != nil {
+		return nil, fmt.Errorf("report to compare with: %w", err)
+	}
+	defer file.Close()
+	before, err := loadtest.ReadReport(file, f.compare)
+	return &before, err
 }
 
 // target is a service behind an entrypoint.
@@ -116,7 +181,7 @@ func (f loadFlags) targets(statuses []gateway.Status) ([]target, error) {
 		}
 	}
 	if len(entries) == 0 {
-		return nil, &exitError{exitNotThere, fmt.Errorf("region %q does not run; see polder status", f.entry)}
+		return nil, &exitError{exitNotThere, fmt.Errorf("no region %q runs; see polder status", f.entry)}
 	}
 	wanted := map[string]bool{}
 	for _, name := range f.services {
@@ -140,7 +205,7 @@ func (f loadFlags) targets(statuses []gateway.Status) ([]target, error) {
 		delete(wanted, name)
 	}
 	for name := range wanted {
-		return nil, &exitError{exitNotThere, fmt.Errorf("no service %q; see polder status", name)}
+		return nil, noSuchService(polder.ServiceName(name), entries)
 	}
 	if len(targets) == 0 {
 		return nil, &exitError{exitNotThere, errors.New("no service can be called through these entrypoints; see polder status")}
@@ -182,9 +247,6 @@ func (f loadFlags) plan(statuses []gateway.Status) (loadtest.Plan, error) {
 func (f loadFlags) arrivals(n int) ([]loadtest.Arrivals, string, error) {
 	schedules := make([]loadtest.Arrivals, n)
 	if f.trace == "" {
-		if f.rate == 0 {
-			f.rate = 10
-		}
 		for i := range schedules {
 			schedules[i] = loadtest.Constant{Rate: f.rate, For: f.duration}
 		}
@@ -205,18 +267,22 @@ func (f loadFlags) arrivals(n int) ([]loadtest.Arrivals, string, error) {
 			schedules[i] = loadtest.Replay{Functions: functions, Spread: loadtest.Poisson, Speed: f.speed, Seed: f.seed}
 		}
 	}
-	return schedules, fmt.Sprintf("%d functions of %s, minutes %d to %d, at %g times their speed",
-		len(slice.Functions), f.trace, f.from, f.from+f.minutes, f.speed), nil
+	window := fmt.Sprintf("from minute %d", f.from)
+	if f.minutes > 0 {
+		window += fmt.Sprintf(" to %d", f.from+f.minutes)
+	}
+	return schedules, fmt.Sprintf("%d functions of %s, %s, at %g times their speed",
+		len(slice.Functions), f.trace, window, f.speed), nil
 }
 
-func (f loadFlags) roots() (*x509.CertPool, error) {
+func (f loadFlags) roots(s gateway.Status) (*x509.CertPool, error) {
 	file := f.root
 	if file == "" {
-		layouts, err := gateway.Regions(f.state)
+		layout, err := gateway.NewLayout(*f.state, s.Region)
 		if err != nil {
 			return nil, err
 		}
-		file = layouts[0].RootFile()
+		file = layout.RootFile()
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
@@ -227,19 +293,6 @@ func (f loadFlags) roots() (*x509.CertPool, error) {
 		return nil, fmt.Errorf("authority to trust: %s holds no certificate", file)
 	}
 	return pool, nil
-}
-
-func (f loadFlags) writeComparison(w io.Writer, after loadtest.Report) error {
-	file, err := os.Open(f.compare)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	before, err := loadtest.ReadReport(file, f.compare)
-	if err != nil {
-		return err
-	}
-	return loadtest.Compare(before, after).WriteText(w)
 }
 
 func writePage(path string, r loadtest.Report) error {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -14,65 +14,44 @@ import (
 	"github.com/polder/polder/gateway"
 )
 
-// localState is the state folder of polder up, and what other commands look at.
-const localState = ".polder"
-
 func logsCommand() *cobra.Command {
-	var state string
 	q := gateway.LogQuery{}
 	c := &cobra.Command{
 		Use:   "logs SERVICE",
 		Short: "Show what a service's instances wrote to stdout and stderr",
-		Args:  usage(cobra.ExactArgs(1)),
-		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			return serviceNames(c.Context(), state), cobra.ShellCompDirectiveNoFileComp
-		},
+		Long: `Shows what the instances of a service wrote in all regions that run with the
+state folder, those that have ended included.`,
+		Example: `  polder logs billing
+  polder logs billing --lines 0 --follow`,
+		Args: cobra.ExactArgs(1),
 	}
 	output := outputFlag(c)
-	c.Flags().StringVar(&state, "state", localState, "state folder of the regions to ask")
-	c.Flags().IntVarP(&q.Lines, "lines", "n", 50, "past lines to show, per instance")
-	c.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on showing new lines until Ctrl-C")
-	c.MarkFlagDirname("state")
+	state := stateFlag(c)
+	c.ValidArgsFunction = completeServices(state)
+	c.Flags().IntVarP(&q.Lines, "lines", "n", 50, fmt.Sprintf("past `lines` to show of each instance, at most %d", gateway.MaxLogLines))
+	c.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with what is written until Ctrl-C")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if q.Lines < 0 || q.Lines > gateway.MaxLogLines {
+			return misused("--lines is %d, want 0 to %d", q.Lines, gateway.MaxLogLines)
+		}
 		q.Service = polder.ServiceName(args[0])
-		layouts, err := gateway.Regions(state)
+		statuses, err := askAll(c.Context(), *state)
 		if err != nil {
-			return &exitError{exitNotThere, err}
-		}
-		var mu sync.Mutex
-		seen, answered := 0, 0
-		show := func(l gateway.LogLine) error {
-			mu.Lock()
-			defer mu.Unlock()
-			seen++
-			if *output == formatJSON {
-				return printLine(c, l)
-			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s %s %s\n", l.Region, l.Instance, l.Line)
 			return err
 		}
-		group, ctx := errgroup.WithContext(c.Context())
-		for _, layout := range layouts {
-			group.Go(func() error {
-				client := gateway.NewClient(layout)
-				defer client.Close()
-				err := client.Logs(ctx, q, show)
-				if errors.Is(err, gateway.ErrNotRunning) {
-					return nil
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				answered++
-				return err
-			})
+		known := false
+		for _, s := range statuses {
+			_, here := find(s, q.Service)
+			known = known || here
 		}
-		if err := group.Wait(); err != nil {
+		if !known {
+			return noSuchService(q.Service, statuses)
+		}
+		lines := &logPrinter{to: c.OutOrStdout(), format: *output}
+		if err := showLogs(c.Context(), *state, q, lines.print); err != nil {
 			return err
 		}
-		if answered == 0 {
-			return &exitError{exitNotThere, errors.New("no region runs with this state folder: start one with polder up")}
-		}
-		if seen == 0 && *output == formatText {
+		if lines.seen == 0 && *output == formatText {
 			fmt.Fprintf(c.ErrOrStderr(), "service %q has written nothing in any region yet\n", q.Service)
 		}
 		return nil
@@ -80,23 +59,43 @@ func logsCommand() *cobra.Command {
 	return c
 }
 
-func printLine(c *cobra.Command, value any) error {
-	return jsonLine(c.OutOrStdout(), value)
+// showLogs merges what all regions have.
+func showLogs(ctx context.Context, state string, q gateway.LogQuery, print func(gateway.LogLine) error) error {
+	layouts, err := layoutsOf(state)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, layout := range layouts {
+		group.Go(func() error {
+			client := gateway.NewClient(layout)
+			defer client.Close()
+			err := client.Logs(ctx, q, print)
+			if errors.Is(err, gateway.ErrNotRunning) {
+				return nil
+			}
+			return err
+		})
+	}
+	return group.Wait()
 }
 
-// serviceNames asks the running regions which services there are.
-func serviceNames(ctx context.Context, state string) []string {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	statuses, _ := askAll(ctx, state)
-	seen := map[string]bool{}
-	var names []string
-	for _, s := range statuses {
-		for _, service := range s.Services {
-			if name := string(service.Service); !seen[name] {
-				seen[name], names = true, append(names, name)
-			}
-		}
+// logPrinter prints lines from several goroutines.
+type logPrinter struct {
+	format format
+
+	mu   sync.Mutex // guards the two below
+	to   io.Writer
+	seen int
+}
+
+func (p *logPrinter) print(l gateway.LogLine) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen++
+	if p.format == formatJSON {
+		return jsonLine(p.to, l)
 	}
-	return names
+	_, err := fmt.Fprintf(p.to, "%s %s %s\n", l.Region, l.Instance, l.Line)
+	return err
 }

@@ -8,21 +8,33 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/polder/polder"
 	"github.com/polder/polder/bench/policy"
 	"github.com/polder/polder/gateway"
 )
 
-// Exit codes, documented in docs/cli.md.
+// Exit codes.
 const (
-	exitFailed   = 1 // the command could not do what was asked
-	exitUsage    = 2 // wrong flags or arguments
-	exitFaults   = 3 // the configuration has faults
-	exitNotThere = 4 // the region or service asked for is not there
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitFaults   = 3
+	exitNotThere = 4
 )
+
+// exitCodes says what each one means; docs/cli.md is made from it.
+var exitCodes = [...]string{
+	exitDone:     "The command did what was asked, or was ended by Ctrl-C or SIGTERM as it is meant to be.",
+	exitFailed:   "It could not: the message says what failed. `polder load` also exits so when a request was not answered as it should.",
+	exitUsage:    "The command line is wrong: a command, flag, argument or value that does not exist, is missing or is out of range. Nothing was done.",
+	exitFaults:   "The configuration has faults, or cannot be read.",
+	exitNotThere: "Nothing runs with that state folder, or the region or service asked for is not there.",
+}
 
 // exitError carries an exit code. An error without one exits with exitFailed.
 type exitError struct {
@@ -39,30 +51,65 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// misused is the error of a command line that says something impossible.
+func misused(format string, values ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, values...)}
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 
 func execute(ctx context.Context, args []string) int {
 	command := root()
+	begun := false
+	noteBegin(command, &begun)
 	command.SetArgs(args)
-	err := command.ExecuteContext(ctx)
+	failed, err := command.ExecuteContextC(ctx)
 	if err == nil {
-		return 0
+		return exitDone
 	}
-	if text := err.Error(); text != "" {
+	code := exitCode(err)
+	if !begun {
+		code = exitUsage // cobra found fault with the command line
+	}
+	text := err.Error()
+	if code == exitUsage {
+		text += "; see " + failed.CommandPath() + " --help"
+	}
+	if err.Error() != "" {
 		fmt.Fprintln(os.Stderr, "polder:", text)
 	}
+	return code
+}
+
+func exitCode(err error) int {
 	var exit *exitError
+	var fault polder.Fault
 	switch {
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.Is(err, gateway.ErrNotRunning):
+	case errors.As(err, &fault):
+		return exitFaults
+	case errors.Is(err, gateway.ErrNotRunning), errors.Is(err, gateway.ErrNoRegion):
 		return exitNotThere
 	}
 	return exitFailed
+}
+
+// noteBegin makes every command tell when its own work begins.
+func noteBegin(c *cobra.Command, begun *bool) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			*begun = true
+			return run(c, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		noteBegin(sub, begun)
+	}
 }
 
 func root() *cobra.Command {
@@ -72,29 +119,78 @@ func root() *cobra.Command {
 		Long: `Polder is the control plane of one Envoy per region. It routes to services that
 may only live, and only be decrypted, where their owners allow, starts their
 instances from zero when a request comes, and puts them to sleep again.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
 	}
-	command.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
-	})
 	command.AddCommand(upCommand(), runCommand(), checkCommand(), statusCommand(), logsCommand(),
 		loadCommand(), benchCommand(), versionCommand(), guardCommand())
+	command.SetHelpCommand(helpCommand())
+	command.InitDefaultHelpCmd()
+	command.InitDefaultCompletionCmd()
+	describeCompletion(command)
+	groups(command)
 	return command
+}
+
+// describeCompletion words cobra's own command as ours are.
+func describeCompletion(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Short = "Print completions for bash, zsh, fish or powershell"
+			c.Long = `Prints the completions for a shell. Names of regions and services are completed as
+well, from what runs. The help of each shell's command says where to put them.`
+			c.Example = `  source <(polder completion bash)
+  polder completion zsh >"${fpath[1]}/_polder"
+  polder completion fish >~/.config/fish/completions/polder.fish`
+		}
+	}
+}
+
+// groups makes commands that only hold others show their help, and refuse what
+// is none of theirs.
+func groups(c *cobra.Command) {
+	if c.HasSubCommands() {
+		c.Use, c.DisableFlagsInUseLine = c.Name()+" COMMAND", true
+		c.Args = noSuchCommand
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	for _, sub := range c.Commands() {
+		groups(sub)
+	}
+}
+
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = c.Root().SuggestionsMinimumDistance
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("%s has no command %q: did you mean %s?", c.CommandPath(), args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("%s has no command %q", c.CommandPath(), args[0])
+}
+
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show help about a command",
+		RunE: func(c *cobra.Command, args []string) error {
+			about, rest, err := c.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = noSuchCommand(about, rest)
+			}
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
 }
 
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure what Polder promises"}
 	c.AddCommand(policy.Command())
 	return c
-}
-
-// usage wraps a check of arguments so that it exits with exitUsage.
-func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
-		}
-		return nil
-	}
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"log/slog"
 
@@ -18,7 +18,9 @@ const (
 )
 
 func (f *format) String() string { return string(*f) }
-func (f *format) Type() string   { return "format" }
+
+// Type implements pflag.Value: what help shows as the flag's value.
+func (f *format) Type() string { return "text|json" }
 
 // Set implements pflag.Value.
 func (f *format) Set(s string) error {
@@ -27,14 +29,41 @@ func (f *format) Set(s string) error {
 		*f = format(s)
 		return nil
 	}
-	return fmt.Errorf("is %q, want text or json", s)
+	return errors.New("want text or json")
 }
 
 func outputFlag(c *cobra.Command) *format {
 	f := formatText
-	c.Flags().VarP(&f, "output", "o", "text for people, json for programs")
-	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().VarP(&f, "output", "o", "for people or for programs")
+	complete(c, "output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return &f
+}
+
+// stateFlag names the state folder of the regions to ask.
+func stateFlag(c *cobra.Command) *string {
+	state := c.Flags().String("state", localState, "state `folder` of the regions to ask")
+	folder(c, "state")
+	return state
+}
+
+// complete says how a shell completes a flag's value.
+func complete(c *cobra.Command, flag string, how cobra.CompletionFunc) {
+	must(c.RegisterFlagCompletionFunc(flag, how))
+}
+
+// folder says that the values of flags are folders.
+func folder(c *cobra.Command, flags ...string) {
+	for _, flag := range flags {
+		must(c.MarkFlagDirname(flag))
+	}
+}
+
+// must is for calls that fail only when a flag's name is not the one in the
+// line above.
+func must(err error) {
+	if err != nil {
+		panic("polder: " + err.Error())
+	}
 }
 
 func printJSON(w io.Writer, value any) error {
@@ -43,6 +72,9 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
+// jsonLine prints one value on one line, for streams.
+func jsonLine(w io.Writer, value any) error { return json.NewEncoder(w).Encode(value) }
+
 func newLogger(w io.Writer, f format, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if f == formatJSON {
@@ -50,6 +82,3 @@ func newLogger(w io.Writer, f format, level slog.Level) *slog.Logger {
 	}
 	return slog.New(slog.NewTextHandler(w, options))
 }
-
-// jsonLine prints one value on one line, for streams.
-func jsonLine(w io.Writer, value any) error { return json.NewEncoder(w).Encode(value) }

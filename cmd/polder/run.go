@@ -19,36 +19,40 @@ const defaultState = "/var/lib/polder"
 func runCommand() *cobra.Command {
 	var (
 		o      gateway.Options
-		listen polder.Listen
 		region string
 		tether int
 		debug  bool
 	)
 	c := &cobra.Command{
-		Use:   "run --region NAME --config PATH",
+		Use:   "run --region NAME",
 		Short: "Run one region: its Envoy, its instances, its part of the membership",
 		Long: `Runs one region until it is told to stop (Ctrl-C or SIGTERM). A crash leaves
 Envoy and the instances running; the next polder run with the same state folder
-adopts them.`,
-		Args: usage(cobra.NoArgs),
+adopts them. Addresses are taken from the flags, else from the configuration,
+else they are the defaults below.`,
+		Example: `  polder run --region fr --config /etc/polder
+  polder run --region fr --https 192.0.2.1:443 --join nl.example.net:7946`,
+		Args: cobra.NoArgs,
 	}
+	output := outputFlag(c)
 	f := c.Flags()
-	f.StringVar(&region, "region", "", "the region to run, as named in the configuration")
-	f.StringVar(&o.Config, "config", "polder.yaml", "configuration: a file, or a folder of .yaml files")
-	f.StringVar(&o.State, "state", defaultState, "folder for what must survive a restart")
-	f.StringVar(&o.Peer, "name", "", "this peer's name, unique among all peers (default REGION-1)")
-	f.StringVar(&listen.HTTPS, "https", "", "address of the HTTPS entrypoint (default from the configuration, else :443)")
-	f.StringVar(&listen.HTTP, "http", "", "address that redirects to HTTPS (default from the configuration, else :80)")
-	f.StringVar(&listen.Peer, "peer", "", "address for connections that other regions pass on (default :7443)")
-	f.StringVar(&listen.Gossip, "gossip", "", "address of the membership (default :7946)")
-	f.StringArrayVar(&o.Join, "join", nil, "gossip address of another peer; may be repeated")
-	f.StringVar(&o.Tools, "tools", ".tools", "folder in which make envoy put Envoy")
+	f.StringVar(&region, "region", "", "the region to run, as `name`d in the configuration (required)")
+	f.StringVar(&o.Config, "config", defaultConfig, "`path` of the configuration: a file, or a folder of .yaml files")
+	f.StringVar(&o.State, "state", defaultState, "`folder` for what must survive a restart")
+	f.StringVar(&o.Peer, "name", "", "this peer's `name`, unique among all peers (default REGION-1)")
+	f.StringVar(&o.Listen.HTTPS, "https", "", "`address` of the HTTPS entrypoint (default :443)")
+	f.StringVar(&o.Listen.HTTP, "http", "", "`address` that redirects to HTTPS (default :80)")
+	f.StringVar(&o.Listen.Peer, "peer", "", "`address` for connections that other regions pass on (default :7443)")
+	f.StringVar(&o.Listen.Gossip, "gossip", "", "`address` of the membership, TCP and UDP (default :7946)")
+	f.StringArrayVar(&o.Join, "join", nil, "gossip `address` of another peer; may be repeated")
+	f.StringVar(&o.Tools, "tools", ".tools", "`folder` in which make envoy put Envoy, for when PATH has none")
 	f.BoolVar(&o.ServerTiming, "server-timing", false, "tell callers in Server-Timing what was cold")
 	f.IntVar(&tether, "tether", 0, "file descriptor of a pipe; when it closes, the region stops with all that it started")
 	f.BoolVar(&debug, "debug", false, "log more")
-	f.MarkHidden("tether")
-	c.MarkFlagRequired("region")
-	c.MarkFlagDirname("state")
+	must(f.MarkHidden("tether"))
+	must(c.MarkFlagRequired("region"))
+	folder(c, "state", "tools")
+	complete(c, "region", completeConfigured(&o.Config))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		ctx := c.Context()
 		if tether > 0 {
@@ -58,9 +62,8 @@ adopts them.`,
 		if debug {
 			level = slog.LevelDebug
 		}
-		o.Region, o.Listen = polder.RegionName(region), listen
-		o.Version = version()
-		o.Log = newLogger(os.Stderr, formatText, level)
+		o.Region, o.Version = polder.RegionName(region), version()
+		o.Log = newLogger(os.Stderr, *output, level)
 		r, err := gateway.New(o)
 		if err != nil {
 			return err
@@ -74,7 +77,7 @@ func guardCommand() *cobra.Command {
 	var state string
 	var tether int
 	c := &cobra.Command{
-		Use: "guard", Hidden: true, Args: usage(cobra.NoArgs),
+		Use: "guard", Hidden: true, Args: cobra.NoArgs,
 		Short: "End what polder up left behind, once it has ended",
 		RunE: func(c *cobra.Command, _ []string) error {
 			log := newLogger(os.Stderr, formatText, slog.LevelInfo)

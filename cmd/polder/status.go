@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,53 +13,32 @@ import (
 )
 
 func statusCommand() *cobra.Command {
-	var state string
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show regions, Envoys, services, instances and rejected resources",
-		Args:  usage(cobra.NoArgs),
+		Long: `Shows every region that runs with the state folder: its Envoy and what that
+accepted or rejected, what happens to callers of each service there and why, and,
+last, everything that someone should look at.`,
+		Example: `  polder status
+  polder status --state /var/lib/polder --output json`,
+		Args: cobra.NoArgs,
 	}
 	output := outputFlag(c)
-	c.Flags().StringVar(&state, "state", localState, "state folder of the regions to ask")
-	c.MarkFlagDirname("state")
+	state := stateFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		statuses, err := askAll(c.Context(), state)
+		statuses, absent, err := ask(c.Context(), *state)
 		if err != nil {
 			return err
 		}
 		if *output == formatJSON {
 			return printJSON(c.OutOrStdout(), statuses)
 		}
+		for _, region := range absent {
+			fmt.Fprintf(c.ErrOrStderr(), "%s: ran with this state folder once and does not run now\n", region)
+		}
 		return writeStatus(c.OutOrStdout(), statuses)
 	}
 	return c
-}
-
-// askAll asks every region that runs with the state folder.
-func askAll(ctx context.Context, state string) ([]gateway.Status, error) {
-	layouts, err := gateway.Regions(state)
-	if err != nil {
-		return nil, &exitError{exitNotThere, err}
-	}
-	var statuses []gateway.Status
-	var last error
-	for _, layout := range layouts {
-		client := gateway.NewClient(layout)
-		status, err := client.Status(ctx)
-		client.Close()
-		switch {
-		case errors.Is(err, gateway.ErrNotRunning):
-			last = err
-		case err != nil:
-			return nil, err
-		default:
-			statuses = append(statuses, status)
-		}
-	}
-	if len(statuses) == 0 {
-		return nil, last
-	}
-	return statuses, nil
 }
 
 func writeStatus(w io.Writer, statuses []gateway.Status) error {

@@ -26,16 +26,24 @@ func upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run every region of a configuration on this machine",
 		Long: `Runs every region of a configuration as a process of its own, on loopback, with a
-local certificate authority. Ctrl-C stops everything that it started.`,
-		Args: usage(cobra.NoArgs),
+local certificate authority. Ctrl-C stops everything that it started, and so does
+its own end, whatever the cause.
+
+On a terminal it shows a living overview, otherwise plain lines. With --output json
+it prints a line per event: "ready" for each region, then "curl" for each way to
+call a service, and "log" all the time.`,
+		Example: `  polder up --config examples/polder.yaml
+  polder up --port 0 --plain`,
+		Args: cobra.NoArgs,
 	}
 	output := outputFlag(c)
 	f := c.Flags()
-	f.StringVar(&config, "config", "polder.yaml", "configuration: a file, or a folder of .yaml files")
-	f.StringVar(&state, "state", localState, "folder for what must survive a restart")
-	f.StringVar(&tools, "tools", ".tools", "folder in which make envoy put Envoy")
-	f.IntVar(&port, "port", 8443, "HTTPS port of the first region, the next ones follow; 0 takes free ports")
+	f.StringVar(&config, "config", defaultConfig, "`path` of the configuration: a file, or a folder of .yaml files")
+	f.StringVar(&state, "state", localState, "`folder` for what must survive a restart")
+	f.StringVar(&tools, "tools", ".tools", "`folder` in which make envoy put Envoy, for when PATH has none")
+	f.IntVar(&port, "port", 8443, "HTTPS `port` of the first region, the next ones follow; 0 takes free ports")
 	f.BoolVar(&plain, "plain", false, "print plain lines even on a terminal")
+	folder(c, "state", "tools")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := absolute(&config, &state, &tools); err != nil {
 			return err
@@ -43,6 +51,9 @@ local certificate authority. Ctrl-C stops everything that it started.`,
 		model, err := firstModel(c.ErrOrStderr(), config)
 		if err != nil {
 			return err
+		}
+		if err := fleet.CheckPort(port, len(model.Regions)); err != nil {
+			return misused("--port: %w", err)
 		}
 		program, err := os.Executable()
 		if err != nil {
@@ -78,18 +89,12 @@ local certificate authority. Ctrl-C stops everything that it started.`,
 
 // firstModel reads the configuration once: which regions there are.
 func firstModel(w io.Writer, config string) (*polder.Model, error) {
-	files, err := source.Source{Path: config}.Read()
-	if err != nil {
-		return nil, &exitError{exitFaults, err}
+	reading := source.Source{Path: config}.Load()
+	if err := polder.RenderFaults(w, reading.Faults, reading.Files); err != nil {
+		return nil, err
 	}
-	result := polder.Decode(files)
-	if len(result.Faults) > 0 {
-		if err := polder.RenderFaults(w, result.Faults, files); err != nil {
-			return nil, err
-		}
-	}
-	if result.Fatal {
+	if reading.Fatal {
 		return nil, &exitError{code: exitFaults}
 	}
-	return result.Model, nil
+	return reading.Model, nil
 }

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/polder/polder/gateway/envoy"
 )
 
 // release is set by the linker when a release is built.
@@ -20,22 +22,37 @@ func version() string {
 	if !ok {
 		return "unknown"
 	}
+	commit, changed := "", ""
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return "commit " + s.Value[:min(12, len(s.Value))]
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = ", changed"
 		}
 	}
-	return "development"
+	if commit == "" {
+		return "development"
+	}
+	return "commit " + commit + changed
+}
+
+// versionReport is what polder version tells programs.
+type versionReport struct {
+	Version string `json:"version"`
+	Envoy   string `json:"envoy"` // the one version that is run
+	Go      string `json:"go"`
 }
 
 func versionCommand() *cobra.Command {
-	c := &cobra.Command{Use: "version", Short: "Print the version", Args: usage(cobra.NoArgs)}
+	c := &cobra.Command{Use: "version", Short: "Print the version, and that of the Envoy that is run", Args: cobra.NoArgs}
 	output := outputFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		v := versionReport{Version: version(), Envoy: envoy.Version, Go: runtime.Version()}
 		if *output == formatJSON {
-			return printJSON(c.OutOrStdout(), map[string]string{"version": version(), "go": runtime.Version()})
+			return printJSON(c.OutOrStdout(), v)
 		}
-		_, err := fmt.Fprintf(c.OutOrStdout(), "polder %s (%s)\n", version(), runtime.Version())
+		_, err := fmt.Fprintf(c.OutOrStdout(), "polder %s (Envoy %s, %s)\n", v.Version, v.Envoy, v.Go)
 		return err
 	}
 	return c
