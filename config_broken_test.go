@@ -190,6 +190,13 @@ func brokenCases() []brokenCase {
 		{name: "failover as a list", text: residency("{ allow: [fr], failover: ‸[nl] }"),
 			want: faults("services.probe.residency.failover", "is a list; expected closed, or a list of regions", "write failover: { listed: [nl] }")},
 
+		{name: "failover as a mapping of something else", text: residency("{ allow: [fr], ‸failover: { ‸list: [nl] } }"),
+			want: append(
+				faults("services.probe.residency.failover", "listed is missing", "write listed: [nl]"),
+				faults("services.probe.residency.failover.list", `unknown key "list"`, "write listed")...)},
+		{name: "failover as an empty mapping", text: residency("{ allow: [fr], failover: ‸{} }"),
+			want: faults("services.probe.residency.failover", "is a mapping; expected closed, or a list of regions", "write failover: { listed: [nl] }")},
+
 		// Where answers come from.
 		{name: "run and endpoints", text: probe(`‸endpoints: { fr: ["10.0.0.5:8080"] }`),
 			want: faults("services.probe.endpoints", "the service has run and endpoints; it is either started by Polder or only routed", "remove one of the two")},
@@ -211,6 +218,10 @@ func brokenCases() []brokenCase {
 			want: faults("services.probe.endpoints.fr[0]", `"0.0.0.0" is not the address of one machine`, `write "10.0.0.5:8080"`)},
 		{name: "IPv6 endpoint without brackets", text: endpoints(`{ fr: [‸"2001:db8::1:80"] }`),
 			want: faults("services.probe.endpoints.fr[0]", `"2001:db8::1:80" has an IPv6 address without brackets`, `write "[2001:db8::1]:80"`)},
+		{name: "endpoint with a zone", text: endpoints(`{ fr: [‸"[fe80::1%eth0]:80"] }`),
+			want: faults("services.probe.endpoints.fr[0]", `"[fe80::1%eth0]:80" has an IPv6 zone, which means nothing on another machine`, "write the address without its zone")},
+		{name: "region without endpoints", text: endpoints(`{ fr: ‸[] }`),
+			want: faults("services.probe.endpoints.fr", "the list of endpoints is empty", `write endpoints: { fr: ["10.0.0.5:8080"] }, or remove the region`)},
 		{name: "scale of endpoints", text: service(`{ hosts: [probe.example.com], residency: { allow: [fr] }, endpoints: { fr: ["10.0.0.5:8080"] }, ‸scale: { max: 2 } }`),
 			want: faults("services.probe.scale", "scale says nothing about endpoints, which Polder does not start", "remove it")},
 		{name: "image", text: run("{ ‸image: images/probe.tar, command: [./x] }"),
@@ -229,6 +240,14 @@ func brokenCases() []brokenCase {
 			want: faults("services.probe.run.environment.POLDER_REGION", `"POLDER_REGION" is set by Polder itself`, "remove it, or use another name")},
 		{name: "name of a variable", text: run(`{ command: [./x], environment: { ‸log-level: info } }`),
 			want: faults("services.probe.run.environment.log-level", `"log-level" is not a name for an environment variable`, "write LOG_LEVEL")},
+		{name: "name of a variable with dots", text: run(`{ command: [./x], environment: { ‸log.level: info } }`),
+			want: faults(`services.probe.run.environment["log.level"]`, `"log.level" is not a name for an environment variable`, "write LOG_LEVEL")},
+		{name: "variable with a NUL", text: run(`{ command: [./x], environment: { LEVEL: ‸"a\0b" } }`),
+			want: faults("services.probe.run.environment.LEVEL", "the value has a NUL, which no program can be given", "remove it")},
+		{name: "argument with a NUL", text: run(`{ command: [./x, ‸"a\0b"] }`),
+			want: faults("services.probe.run.command[1]", `"a\x00b" has a NUL, which no program can be given`, "remove it")},
+		{name: "ready with a space", text: run("{ command: [./x], ready: ‸/health check }"),
+			want: faults("services.probe.run.ready", `"/health check" has characters that a path does not carry`, "escape them, as in /health%20check")},
 		{name: "unknown choice of listen", text: run("{ command: [./x], listen: ‸inherited }"),
 			want: faults("services.probe.run.listen", `"inherited" is not a choice`, "write inherit")},
 		{name: "ready without a slash", text: run("{ command: [./x], ready: ‸healthz }"),
@@ -315,6 +334,8 @@ func brokenCases() []brokenCase {
 			want: faults("regions.de.listen.https", `"10.0.0.1" has no port`, `write ":443" or "10.0.0.1:443"`)},
 		{name: "listen address by name", text: region(`{ location: [50, 8], listen: { peer: ‸"de.example.com:7443" } }`), fatal: true,
 			want: faults("regions.de.listen.peer", `"de.example.com:7443" has no IP address of this machine before its port`, `write ":443" or "10.0.0.1:443"`)},
+		{name: "peer to join by URL", text: region(`{ location: [50, 8], join: [‸"tcp://nl-1.example.net:7946"] }`), fatal: true,
+			want: faults("regions.de.join[0]", `"tcp://nl-1.example.net:7946" is no host and port`, `write "nl-1.example.net:7946"`)},
 		{name: "peer to join without a port", text: region(`{ location: [50, 8], join: [‸nl-1.example.net] }`), fatal: true,
 			want: faults("regions.de.join[0]", `"nl-1.example.net" has no port`, `write "nl-1.example.net:7946"`)},
 	}

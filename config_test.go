@@ -78,6 +78,19 @@ services:
 	}
 }
 
+func TestPricesOfARegion(t *testing.T) {
+	prices := &Prices{Currency: "EUR", Regions: map[RegionName]Price{"fr": {GiBSecond: 2500}}}
+	if p, ok := prices.In("fr"); !ok || p.GiBSecond != 2500 {
+		t.Errorf("got %+v, %v", p, ok)
+	}
+	if _, ok := prices.In("nl"); ok {
+		t.Error("there are prices where none are listed")
+	}
+	if _, ok := (*Prices)(nil).In("fr"); ok {
+		t.Error("there are prices without a price list")
+	}
+}
+
 func TestTheExamplesDecode(t *testing.T) {
 	example, err := os.ReadFile("examples/polder.yaml")
 	if err != nil {

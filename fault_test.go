@@ -84,6 +84,9 @@ func TestNearest(t *testing.T) {
 		{"eu", []string{"fr", "EU"}, "EU"},
 		{"Fr", []string{"fr", "FR"}, "fr"},
 		{"lisetn", []string{"ready", "listen"}, "listen"}, // two letters swapped
+		{"list", []string{"ready", "listed"}, "listed"},
+		{"minimum", []string{"max", "min"}, "min"},
+		{"de", []string{"default"}, ""}, // too short to be meant
 		{"colour", []string{"min", "max", "concurrency"}, ""},
 		{"de", []string{"fr", "nl"}, ""},
 		{"", []string{"fr"}, ""},

@@ -16,8 +16,11 @@ func nearest(word string, candidates []string) (string, bool) {
 			continue
 		}
 		d := 2 * mistakes(fold(word), fold(c))
-		if d == 0 {
+		switch a, b := fold(word), fold(c); {
+		case d == 0:
 			d = 1 // differs by case or separators only
+		case min(len(a), len(b)) >= 3 && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a)):
+			d = min(d, 2) // cut short, or drawn out
 		}
 		if d <= 2*max(1, min(len(word), len(c))/3) && (found == "" || d < best) {
 			best, found = d, c

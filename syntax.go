@@ -150,6 +150,9 @@ func checkListen(s string) (message, fix string) {
 // checkPeerAddress checks where a peer can be reached: name or IP, and port.
 func checkPeerAddress(s string) (message, fix string) {
 	const example = `"nl-1.example.net:7946"`
+	if strings.Contains(s, "/") {
+		return quote(s) + " is no host and port", "write " + example
+	}
 	host, message, fix := splitPort(s, example)
 	if message != "" {
 		return message, fix
