@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 net/http has no way yet to share one HTTP/2 connection by lease, and caps the window of a connection
+
 package activator
 
 import (

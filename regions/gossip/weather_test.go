@@ -29,7 +29,7 @@ type fleet struct {
 func newFleet(t *testing.T, seed uint64) *fleet {
 	// Runs after all peers have ended: memberlist's last probes need time to fail,
 	// and fake time stands still once the test is over.
-	t.Cleanup(func() { time.Sleep(time.Minute) })
+	t.Cleanup(func() { <-time.After(time.Minute) })
 	return &fleet{t: t, air: newAir(seed), peers: map[string]*peer{}, ends: map[string]*end{}}
 }
 
@@ -166,7 +166,7 @@ func weather(t *testing.T, seed uint64) {
 		want := fmt.Sprint("round-", round)
 		f.peers[speaker].say(polder.PeerRow{Healthy: true, Digest: want})
 		f.all(f.names, "a change of "+speaker, 4*time.Second, digest(speaker, want))
-		time.Sleep(5*time.Second - time.Since(calm)%(5*time.Second)) // fake time
+		<-time.After(5*time.Second - time.Since(calm)%(5*time.Second)) // fake time
 	}
 	for _, n := range f.names {
 		for _, p := range f.peers[n].Snapshot().Peers {
@@ -207,7 +207,7 @@ func weather(t *testing.T, seed uint64) {
 	})
 	f.peers["fr-2"].say(polder.PeerRow{Healthy: true, Digest: "west"})
 	f.peers["pl-1"].say(polder.PeerRow{Healthy: true, Digest: "east"})
-	time.Sleep(2 * time.Minute) // fake time; memberlist has long forgotten the dead
+	<-time.After(2 * time.Minute) // fake time; memberlist has long forgotten the dead
 	f.air.sever(nil)
 	f.all(f.names, "everybody, with the newest rows", 40*time.Second, func(s *Snapshot) bool {
 		return healthy(f.names...)(s) && digest("fr-2", "west")(s) && digest("pl-1", "east")(s)
@@ -239,7 +239,7 @@ func TestWAN(t *testing.T) {
 			want := fmt.Sprint("round-", round)
 			f.peers["pl-1"].say(polder.PeerRow{Healthy: true, Digest: want})
 			f.all(f.names, "a change of pl-1", 8*time.Second, digest("pl-1", want))
-			time.Sleep(12*time.Second - time.Since(calm)%(12*time.Second)) // fake time
+			<-time.After(12*time.Second - time.Since(calm)%(12*time.Second)) // fake time
 		}
 		for _, n := range f.names {
 			for _, p := range f.peers[n].Snapshot().Peers {
@@ -274,6 +274,41 @@ func TestOneWayPartition(t *testing.T) {
 	})
 }
 
+// A peer that is alone is ready, and one whose friends are not there yet is ready
+// after a while, and finds them when they come.
+func TestAloneAndLate(t *testing.T) {
+	checkLeaks(t)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 8)
+		began := time.Now()
+		alone := f.start("fr-1", 1, 1) // it is its own seed
+		<-alone.Ready()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("who has nobody to join was ready after %v", took)
+		}
+		f.kill("fr-1")
+		alone.end()
+		began = time.Now()
+		early := f.start("nl-1", 2, 1)
+		<-early.Ready()
+		if took, patience := time.Since(began), 3*time.Second; took < patience || took > patience+time.Second {
+			t.Errorf("who waits for its seed was ready after %v, want its patience of %v", took, patience)
+		}
+		select {
+		case <-early.Joined():
+			t.Fatal("joined with whom?")
+		case <-time.After(10 * time.Minute): // fake time
+		}
+		f.start("fr-1", 1, 2)
+		began = time.Now()
+		<-early.Joined()
+		f.all(f.names, "each other", 20*time.Second, healthy("fr-1", "nl-1"))
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("the seed was found after %v", took)
+		}
+	})
+}
+
 // Where packets are blocked and streams are not, nobody is taken for dead, and
 // rows arrive with the exchanges of tables.
 func TestWithoutUDP(t *testing.T) {
@@ -288,7 +323,7 @@ func TestWithoutUDP(t *testing.T) {
 		calm := time.Now()
 		f.peers["pl-1"].say(polder.PeerRow{Healthy: true, Digest: "late"})
 		f.all(f.names, "a change", 2*time.Minute, digest("pl-1", "late"))
-		time.Sleep(5 * time.Minute) // fake time
+		<-time.After(5 * time.Minute) // fake time
 		for _, n := range f.names {
 			for _, p := range f.peers[n].Snapshot().Peers {
 				if !p.Usable || p.Since.After(calm) {
@@ -340,7 +375,7 @@ func TestHealingWithoutTheSeed(t *testing.T) {
 		f.air.sever(func(_, _ netip.AddrPort) bool { return true })
 		f.all(rest[:1], "pl gone", 20*time.Second, unhealthy("pl-1"))
 		f.all(rest[1:], "nl gone", 20*time.Second, unhealthy("nl-1"))
-		time.Sleep(time.Hour) // fake time
+		<-time.After(time.Hour) // fake time
 		f.air.sever(nil)
 		f.all(rest, "each other", 40*time.Second, healthy(rest...))
 	})
@@ -354,7 +389,7 @@ func TestStoppingWaitsForNobody(t *testing.T) {
 		f := newFleet(t, 1)
 		f.profile = WAN
 		p := f.start("nl-1", 2, 1) // place 1 is empty: packets and dials vanish
-		time.Sleep(30 * time.Second)
+		<-time.After(30 * time.Second)
 		began := time.Now()
 		p.end()
 		if took := time.Since(began); took > time.Second {
