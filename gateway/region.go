@@ -205,6 +205,11 @@ func (r *Region) connectEnvoy() error {
 // that loses no request: Envoy drains while all that it relies on still works,
 // then instances end, then the rest.
 func (r *Region) Run(ctx context.Context) error {
+	release, err := Hold(r.layout.Dir())
+	if err != nil {
+		return fmt.Errorf("region %s: %w", r.options.Region, err)
+	}
+	defer release()
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRest()
 	support, inner := errgroup.WithContext(rest)
@@ -224,7 +229,7 @@ func (r *Region) Run(ctx context.Context) error {
 		return support.Wait()
 	}
 	go func() { ended <- r.manager.Run(running) }()
-	err := r.openFront(ctx, inner, support)
+	err = r.openFront(ctx, inner, support)
 	stopInstances()
 	err = errors.Join(err, <-ended)
 	stopRest()

@@ -88,6 +88,15 @@ type fleetUnderTest struct {
 // its regions are ready.
 func startUp(t *testing.T, config string) *fleetUnderTest {
 	t.Helper()
+	u := newFleet(t, config)
+	u.start()
+	return u
+}
+
+// newFleet makes a folder with a copy of a configuration, and stops at the end
+// of the test what was started with it.
+func newFleet(t *testing.T, config string) *fleetUnderTest {
+	t.Helper()
 	samples, err := filepath.Abs("../../examples")
 	if err != nil {
 		t.Fatal(err)
@@ -103,12 +112,32 @@ func startUp(t *testing.T, config string) *fleetUnderTest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &fleetUnderTest{
-		t: t, state: filepath.Join(dir, "state"), config: filepath.Join(dir, "polder.yaml"),
-		ended: make(chan struct{}), listen: map[polder.RegionName]polder.Listen{}, roots: x509.NewCertPool(),
-	}
+	u := &fleetUnderTest{t: t, state: filepath.Join(dir, "state"), config: filepath.Join(dir, "polder.yaml")}
 	u.write(strings.ReplaceAll(string(text), "SAMPLES", samples))
-	u.cmd = command(t, "up", "--config", u.config, "--state", u.state, "--port", "0", "--tools", "../../.tools", "--output", "json")
+	t.Cleanup(func() {
+		if u.cmd != nil {
+			u.stop()
+		}
+		if t.Failed() {
+			u.dumpLogs()
+		}
+		os.RemoveAll(dir)
+	})
+	return u
+}
+
+// command is polder up with the fleet's files.
+func (u *fleetUnderTest) command(more ...string) *exec.Cmd {
+	u.t.Helper()
+	return command(u.t, append([]string{"up", "--config", u.config, "--state", u.state, "--port", "0", "--tools", "../../.tools"}, more...)...)
+}
+
+// start starts polder up and waits until all its regions are ready.
+func (u *fleetUnderTest) start() {
+	t := u.t
+	t.Helper()
+	u.ended, u.listen, u.roots = make(chan struct{}), map[polder.RegionName]polder.Listen{}, x509.NewCertPool()
+	u.cmd = u.command("--output", "json")
 	stdout, err := u.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -119,13 +148,6 @@ func startUp(t *testing.T, config string) *fleetUnderTest {
 	}
 	ready := make(chan error, 1)
 	go u.follow(stdout, ready)
-	t.Cleanup(func() {
-		u.stop()
-		if t.Failed() {
-			u.dumpLogs()
-		}
-		os.RemoveAll(dir)
-	})
 	select {
 	case err := <-ready:
 		if err != nil {
@@ -141,7 +163,6 @@ func startUp(t *testing.T, config string) *fleetUnderTest {
 		},
 	}}
 	t.Cleanup(u.http.CloseIdleConnections)
-	return u
 }
 
 // follow reads what up prints until it ends, and reports once it is ready.

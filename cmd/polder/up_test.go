@@ -248,6 +248,43 @@ func TestNothingStaysBehind(t *testing.T) {
 	}
 }
 
+// TestUpAgain starts polder up anew on the state that a killed one left: the
+// guard of the old one must not take the new regions for leftovers. A third one
+// beside it is refused, and so is a second process for one of its regions.
+func TestUpAgain(t *testing.T) {
+	u := startUp(t, three)
+	u.want("nl", "billing.example.com", "fr")
+	old := u.pids()
+	u.kill(u.cmd.Process.Pid)
+	<-u.ended
+	u.start()
+	for pid, label := range old {
+		if strings.HasPrefix(label, "region ") || label == "guard" {
+			u.wantGone(map[int]string{pid: label})
+		}
+	}
+	u.want("nl", "billing.example.com", "fr")
+	before, err := u.status("fr")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for _, args := range [][]string{
+		{"up", "--config", u.config, "--state", u.state, "--port", "0", "--tools", "../../.tools", "--plain"},
+		{"run", "--region", "fr", "--config", u.config, "--state", u.state, "--tools", "../../.tools",
+			"--https", "127.0.0.1:0", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0"},
+	} {
+		if code, _, errs := run(t, args...); code != exitFailed || !strings.Contains(errs, "another polder (pid ") {
+			t.Errorf("polder %s beside the running one: exit code %d\n%s", args[0], code, errs)
+		}
+	}
+	after, err := u.status("fr")
+	if err != nil || after.PID != before.PID || after.Envoy.PID != before.Envoy.PID {
+		t.Errorf("the running region was disturbed: %v", err)
+	}
+	u.want("nl", "billing.example.com", "fr")
+}
+
 func (u *fleetUnderTest) kill(pid int) {
 	u.t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {

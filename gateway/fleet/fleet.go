@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -26,6 +28,10 @@ const (
 	// pauseFirst and pauseMax bound the pause before a region is started again.
 	pauseFirst = 200 * time.Millisecond
 	pauseMax   = 10 * time.Second
+	// mostLog is how long a log may become before it is rotated, in bytes; one
+	// older part is kept. keepEvery is how often that is looked at.
+	mostLog   = 8 << 20
+	keepEvery = 10 * time.Second
 	// TetherFD is the file descriptor of the pipe that ties a process to the fleet.
 	TetherFD = 3
 )
@@ -81,7 +87,11 @@ func (f *Fleet) Members() []Member { return f.members }
 // Run starts every region and keeps it running until ctx ends. Then it stops
 // them all, and returns when none of their processes is left.
 func (f *Fleet) Run(ctx context.Context) error {
-	var err error
+	release, err := gateway.Hold(f.options.State)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if f.tether, f.hold, err = os.Pipe(); err != nil {
 		return fmt.Errorf("pipe to the regions: %w", err)
 	}
@@ -93,6 +103,8 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer stopGuard()
 	guarded := make(chan error, 1)
 	go func() { guarded <- f.keep(guard, f.guard(), nil) }()
+	var keeping sync.WaitGroup
+	keeping.Go(func() { f.keepLogs(guard) })
 
 	group, inner := errgroup.WithContext(ctx)
 	for _, m := range f.members {
@@ -101,11 +113,46 @@ func (f *Fleet) Run(ctx context.Context) error {
 	err = group.Wait()
 	f.hold.Close() // the guard sweeps, finds nothing, and ends
 	stopGuard()
+	keeping.Wait()
 	return errors.Join(err, <-guarded)
 }
 
-// sweepOld ends what an earlier fleet with this state folder left running.
+// keepLogs bounds the logs of all processes until ctx ends.
+func (f *Fleet) keepLogs(ctx context.Context) {
+	ticker := time.NewTicker(keepEvery)
+	defer ticker.Stop()
+	for {
+		for _, file := range f.logs() {
+			if _, err := process.Rotate(file, mostLog); err != nil {
+				f.options.Log.Warn("a log grows", "file", file, "reason", err)
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (f *Fleet) logs() []string {
+	files := []string{f.guard().LogFile}
+	for _, m := range f.members {
+		files = append(files, LogFile(m.Layout))
+	}
+	return files
+}
+
+// sweepOld ends what an earlier fleet with this state folder left running: its
+// guard first, which would take our processes for what it has to end.
 func (f *Fleet) sweepOld(ctx context.Context) error {
+	guard, err := process.Adopt(f.guard().RecordFile)
+	if err == nil {
+		err = kill(ctx, guard)
+	}
+	if err != nil && !errors.Is(err, process.ErrGone) {
+		return fmt.Errorf("guard of an earlier polder up: %w", err)
+	}
 	for _, m := range f.members {
 		if err := os.MkdirAll(m.Layout.Dir(), 0o700); err != nil {
 			return fmt.Errorf("region %s: %w", m.Region.Name, err)
@@ -123,6 +170,14 @@ func (f *Fleet) sweepOld(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// kill ends a process without asking it.
+func kill(ctx context.Context, p *process.Process) error {
+	if err := p.Signal(syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+		return err
+	}
+	return p.Stop(ctx, sweepGrace)
 }
 
 // command is how one region is run.
