@@ -86,6 +86,7 @@ func controlPlaneCluster(path string) *cluster.Cluster {
 		Name:                 ControlPlane,
 		ClusterDiscoveryType: &cluster.Cluster_Type{Type: cluster.Cluster_STATIC},
 		ConnectTimeout:       durationpb.New(time.Second),
+		CommonLbConfig:       noPanic(),
 		TypedExtensionProtocolOptions: map[string]*anypb.Any{
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(http2)},
 		LoadAssignment: &endpoint.ClusterLoadAssignment{ClusterName: ControlPlane, Endpoints: []*endpoint.LocalityLbEndpoints{{

@@ -132,7 +132,7 @@ envoy.config.endpoint.v3.Endpoint: address
 
 envoy.config.core.v3.Address: socket_address pipe envoy_internal_address
 envoy.config.core.v3.SocketAddress: address port_value
-envoy.config.core.v3.Pipe: path
+envoy.config.core.v3.Pipe: path mode
 envoy.config.core.v3.EnvoyInternalAddress: server_listener_name
 envoy.config.core.v3.Locality: region zone sub_zone
 envoy.config.core.v3.ConfigSource: ads resource_api_version
@@ -207,7 +207,7 @@ var known = sync.OnceValue(func() *vocabulary {
 		v.formats[command] = true
 	}
 	var fields map[protoreflect.Name]fieldRule
-	for line := range strings.Lines(words) {
+	for line := range strings.Lines(words + bootstrapWords) {
 		list := line
 		if message, rest, found := strings.Cut(line, ":"); found {
 			fields = map[protoreflect.Name]fieldRule{}
