@@ -111,7 +111,8 @@ var order = []step{
 	{typeURL: xds.TypeSecret},
 	{typeURL: xds.TypeSecret, removing: true},
 	{typeURL: xds.TypeCluster},
-	{typeURL: xds.TypeEndpoint, after: []string{xds.TypeCluster}},
+	// Not after the acknowledgement of the clusters: Envoy withholds it until they are warm.
+	{typeURL: xds.TypeEndpoint},
 	{typeURL: xds.TypeScope, after: []string{xds.TypeCluster, xds.TypeEndpoint}},
 	{typeURL: xds.TypeRoute, after: []string{xds.TypeCluster, xds.TypeEndpoint}},
 	{typeURL: xds.TypeListener, after: []string{xds.TypeCluster, xds.TypeEndpoint, xds.TypeScope, xds.TypeRoute}},
