@@ -430,33 +430,3 @@ func TestOwnEvidence(t *testing.T) {
 	nl.Trust("fr-1")
 	nl.await("fr trusted", healthy("fr-1"))
 }
-
-// A peer that is alone is ready, and one whose friends are not there yet finds
-// them when they come.
-func TestAloneAndLate(t *testing.T) {
-	checkLeaks(t)
-	late, err := net.Listen("tcp", "127.0.0.1:0") // an address that will answer later
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := late.Addr().String()
-	late.Close()
-
-	alone := run(t, options(t, "pl-1", 1))
-	<-alone.Ready()
-	fr := run(t, options(t, "fr-1", 1, address))
-	fr.say(polder.PeerRow{Healthy: true})
-	<-fr.Ready()
-	select {
-	case <-fr.Joined():
-		t.Fatal("joined with whom?")
-	default:
-	}
-	o := options(t, "nl-1", 1)
-	o.Bind = address
-	nl := run(t, o)
-	nl.say(polder.PeerRow{Healthy: true})
-	<-fr.Joined()
-	fr.await("nl", healthy("nl-1"))
-	nl.await("fr", healthy("fr-1"))
-}

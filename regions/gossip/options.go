@@ -82,7 +82,7 @@ type timing struct {
 	stream         time.Duration // deadline of one TCP conversation
 	gone           time.Duration // a dead peer is still told news, so that it can contradict
 	settle         time.Duration // Ready at the latest
-	goodbye        time.Duration // each of the two steps of leaving
+	goodbye        time.Duration // for others to hear that we leave
 }
 
 func (p Profile) timing() (timing, bool) {
