@@ -155,6 +155,10 @@ func listenerMutants() []mutant {
 		}, "billing", []string{"listener entrypoint-https", "chain serve"}, ""},
 		{"chains and nothing that chooses", func(s *snapshot) { s.listener("entrypoint-https").FilterChainMatcher = nil },
 			"dutch", []string{"listener entrypoint-https", "chain serve", "host dutch.example.com"}, "requests for dutch.example.com"},
+		{"chains for one purpose, and nothing that chooses", func(s *snapshot) {
+			l := s.listener("entrypoint-https")
+			l.FilterChainMatcher, l.FilterChains = nil, []*listener.FilterChain{s.chain("entrypoint-https", "unknown"), s.chain("entrypoint-https", "forbidden")}
+		}, "", []string{"listener entrypoint-https"}, "requests"},
 		{"plain HTTP led to a service", func(s *snapshot) {
 			s.manager("entrypoint-http", "http", func(m *hcm.HttpConnectionManager) { m.GetRds().RouteConfigName = "service/billing" })
 		}, "billing", []string{"listener entrypoint-http", "chain", "routes service/billing", "virtual host billing"}, "127.0.0.1:20001"},

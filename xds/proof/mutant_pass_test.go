@@ -3,6 +3,9 @@ package proof_test
 import (
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	aggregate "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -138,5 +141,89 @@ func strangeMutants() []mutant {
 				}
 			}
 		}, "dutch", []string{"listener entrypoint-https", "chain pass/nl", "cluster wrap/pass/nl", "endpoint"}, "listener pass/nl"},
+	}
+}
+
+// spareMutants are lawless by themselves: nothing leads to them yet.
+func spareMutants() []mutant {
+	discovered := func(name string) *cluster.Cluster {
+		return &cluster.Cluster{Name: name, CommonLbConfig: calm(), ClusterDiscoveryType: &cluster.Cluster_Type{Type: cluster.Cluster_EDS},
+			EdsClusterConfig: &cluster.Cluster_EdsClusterConfig{EdsConfig: fromADS()}}
+	}
+	assigned := func(name string, a *core.Address) *endpoint.ClusterLoadAssignment {
+		return &endpoint.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpoint.LocalityLbEndpoints{{LbEndpoints: []*endpoint.LbEndpoint{endpointAt(a)}}}}
+	}
+	inside := func(name string) *core.Address {
+		return &core.Address{Address: &core.Address_EnvoyInternalAddress{EnvoyInternalAddress: &core.EnvoyInternalAddress{
+			AddressNameSpecifier: &core.EnvoyInternalAddress_ServerListenerName{ServerListenerName: name}}}}
+	}
+	return []mutant{
+		{"spare cluster made of one that does not exist", func(s *snapshot) {
+			s.add(&cluster.Cluster{Name: "spare", CommonLbConfig: calm(), ClusterDiscoveryType: &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
+				Name: "aggregate", TypedConfig: pack(s.t, &aggregate.ClusterConfig{Clusters: []string{"later"}})}}})
+		}, "", []string{"cluster spare"}, "cluster later"},
+		{"spare cluster without endpoints", func(s *snapshot) { s.add(discovered("spare")) }, "", []string{"cluster spare"}, "endpoints spare"},
+		{"spare cluster with discovered endpoints behind TLS", func(s *snapshot) {
+			c := discovered("spare")
+			c.TransportSocket = s.cluster("pass/nl").TransportSocket
+			s.add(c)
+			s.add(assigned("spare", socketAt("127.0.0.1", 20001)))
+		}, "", []string{"cluster spare"}, "endpoints spare"},
+		{"spare cluster of no known kind of endpoints", func(s *snapshot) {
+			c := discovered("spare")
+			c.EdsClusterConfig.EdsConfig = nil
+			s.add(c)
+		}, "", []string{"cluster spare", "field eds_cluster_config"}, ""},
+		{"spare cluster with endpoints and a discovery too", func(s *snapshot) {
+			c := staticCluster("spare", socketAt("127.0.0.1", 20001))
+			c.EdsClusterConfig = discovered("x").EdsClusterConfig
+			s.add(c)
+		}, "", []string{"cluster spare", "field eds_cluster_config"}, ""},
+		{"spare cluster made of others, with endpoints too", func(s *snapshot) {
+			c := staticCluster("spare", socketAt("127.0.0.1", 20001))
+			c.ClusterDiscoveryType = &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
+				Name: "aggregate", TypedConfig: pack(s.t, &aggregate.ClusterConfig{Clusters: []string{"service/billing"}})}}
+			s.add(c)
+		}, "", []string{"cluster spare", "field cluster_type"}, ""},
+		{"spare cluster with two certificates", func(s *snapshot) {
+			c := clone(s.cluster("pass/nl"))
+			c.Name, c.LoadAssignment.ClusterName = "spare", "spare"
+			edit(s.t, c.TransportSocket.GetTypedConfig(), func(u *tls.UpstreamTlsContext) {
+				u.CommonTlsContext.TlsCertificateSdsSecretConfigs = append(u.CommonTlsContext.TlsCertificateSdsSecretConfigs, &tls.SdsSecretConfig{Name: "vault.example.com", SdsConfig: fromADS()})
+			})
+			s.add(c)
+		}, "", []string{"cluster spare", "secret vault.example.com"}, "secret vault.example.com"},
+		{"spare cluster wrapped in TLS of the wrong side", func(s *snapshot) {
+			c := staticCluster("spare", socketAt("127.0.0.1", 20001))
+			c.TransportSocket = s.chain("peers", "peers").TransportSocket
+			s.add(c)
+		}, "", []string{"cluster spare", "transport socket"}, ""},
+		{"spare endpoints inside this Envoy", func(s *snapshot) { s.add(assigned("spare", inside("pass/nl"))) },
+			"", []string{"endpoints spare", "endpoint pass/nl"}, "listener pass/nl"},
+		{"spare endpoints at another socket", func(s *snapshot) {
+			s.add(assigned("spare", &core.Address{Address: &core.Address_Pipe{Pipe: &core.Pipe{Path: "/tmp/x.sock"}}}))
+		}, "", []string{"endpoints spare", "endpoint /tmp/x.sock"}, "/tmp/x.sock"},
+		{"spare cluster that writes the caller's address to an instance", func(s *snapshot) {
+			c := staticCluster("spare", socketAt("127.0.0.1", 20001))
+			c.TransportSocket = &core.TransportSocket{Name: "proxy", ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: pack(s.t,
+				&proxyprotocol.ProxyProtocolUpstreamTransport{Config: &core.ProxyProtocolConfig{}})}}
+			s.add(c)
+		}, "", []string{"cluster spare"}, "127.0.0.1:20001"},
+		{"spare way into this Envoy that leads out of it", func(s *snapshot) {
+			c := clone(s.cluster("inward"))
+			c.Name, c.LoadAssignment = "spare", assigned("spare", socketAt("203.0.113.9", 80))
+			s.add(c)
+		}, "", []string{"cluster spare", "endpoint 203.0.113.9:80"}, "203.0.113.9:80"},
+		{"spare listener in a way that is not understood", func(s *snapshot) {
+			c := clone(s.chain("entrypoint-https", "serve"))
+			c.TransportSocket = s.cluster("pass/nl").TransportSocket
+			s.listener("pass/nl").FilterChains = []*listener.FilterChain{c}
+		}, "dutch", []string{"listener pass/nl", "chain serve", "transport socket"}, ""},
+		{"chain that does nothing", func(s *snapshot) { s.chain("entrypoint-https", "unknown").Filters = nil },
+			"", []string{"listener entrypoint-https", "chain unknown"}, ""},
+		{"filter after the last", func(s *snapshot) {
+			c := s.chain("entrypoint-https", "pass/nl")
+			c.Filters = append(c.Filters, s.chain("entrypoint-https", "unknown").Filters...)
+		}, "dutch", []string{"listener entrypoint-https", "chain pass/nl", "filter"}, ""},
 	}
 }
