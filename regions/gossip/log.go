@@ -8,41 +8,60 @@ import (
 	"time"
 )
 
-// throttle logs warnings, but never more than a few in a while: a partition or a
-// wrong key makes memberlist complain several times a second for as long as it
-// lasts. It is safe for concurrent use.
+// throttle logs warnings, but never more than a few of one kind in a while: a
+// partition or a wrong key makes memberlist complain several times a second for
+// as long as it lasts. The message is the kind, so messages must be constants;
+// what varies goes into args. It is safe for concurrent use.
 type throttle struct {
 	log *slog.Logger
 
-	mu       sync.Mutex
-	window   time.Time
+	mu    sync.Mutex
+	kinds map[string]window
+}
+
+type window struct {
+	began    time.Time
 	lines    int
 	withheld int
 }
 
 const (
 	throttleWindow = 10 * time.Second
-	throttleLines  = 5
+	throttleLines  = 3
 )
 
 func (t *throttle) warn(message string, args ...any) {
-	t.mu.Lock()
-	now := time.Now()
-	if now.Sub(t.window) >= throttleWindow {
-		t.window, t.lines = now, 0
-	}
-	t.lines++
-	if t.lines > throttleLines {
-		t.withheld++
-		t.mu.Unlock()
+	withheld, ok := t.admit(message, time.Now())
+	if !ok {
 		return
 	}
-	if t.withheld > 0 {
-		args = append(args, "withheld", t.withheld)
-		t.withheld = 0
+	if withheld > 0 {
+		args = append(args, "withheld", withheld)
 	}
-	t.mu.Unlock()
 	t.log.Warn(message, args...)
+}
+
+// admit tells whether a line may be logged now, and how many of its kind were
+// not since the last one.
+func (t *throttle) admit(kind string, now time.Time) (withheld int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.kinds[kind]
+	if now.Sub(w.began) >= throttleWindow {
+		w.began, w.lines = now, 0
+	}
+	w.lines++
+	if w.lines > throttleLines {
+		w.withheld++
+	} else {
+		withheld, ok = w.withheld, true
+		w.withheld = 0
+	}
+	if t.kinds == nil {
+		t.kinds = map[string]window{}
+	}
+	t.kinds[kind] = w
+	return withheld, ok
 }
 
 // libraryLog turns memberlist's lines into ours. Its errors are warnings here:
