@@ -17,9 +17,9 @@ const (
 	busyTick = 2 * time.Second
 	// idleTick is when to ask again at the latest.
 	idleTick = time.Minute
-	// defaultThreshold is the chance of a call in the next minute above which
-	// an instance is kept when there is no price list. On the functions that
-	// the shipped model was fitted on it wastes about as much as a keep-alive
+	// defaultThreshold is the chance of a call in a minute above which an
+	// instance is worth it when there is no price list. On the functions that
+	// the shipped model was fitted on it wastes a little less than a keep-alive
 	// of ten minutes (docs/predictor.md).
 	defaultThreshold = 0.02
 	// shortKeepAlive bounds the keep-alive from RungShort on.
