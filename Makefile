@@ -9,7 +9,7 @@ SAMPLES := $(patsubst examples/%/main.go,%,$(wildcard examples/*/main.go))
 
 # Packages whose tests start the real Envoy, instances or whole regions. The
 # rest is pure or talks over loopback only, and is what `make check` runs.
-HEAVY := /(cmd|gateway|prewarm/instance)(/|$$)
+HEAVY := /(cmd|gateway|prewarm/instance|bench/convergence)(/|$$)
 
 GO ?= go
 GOTEST := $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg -- -race -shuffle=on -timeout 10m

@@ -54,7 +54,13 @@ func (b Bootstrap) JSON() ([]byte, error) {
 				GrpcServices:              []*core.GrpcService{controlPlane()},
 			},
 		},
-		ClusterManager: &bootstrap.ClusterManager{LoadStatsConfig: &core.ApiConfigSource{
+		// Most services are idle most of the time: their statistics and each worker's
+		// share of their clusters are made when the first request comes.
+		// Nobody needs them every five seconds, which at ten thousand services would
+		// stop the main thread for a tenth of a second: who asks makes them fresh.
+		StatsFlush:          &bootstrap.Bootstrap_StatsFlushOnAdmin{StatsFlushOnAdmin: true},
+		DeferredStatOptions: &bootstrap.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
+		ClusterManager: &bootstrap.ClusterManager{EnableDeferredClusterCreation: true, LoadStatsConfig: &core.ApiConfigSource{
 			ApiType: core.ApiConfigSource_GRPC, TransportApiVersion: core.ApiVersion_V3,
 			GrpcServices: []*core.GrpcService{controlPlane()},
 		}},

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/bench/convergence"
 	"github.com/polder/polder/bench/policy"
 	"github.com/polder/polder/gateway"
 )
@@ -191,6 +192,6 @@ func helpCommand() *cobra.Command {
 
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure what Polder promises"}
-	c.AddCommand(policy.Command())
+	c.AddCommand(policy.Command(), convergence.Command())
 	return c
 }

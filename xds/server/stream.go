@@ -172,6 +172,10 @@ func (st *stream) addsPending(typeURL string, sub *subscription) bool {
 	return false
 }
 
+// mostPerResponse bounds the resources that a delta response sets. Envoy takes one in
+// without a break, and keeps the memory that this takes.
+const mostPerResponse = 500
+
 // collect takes what is due out of the dirty names.
 func (st *stream) collect(step step, sub *subscription) *response {
 	if !st.delta && fullState(step.typeURL) {
@@ -187,6 +191,9 @@ func (st *stream) collect(step step, sub *subscription) *response {
 		}
 	}
 	for name := range sub.dirty {
+		if len(r.set) >= mostPerResponse {
+			break
+		}
 		if !slices.Contains(sub.alone, name) {
 			st.take(step, sub, name, r)
 		}

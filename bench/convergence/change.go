@@ -1,0 +1,185 @@
+package convergence
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// kind is one kind of change. Changes are numbered, and each differs from the
+// one before it.
+type kind struct {
+	name  string
+	apply func(number int) error
+	host  string // whose answer shows the change; "" for a new one each time
+	want  func(number int) (host, answer string)
+}
+
+// kinds are the changes that are measured. The first one of each kind differs
+// from what was there before.
+func (r *rig) kinds() []kind {
+	subject := r.fleet.service(0)
+	subjectHost := string(subject.Hosts[0])
+	return []kind{
+		{
+			name: "endpoints", host: subjectHost,
+			apply: func(i int) error { return r.shape.putEndpoints(r.fleet.at(subject, i+1)) },
+			want: func(i int) (string, string) {
+				return subjectHost, []string{"second ", "first "}[i%2] + string(subject.Name)
+			},
+		},
+		{
+			name: "route", host: string(movingHost),
+			apply: func(i int) error { return r.shape.put(r.fleet.moved(i + 1)...) },
+			want: func(i int) (string, string) {
+				return string(movingHost), []string{"first s000001", "first s000000"}[i%2]
+			},
+		},
+		{
+			name:  "host",
+			apply: func(i int) error { return r.shape.put(r.fleet.named(newService(i))) },
+			want: func(i int) (string, string) {
+				return newService(i) + "." + domain, "first " + newService(i)
+			},
+		},
+	}
+}
+
+func newService(number int) string { return fmt.Sprintf("new%06d", number) }
+
+// changes measures one kind: first what changes cost while nobody calls, then
+// how long they take to be seen.
+func (r *rig) changes(ctx context.Context, k kind) (Change, error) {
+	result := Change{Kind: k.name}
+	number, err := r.cost(ctx, k, &result)
+	if err != nil {
+		return Change{}, err
+	}
+	if number%2 == 1 { // back to where it began
+		if err := r.acknowledged(ctx, k, number); err != nil {
+			return Change{}, err
+		}
+		number++
+	}
+	return result, r.effect(ctx, k, number, &result)
+}
+
+// cost makes changes one after the other, each acknowledged.
+func (r *rig) cost(ctx context.Context, k kind, result *Change) (int, error) {
+	for number := range 2 { // the first ones are not counted
+		if err := r.acknowledged(ctx, k, number); err != nil {
+			return 0, err
+		}
+	}
+	if err := pause(ctx, rest); err != nil {
+		return 0, err
+	}
+	var toACK []time.Duration
+	began := time.Now()
+	bytes, down, own := r.wire.total(), r.wire.down.Load(), ownCPU()
+	main, err := r.envoy.mainCPU()
+	if err != nil {
+		return 0, err
+	}
+	all, err := r.envoy.allCPU()
+	if err != nil {
+		return 0, err
+	}
+	number := 2
+	for len(toACK) < r.o.Changes && (len(toACK) < fewest || time.Since(began) < phaseLimit) {
+		start := time.Now()
+		if err := r.acknowledged(ctx, k, number); err != nil {
+			return 0, err
+		}
+		toACK = append(toACK, time.Since(start))
+		number++
+	}
+	own = ownCPU() - own
+	if main, err = since(main, r.envoy.mainCPU); err != nil {
+		return 0, err
+	}
+	if all, err = since(all, r.envoy.allCPU); err != nil {
+		return 0, err
+	}
+	n := time.Duration(len(toACK))
+	result.Count = len(toACK)
+	result.ToACK = spread(toACK)
+	result.Bytes = float64(r.wire.total()-bytes) / float64(n)
+	result.BytesDown = float64(r.wire.down.Load()-down) / float64(n)
+	result.CPU, result.EnvoyCPU, result.EnvoyAllCPU = own/n, main/n, all/n
+	return number, nil
+}
+
+func since(before time.Duration, now func() (time.Duration, error)) (time.Duration, error) {
+	after, err := now()
+	return after - before, err
+}
+
+func (r *rig) acknowledged(ctx context.Context, k kind, number int) error {
+	ctx, cancel := context.WithTimeout(ctx, effectLimit)
+	defer cancel()
+	if err := k.apply(number); err != nil {
+		return err
+	}
+	return r.shape.settled(ctx)
+}
+
+// effect makes changes and waits until callers see each.
+func (r *rig) effect(ctx context.Context, k kind, number int, result *Change) error {
+	var connections []*connection
+	if k.host != "" {
+		var err error
+		if connections, err = r.callers.everyWorker(ctx, k.host); err != nil {
+			return err
+		}
+		defer closeAll(connections)
+	}
+	if err := pause(ctx, rest); err != nil {
+		return err
+	}
+	var toEffect []time.Duration
+	began := time.Now()
+	for len(toEffect) < r.o.Changes && (len(toEffect) < fewest || time.Since(began) < phaseLimit) {
+		start, seen, err := r.seen(ctx, k, number, connections)
+		if err != nil {
+			return err
+		}
+		toEffect = append(toEffect, seen.Sub(start))
+		number++
+		if err := r.shape.settled(ctx); err != nil {
+			return err
+		}
+	}
+	result.ToEffect = spread(toEffect)
+	return nil
+}
+
+// seen makes one change while callers ask.
+func (r *rig) seen(ctx context.Context, k kind, number int, connections []*connection) (start, end time.Time, err error) {
+	host, want := k.want(number)
+	if k.host == "" {
+		start = time.Now()
+		if err := k.apply(number); err != nil {
+			return start, end, err
+		}
+		end, err = r.callers.appears(ctx, host, want)
+		return start, end, err
+	}
+	var failed error
+	end, err = watch(ctx, connections, want, func() {
+		start = time.Now()
+		failed = k.apply(number)
+	})
+	if failed != nil {
+		err = failed
+	}
+	return start, end, err
+}
+
+// spread sorts the times and takes quantiles.
+func spread(times []time.Duration) Spread {
+	slices.Sort(times)
+	at := func(q float64) time.Duration { return times[min(len(times)-1, int(q*float64(len(times))))] }
+	return Spread{P50: at(.5), P95: at(.95), Max: times[len(times)-1]}
+}

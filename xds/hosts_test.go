@@ -1,0 +1,115 @@
+package xds_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds"
+)
+
+// TestHostsTellWhetherTheNodeChanges holds Hosts against the plain way, which is
+// to make all resources of the node and compare them: whenever those differ,
+// Hosts says so, and what it makes are the same.
+func TestHostsTellWhetherTheNodeChanges(t *testing.T) {
+	regions := []polder.Region{{Name: "fr"}, {Name: "nl"}, {Name: "pl"}}
+	node := xds.NodeConfig{Region: "fr", TrustDomain: "polder.test", HTTPS: netip.MustParseAddrPort("192.0.2.1:443"),
+		HTTP: netip.MustParseAddrPort("192.0.2.1:80"), Peer: netip.MustParseAddrPort("192.0.2.1:7443")}
+	pool := []polder.Host{"a.example", "b.example", "x.a.example", "*.a.example", "*.example"}
+	rapid.Check(t, func(t *rapid.T) {
+		var hosts xds.Hosts
+		services := map[polder.ServiceName]law.Approved{}
+		var last string
+		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+			for range rapid.IntRange(1, 3).Draw(t, "changes") {
+				name := rapid.SampledFrom([]polder.ServiceName{"one", "two", "three"}).Draw(t, "service")
+				delete(services, name)
+				hosts.Remove(name)
+				if rapid.Bool().Draw(t, "removed") {
+					continue
+				}
+				var free []polder.Host
+				for _, host := range pool {
+					taken := false
+					for _, other := range services {
+						taken = taken || slices.Contains(other.Service().Hosts, host)
+					}
+					if !taken {
+						free = append(free, host)
+					}
+				}
+				if len(free) == 0 {
+					continue
+				}
+				s := polder.Service{
+					Name:    name,
+					Hosts:   rapid.SliceOfNDistinct(rapid.SampledFrom(free), 1, len(free), rapid.ID[polder.Host]).Draw(t, "hosts"),
+					Run:     &polder.Run{Command: []string{"s"}},
+					Timeout: time.Duration(rapid.IntRange(1, 2).Draw(t, "timeout")) * time.Second,
+					Residency: polder.Residency{
+						Allow:     []polder.Place{polder.Place(rapid.SampledFrom([]string{"fr", "nl", "pl"}).Draw(t, "allow"))},
+						Failover:  polder.Failover{Class: polder.FailoverClosed},
+						Elsewhere: rapid.SampledFrom([]polder.Elsewhere{polder.PassThrough, polder.Refuse}).Draw(t, "elsewhere"),
+					},
+				}
+				services[name] = law.Judge(s, law.Circumstances{Here: "fr", Regions: regions, Alive: polder.RegionHealth{"fr": true, "nl": true}})
+				hosts.Put(services[name])
+			}
+			var judged []law.Approved
+			for _, a := range services {
+				judged = append(judged, a)
+			}
+			want := versions(xds.Node(judged, node))
+			if want != last && !hosts.Changed() {
+				t.Fatal("the resources of the node changed, and Hosts says that they did not")
+			}
+			if hosts.Changed() {
+				if got := versions(hosts.Node(node)); got != want {
+					t.Fatalf("Hosts makes other resources than Node:\n%s\nwant\n%s", got, want)
+				}
+			}
+			last = want
+		}
+	})
+}
+
+// TestHostsStayAsTheyAre names the changes of one service that must cost
+// nothing at the node, however many services there are.
+func TestHostsStayAsTheyAre(t *testing.T) {
+	judge := func(name polder.ServiceName, timeout time.Duration, hosts ...polder.Host) law.Approved {
+		return law.Judge(polder.Service{Name: name, Hosts: hosts, Timeout: timeout, Run: &polder.Run{Command: []string{"s"}},
+			Residency: polder.Residency{Allow: []polder.Place{"fr"}}}, law.Circumstances{Here: "fr", Regions: []polder.Region{{Name: "fr"}}})
+	}
+	var hosts xds.Hosts
+	hosts.Put(judge("one", time.Second, "a.example", "moving.example"))
+	hosts.Put(judge("two", time.Second, "b.example"))
+	hosts.Node(xds.NodeConfig{})
+	hosts.Put(judge("one", time.Minute, "a.example", "moving.example"))
+	if hosts.Changed() {
+		t.Error("another timeout of a service changed the node")
+	}
+	hosts.Put(judge("one", time.Minute, "a.example"))
+	hosts.Put(judge("two", time.Second, "b.example", "moving.example"))
+	if hosts.Changed() {
+		t.Error("a host that moved between two served services changed the node")
+	}
+	hosts.Remove("two")
+	if !hosts.Changed() {
+		t.Error("a removed service did not change the node")
+	}
+}
+
+func versions(set []xds.Resource) string {
+	var lines []string
+	for _, r := range set {
+		lines = append(lines, fmt.Sprintln(r.Type, r.Name, r.Version))
+	}
+	slices.Sort(lines)
+	return fmt.Sprint(lines)
+}
