@@ -115,6 +115,12 @@ func openingMutants() []mutant {
 			c := s.chain("entrypoint-https", "serve")
 			c.Filters = []*listener.Filter{s.filter("envoy.filters.network.tcp_proxy", &tcpproxy.TcpProxy{StatPrefix: "x", ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: "service/catalog"}})}
 		}, "billing", at(), "127.0.0.1:20004"},
+		{"callers asked for certificates", func(s *snapshot) {
+			s.opening("entrypoint-https", "serve", func(c *tls.DownstreamTlsContext) { c.RequireClientCertificate = wrapperspb.Bool(true) })
+		}, "billing", at(), "secret"},
+		{"routes of a chain that are gone", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve-wildcard", func(m *hcm.HttpConnectionManager) { m.GetRds().RouteConfigName = "later" })
+		}, "billing", []string{"listener entrypoint-https", "chain serve-wildcard"}, "routes later"},
 		{"requests read without TLS", func(s *snapshot) { s.chain("entrypoint-https", "serve").TransportSocket = nil },
 			"billing", at(), "requests"},
 	}

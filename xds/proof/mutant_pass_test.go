@@ -107,6 +107,11 @@ func passMutants() []mutant {
 				p.TunnelingConfig = &tcpproxy.TcpProxy_TunnelingConfig{Hostname: "evil.example.org:443"}
 			})
 		}, "dutch", []string{"listener pass/nl", "filter_chains pass/nl", "filters", "tunneling_config"}, "evil.example.org:443"},
+		{"passed to a cluster that is gone", func(s *snapshot) {
+			edit(s.t, s.chain("pass/nl", "pass/nl").Filters[0].GetTypedConfig(), func(p *tcpproxy.TcpProxy) {
+				p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: "later"}
+			})
+		}, "dutch", []string{"listener entrypoint-https", "chain pass/nl", "listener pass/nl", "cluster later"}, "cluster later"},
 		{"passed straight to an instance", func(s *snapshot) {
 			edit(s.t, s.chain("entrypoint-https", "pass/nl").Filters[0].GetTypedConfig(), func(p *tcpproxy.TcpProxy) {
 				p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: "service/billing"}
