@@ -68,6 +68,11 @@ func (a *Admin) ConfigDump(ctx context.Context, parameters url.Values) ([]byte, 
 	return a.call(ctx, http.MethodGet, "/config_dump", parameters)
 }
 
+// Runtime returns the runtime values as JSON, with the layers that set them.
+func (a *Admin) Runtime(ctx context.Context) ([]byte, error) {
+	return a.call(ctx, http.MethodGet, "/runtime", nil)
+}
+
 // Stats returns the counters and gauges whose names match the regular
 // expression (Google RE2), by name. An empty expression means all.
 func (a *Admin) Stats(ctx context.Context, filter string) (map[string]uint64, error) {
