@@ -96,7 +96,7 @@ func TestExit(t *testing.T) {
 
 		{"load --compare " + filepath.Join(dir, "none.json"), exitFailed, "report to compare with"},
 		{"bench policy " + filepath.Join(dir, "none.csv"), exitFailed, "open trace"},
-		{"up --config " + good + " --state " + good, exitFailed, "not a directory"},
+		{"up --config " + good + " --port 0 --state " + good, exitFailed, "not a directory"},
 	} {
 		t.Run("polder "+strings.ReplaceAll(c.args, dir, "DIR"), func(t *testing.T) {
 			code, stdout, stderr := run(t, strings.Fields(c.args)...)

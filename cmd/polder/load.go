@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -183,29 +184,25 @@ func (f loadFlags) targets(statuses []gateway.Status) ([]target, error) {
 	if len(entries) == 0 {
 		return nil, &exitError{exitNotThere, fmt.Errorf("no region %q runs; see polder status", f.entry)}
 	}
-	wanted := map[string]bool{}
 	for _, name := range f.services {
-		wanted[name] = true
+		if !slices.Contains(namesOf(entries), name) {
+			return nil, noSuchService(polder.ServiceName(name), entries)
+		}
 	}
 	var targets []target
 	for i, service := range entries[0].Services {
 		name := string(service.Service)
-		if len(service.Hosts) == 0 || len(wanted) > 0 && !wanted[name] {
+		if len(service.Hosts) == 0 || len(f.services) > 0 && !slices.Contains(f.services, name) {
 			continue
 		}
 		for n := range entries { // the first entrypoint, in turn, that lets callers in
 			entry := entries[(i+n)%len(entries)]
 			if admits(entry, name) {
-				host := strings.Replace(string(service.Hosts[0]), "*", "any", 1)
 				_, port, _ := strings.Cut(entry.Listen.HTTPS, ":")
-				targets = append(targets, target{name, host, entry.Listen.HTTPS, port})
+				targets = append(targets, target{name, callable(service.Hosts[0]), entry.Listen.HTTPS, port})
 				break
 			}
 		}
-		delete(wanted, name)
-	}
-	for name := range wanted {
-		return nil, noSuchService(polder.ServiceName(name), entries)
 	}
 	if len(targets) == 0 {
 		return nil, &exitError{exitNotThere, errors.New("no service can be called through these entrypoints; see polder status")}

@@ -43,7 +43,7 @@ last, everything that someone should look at.`,
 
 func writeStatus(w io.Writer, statuses []gateway.Status) error {
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(table, "REGION\tPEER\tHTTPS\tENVOY\tRESTARTS\tRESOURCES\tREJECTED\tCONFIG\tUP")
+	fmt.Fprintln(table, "REGION\tPEER\tHTTPS\tENVOY\tRESTARTS\tRESOURCES\tREJECTED\tPEERS\tCONFIG\tUP")
 	for _, s := range statuses {
 		accepted, pending, rejected := 0, 0, 0
 		for _, n := range s.Nodes {
@@ -56,8 +56,8 @@ func writeStatus(w io.Writer, statuses []gateway.Status) error {
 		if pending > 0 {
 			resources += fmt.Sprintf(" (+%d)", pending)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", s.Region, s.Peer, s.Listen.HTTPS, s.Envoy.State,
-			s.Envoy.Restarts, resources, rejected, short(s.Config.Digest), time.Since(s.Started).Round(time.Second))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", s.Region, s.Peer, s.Listen.HTTPS, s.Envoy.State,
+			s.Envoy.Restarts, resources, rejected, peersOf(s), short(s.Config.Digest), time.Since(s.Started).Round(time.Second))
 	}
 	fmt.Fprintln(table, "\nSERVICE\tREGION\tHERE\tINSTANCES\tREQUESTS\tDIRECT\tCOLD\tFAILED\tWHY")
 	for _, s := range statuses {
@@ -92,34 +92,25 @@ func writeStatus(w io.Writer, statuses []gateway.Status) error {
 	return writeTroubles(w, statuses)
 }
 
-// writeTroubles lists what someone should look at: faults of the configuration,
-// rejected resources, what the machine does not allow.
+// peersOf says how many peers the region knows, and how many of them can serve.
+func peersOf(s gateway.Status) string {
+	healthy := 0
+	for _, p := range s.Peers {
+		if p.Healthy {
+			healthy++
+		}
+	}
+	return fmt.Sprintf("%d of %d", healthy, len(s.Peers))
+}
+
+// writeTroubles lists what someone should look at.
 func writeTroubles(w io.Writer, statuses []gateway.Status) error {
-	for _, s := range statuses {
-		for _, f := range s.Config.Faults {
-			fmt.Fprintf(w, "\n%s: configuration: %s\n", s.Region, f.Error())
-		}
-		for _, n := range s.Nodes {
-			for _, r := range n.Rejections {
-				fmt.Fprintf(w, "\n%s: node %s rejected %s %s:\n  %s\n", s.Region, n.Node, shortType(r.Type), r.Name, r.Reason)
-			}
-		}
-		for _, line := range s.Refused {
-			fmt.Fprintf(w, "\n%s: the proof refused a change: %s\n", s.Region, line)
-		}
-		for _, line := range s.Degraded {
-			fmt.Fprintf(w, "\n%s: %s\n", s.Region, line)
+	for _, t := range troubles(statuses) {
+		if _, err := fmt.Fprintf(w, "\n%s: %s\n", t.where, t.text); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 func short(digest string) string { return digest[:min(8, len(digest))] }
-
-// shortType is the last word of a resource's type URL.
-func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
-}

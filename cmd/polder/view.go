@@ -33,7 +33,8 @@ type view struct {
 
 func newView(out, errs io.Writer, f format, plain bool) *view {
 	file, ok := out.(*os.File)
-	living := ok && !plain && f == formatText && isatty.IsTerminal(file.Fd())
+	living := ok && !plain && f == formatText && os.Getenv("TERM") != "dumb" &&
+		isatty.IsTerminal(file.Fd()) && isatty.IsTerminal(os.Stdin.Fd()) // keys come from there
 	return &view{out: out, errs: errs, format: f, living: living}
 }
 
@@ -70,6 +71,13 @@ func (v *view) emit(e upEvent) {
 	default:
 		fmt.Fprintln(v.errs, e.Line)
 	}
+}
+
+// setScreen tells where log lines go: to the screen, or on as they are for nil.
+func (v *view) setScreen(s *screen) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.screen = s
 }
 
 // show follows the fleet until ctx ends.
@@ -181,13 +189,15 @@ func curlLines(members []fleet.Member, statuses []gateway.Status, root string) [
 		if len(service.Hosts) == 0 {
 			continue
 		}
-		host := strings.Replace(string(service.Hosts[0]), "*", "any", 1)
 		for i, m := range members {
-			lines = append(lines, fmt.Sprintf("%s   # %s", m.Curl(shortest(root), host), expectation(statuses[i], service.Service)))
+			lines = append(lines, fmt.Sprintf("%s   # %s", m.Curl(shortest(root), callable(service.Hosts[0])), expectation(statuses[i], service.Service)))
 		}
 	}
 	return lines
 }
+
+// callable is a host that a caller can name: one below a wildcard.
+func callable(h polder.Host) string { return strings.Replace(string(h), "*", "any", 1) }
 
 func expectation(s gateway.Status, name polder.ServiceName) string {
 	for _, service := range s.Services {
@@ -196,7 +206,7 @@ func expectation(s gateway.Status, name polder.ServiceName) string {
 		}
 		switch service.Verdict {
 		case law.Serve:
-			return fmt.Sprintf("served in %s", s.Region)
+			return fmt.Sprintf("%s serves it", s.Region)
 		case law.Pass:
 			return fmt.Sprintf("%s passes it on, unopened, to %s", s.Region, service.Targets[0])
 		case law.Forbidden:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/polder/polder"
 )
@@ -60,7 +61,8 @@ func plan(port, n int) ([]polder.Listen, error) {
 		}
 	}
 	if len(faults) > 0 {
-		return nil, fmt.Errorf("%w\nstop what uses these ports, or choose others with --port (0 takes free ones)", errors.Join(faults...))
+		return nil, fmt.Errorf("%s; stop what uses these ports, or choose others with --port (0 takes free ones)",
+			strings.ReplaceAll(errors.Join(faults...).Error(), "\n", "; "))
 	}
 	return listens, nil
 }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/polder/polder/gateway"
+)
+
+// trouble is something that someone should look at.
+type trouble struct {
+	where string // the regions that tell of it, "fr, nl"
+	text  string // may have several lines
+}
+
+// troubles lists faults of the configuration, what the proof refused, what
+// Envoys rejected, and what the machine does not allow. What several regions
+// tell alike is told once.
+func troubles(statuses []gateway.Status) []trouble {
+	var list []trouble
+	places := map[string]int{} // by text
+	tell := func(s gateway.Status, text string) {
+		if i, told := places[text]; told {
+			list[i].where += ", " + string(s.Region)
+			return
+		}
+		places[text] = len(list)
+		list = append(list, trouble{string(s.Region), text})
+	}
+	for _, s := range statuses {
+		for _, f := range s.Config.Faults {
+			tell(s, "configuration: "+f.Error())
+		}
+		if len(s.Config.Kept) > 0 {
+			kept := make([]string, len(s.Config.Kept))
+			for i, name := range s.Config.Kept {
+				kept[i] = string(name)
+			}
+			tell(s, "at their last good version: "+listed(kept))
+		}
+		for _, line := range s.Refused {
+			tell(s, "the proof refused a change: "+line)
+		}
+		for _, n := range s.Nodes {
+			for _, r := range n.Rejections {
+				tell(s, fmt.Sprintf("node %s rejected %s %s:\n  %s", n.Node, shortType(r.Type), r.Name, r.Reason))
+			}
+		}
+		if s.Envoy.State == "exited" && s.Envoy.Reason != "" {
+			tell(s, "Envoy: "+s.Envoy.Reason)
+		}
+		for _, line := range s.Degraded {
+			tell(s, line)
+		}
+	}
+	return list
+}
+
+// shortType is the last word of a resource's type URL.
+func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
