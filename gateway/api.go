@@ -47,6 +47,7 @@ type LogQuery struct {
 type apiSource interface {
 	Status(ctx context.Context) (Status, error)
 	Logs(ctx context.Context, q LogQuery, line func(LogLine) error) error
+	Cold(q ColdQuery) []ColdRequest
 }
 
 // api is the region's interface for commands, on a Unix socket for the owner only.
@@ -84,6 +85,7 @@ func api(source apiSource) http.Handler {
 			http.Error(w, err.Error(), http.StatusNotFound)
 		}
 	})
+	mux.HandleFunc("GET /v1/cold", coldHandler(source.Cold))
 	return mux
 }
 
@@ -150,16 +152,22 @@ func NewClient(l Layout) *Client {
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	body, err := c.get(ctx, "/v1/status")
+	var status Status
+	err := c.ask(ctx, "/v1/status", &status)
+	return status, err
+}
+
+// ask asks a question that has one answer, in JSON.
+func (c *Client) ask(ctx context.Context, path string, answer any) error {
+	body, err := c.get(ctx, path)
 	if err != nil {
-		return Status{}, err
+		return err
 	}
 	defer body.Close()
-	var status Status
-	if err := json.NewDecoder(body).Decode(&status); err != nil {
-		return Status{}, fmt.Errorf("region %s: status: %w", c.layout.Region, err)
+	if err := json.NewDecoder(body).Decode(answer); err != nil {
+		return fmt.Errorf("region %s: %s: %w", c.layout.Region, path, err)
 	}
-	return status, nil
+	return nil
 }
 
 // Logs hands over the lines of a service's instances until there are no more,

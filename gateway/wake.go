@@ -107,7 +107,7 @@ func (r *reconciler) dismiss(name polder.ServiceName, w *waiter) {
 // target says where a request goes.
 func (s *service) target(i *running, warm bool) activator.Target {
 	return activator.Target{
-		Address: i.Address, Protocol: s.spec.Protocol, Instance: i.ID, Warm: warm, Start: i.start,
+		Address: i.Address, Protocol: s.spec.Protocol, Instance: i.ID, Warm: warm, Start: i.start, Why: i.Reason,
 	}
 }
 

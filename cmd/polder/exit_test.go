@@ -59,6 +59,8 @@ func TestExit(t *testing.T) {
 		{"logs", exitUsage, "accepts 1 arg"},
 		{"logs billing --lines -1", exitUsage, "--lines is -1, want 0 to 10000"},
 		{"logs billing --lines many", exitUsage, `invalid argument "many"`},
+		{"why", exitUsage, "accepts 1 arg"},
+		{"why billing --output xml", exitUsage, "want text or json"},
 		{"run", exitUsage, `required flag(s) "region" not set`},
 		{"up extra", exitUsage, "see polder up --help"},
 		{"up --config " + good + " --port 70000 --state " + state, exitUsage, "--port: 70000 leaves no room"},
@@ -91,6 +93,7 @@ func TestExit(t *testing.T) {
 		{"status --state " + empty, exitNotThere, "start one with polder up or polder run"},
 		{"status --state " + stopped, exitNotThere, "region does not run: fr"},
 		{"logs billing --state " + stopped, exitNotThere, "region does not run: fr"},
+		{"why billing --state " + stopped, exitNotThere, "region does not run: fr"},
 		{"load --state " + stopped, exitNotThere, "region does not run: fr"},
 		{"run --region xx --config " + good + " --state " + state, exitNotThere, `region "xx" is not in the configuration`},
 

@@ -161,7 +161,7 @@ func (c *call) answered(res *http.Response) error {
 	if c.target.Warm {
 		return nil
 	}
-	p := c.record(time.Now(), res.StatusCode, "")
+	p := c.record(time.Now(), res.StatusCode, nil)
 	if c.options.ServerTiming {
 		res.Header.Add("Server-Timing", serverTiming(p))
 		res.Header.Set("X-Polder-Cold", "1")
@@ -186,7 +186,7 @@ func (c *call) fail(ctx context.Context, err error) {
 		status = 0
 	}
 	if was != arrived && !c.target.Warm {
-		c.record(time.Now(), status, failure.Reason)
+		c.record(time.Now(), status, failure)
 	}
 	if status == 0 || failure.Reason == Stopping && was == sent {
 		// Without this the server would answer an empty 200 to a half-closed
@@ -239,13 +239,25 @@ func (c *call) count(failure *Failure) {
 		"request", c.id, "reason", failure.Reason, "error", failure.Err, "waited", time.Since(c.noticed), "suppressed", suppressed)
 }
 
-// record puts the request into the ledger.
-func (c *call) record(now time.Time, status int, reason Reason) Phases {
-	p := newMarks(c.queued, c.target.Start, c.forwarded).split(c.noticed, now, reason == "")
-	c.ledger.add(ColdRequest{
+// record puts the request into the ledger. The failure is nil when an instance
+// answered.
+func (c *call) record(now time.Time, status int, failure *Failure) Phases {
+	p := newMarks(c.queued, c.target.Start, c.forwarded).split(c.noticed, now, failure == nil)
+	entry := ColdRequest{
 		ID: c.id, Service: c.service, Region: c.options.Region, Instance: c.target.Instance, Class: c.class,
-		Noticed: c.noticed, Phases: p, Wakes: c.wakes, Status: status, Reason: reason,
-	})
+		Noticed: c.noticed, Phases: p, Wakes: c.wakes, Status: status, Why: c.target.Why,
+	}
+	if failure != nil {
+		entry.Reason = failure.Reason
+		if failure.Err != nil {
+			cause := failure.Err.Error()
+			entry.Cause = strings.Clone(cause[:min(len(cause), maxCause)])
+		}
+	}
+	c.ledger.add(entry)
+	if c.options.Observe != nil {
+		c.options.Observe(entry)
+	}
 	return p
 }
 

@@ -20,7 +20,13 @@ type ColdRequest struct {
 	Wakes    int    // 2 when the first instance was gone before the request reached it
 	Status   int    // what the caller got; 0 when the caller had left
 	Reason   Reason // "" when an instance answered
+	Why      string // the decision that started the instance, in words; "" when none came up
+	Cause    string // of a failure, for the operator, cut to maxCause bytes; "" when an instance answered
 }
+
+// maxCause bounds what the ledger keeps of a failure's cause, in bytes: it may
+// end with the last lines of a program.
+const maxCause = 1 << 10
 
 // Phases are the lengths of a cold request's steps, each named after the event
 // that ends it. A step that did not happen, or had happened before the request

@@ -17,8 +17,9 @@ type Options struct {
 	Known        func(polder.ServiceName) bool // tells whether a service may be asked for at all; called often, must not call back
 	Saturated    func(polder.ServiceName) bool // tells whether all its instances are busy; nil means that none ever is
 	Limits       Limits
-	ServerTiming bool // tell callers what was cold: Server-Timing and x-polder-cold
-	Remember     int  // cold requests kept in the ledger, at least 1
+	ServerTiming bool              // tell callers what was cold: Server-Timing and x-polder-cold
+	Remember     int               // cold requests kept in the ledger, at least 1
+	Observe      func(ColdRequest) // told of each entry of the ledger; must not block; may be nil
 	Log          *slog.Logger
 }
 

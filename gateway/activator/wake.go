@@ -36,6 +36,7 @@ type Target struct {
 	Instance polder.InstanceID
 	Warm     bool // an instance was ready already when Wake was called
 	Start    Start
+	Why      string // the decision that started the instance, in words
 }
 
 // Start tells when the start that produced an instance passed each step, by
