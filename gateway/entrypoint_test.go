@@ -33,6 +33,7 @@ import (
 type place struct {
 	node   xds.NodeConfig
 	server *server.Server
+	secret func(name string) (xds.Resource, bool)
 	dir    string
 	admin  *http.Client
 }
@@ -173,7 +174,7 @@ func newPlace(t *testing.T, region polder.RegionName, ca *authority.Authority, s
 	if faults := keys.Hold(context.Background(), served); len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	p := &place{dir: dir, node: xds.NodeConfig{
+	p := &place{dir: dir, secret: keys.Secret, node: xds.NodeConfig{
 		Region: region, HTTPS: freePort(t), HTTP: freePort(t), Peer: freePort(t), TrustDomain: ca.TrustDomain().Name(),
 	}}
 	p.server = server.New(server.Options{Log: slog.New(slog.DiscardHandler), Secret: keys.Secret})
@@ -181,6 +182,10 @@ func newPlace(t *testing.T, region polder.RegionName, ca *authority.Authority, s
 }
 
 func (p *place) publish(services []polder.Service, alive polder.RegionHealth) {
+	p.server.Apply(p.resources(services, alive), nil)
+}
+
+func (p *place) resources(services []polder.Service, alive polder.RegionHealth) []xds.Resource {
 	var judged []law.Approved
 	var set []xds.Resource
 	for _, s := range services {
@@ -194,7 +199,7 @@ func (p *place) publish(services []polder.Service, alive polder.RegionHealth) {
 		judged = append(judged, a)
 		set = append(set, xds.Service(a, xds.Gateway{Region: p.node.Region, Activator: filepath.Join(p.dir, "activator.sock")})...)
 	}
-	p.server.Apply(append(set, xds.Node(judged, p.node)...), nil)
+	return append(set, xds.Node(judged, p.node)...)
 }
 
 func (p *place) startEnvoy(t *testing.T) {
@@ -284,21 +289,27 @@ func (p *place) plain(t *testing.T, host string) (int, http.Header) {
 
 func (p *place) holdsSecret(t *testing.T, name string) bool {
 	t.Helper()
-	response, err := p.admin.Get("http://envoy/config_dump?resource=dynamic_active_secrets")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
 	var dump struct{ Configs []struct{ Name string } }
-	if err := json.NewDecoder(response.Body).Decode(&dump); err != nil {
-		t.Fatal(err)
-	}
+	p.dump(t, "dynamic_active_secrets", &dump)
 	for _, c := range dump.Configs {
 		if c.Name == name {
 			return true
 		}
 	}
 	return false
+}
+
+// dump reads one part of what Envoy holds.
+func (p *place) dump(t *testing.T, part string, into any) {
+	t.Helper()
+	response, err := p.admin.Get("http://envoy/config_dump?resource=" + part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func freePort(t *testing.T) netip.AddrPort {

@@ -56,6 +56,9 @@ func (l Layout) Processes() string { return filepath.Join(l.Dir(), "processes") 
 // LastGood is where the region keeps the configuration that it last accepted.
 func (l Layout) LastGood() string { return filepath.Join(l.Dir(), "last-good") }
 
+// Accepted is the file of the resources that Envoy accepted last.
+func (l Layout) Accepted() string { return filepath.Join(l.LastGood(), "accepted") }
+
 // Runtime is the folder of the region's sockets: below the state folder, or,
 // where that path is too long for a socket, in a private folder of the
 // system's temporary one.

@@ -52,6 +52,7 @@ type Region struct {
 
 	config     *config
 	keys       *keyring
+	archive    *server.Archive
 	server     *server.Server
 	load       *load.Server
 	reconciler *reconciler
@@ -141,7 +142,10 @@ func (r *Region) connectControl() error {
 	if err != nil {
 		return fmt.Errorf("region %s: %w", o.Region, err)
 	}
-	r.server = server.New(server.Options{Log: o.Log, Secret: r.secret, Asked: r.heardHello, Accept: r.acceptNode})
+	if r.archive, err = server.OpenArchive(r.layout.Accepted(), o.Log); err != nil {
+		return fmt.Errorf("region %s: %w", o.Region, err)
+	}
+	r.server = server.New(server.Options{Log: o.Log, Secret: r.secret, Asked: r.heardHello, Accept: r.acceptNode, Archive: r.archive})
 	r.load = load.New(loadInterval, func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
 	r.reconciler = newReconciler(o.Log,
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator()},
@@ -216,7 +220,7 @@ func (r *Region) Run(ctx context.Context) error {
 	r.ctx.Store(&inner)
 	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
 	for _, part := range []func(context.Context) error{
-		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth,
+		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.archive.Run,
 		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r) },
 	} {
 		support.Go(func() error { return part(inner) })

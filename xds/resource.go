@@ -36,9 +36,18 @@ type Resource struct {
 // newResource marshals deterministically. It panics when the message cannot be
 // marshalled, which only a broken invariant of this package can cause.
 func newResource(typeURL, name string, message proto.Message) Resource {
-	body := packed(message)
+	return versioned(Key{typeURL, name}, packed(message))
+}
+
+// Restore gives back a resource whose bytes were kept outside of this process.
+// The version follows from the bytes, so damaged ones are another version.
+func Restore(key Key, value []byte) Resource {
+	return versioned(key, &anypb.Any{TypeUrl: key.Type, Value: value})
+}
+
+func versioned(key Key, body *anypb.Any) Resource {
 	sum := sha256.Sum256(body.Value)
-	return Resource{Key: Key{typeURL, name}, Version: hex.EncodeToString(sum[:8]), Body: body}
+	return Resource{Key: key, Version: hex.EncodeToString(sum[:8]), Body: body}
 }
 
 func packed(message proto.Message) *anypb.Any {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strings"
 	"time"
 
 	"github.com/polder/polder/xds"
@@ -33,6 +34,7 @@ func (st *stream) accept(typeURL string, sub *subscription) {
 			continue // keys are kept nowhere but at their owner
 		}
 		st.server.good[resource.Key] = resource
+		st.server.options.Archive.keep(resource)
 		delete(st.server.rejections, rejectionKey{st.node, resource.Key})
 	}
 	st.server.answered()
@@ -40,19 +42,22 @@ func (st *stream) accept(typeURL string, sub *subscription) {
 }
 
 // reject takes a rejected response apart. With one resource in it, that one is
-// at fault; with several, each is sent alone. It returns the rejection to
-// report, if the culprit is known. Called with mu held.
+// at fault; with several, those that Envoy's words name are sent apart from the
+// others, or one half from the other. It returns the rejection to report, if
+// the culprit is known. Called with mu held.
 func (st *stream) reject(typeURL string, sub *subscription, reason string, now time.Time) *Rejection {
 	r := sub.inflight
 	sub.inflight = nil
 	defer st.server.answered()
 	defer st.kick()
 	if len(r.set) != 1 {
+		names := make([]string, 0, len(r.set))
 		for _, resource := range r.set {
 			sub.sent[resource.Name] = r.previous[resource.Name]
-			sub.alone = append(sub.alone, resource.Name)
-			sub.dirty[resource.Name] = true
+			sub.dirty[resource.Name], sub.suspect[resource.Name] = true, true
+			names = append(names, resource.Name)
 		}
+		sub.suspects = append(takeApart(names, reason), sub.suspects...)
 		return nil
 	}
 	culprit := r.set[0]
@@ -68,6 +73,7 @@ func (st *stream) reject(typeURL string, sub *subscription, reason string, now t
 		return &rejection
 	}
 	st.server.bad[culprit.Key] = culprit.Version
+	st.server.options.Archive.condemn(culprit)
 	// The Envoy itself still holds what it had. Others, and this one after a
 	// restart, get the last accepted version.
 	if good, ok := st.server.good[culprit.Key]; ok && r.previous[culprit.Name].Version == good.Version {
@@ -81,6 +87,24 @@ func (st *stream) reject(typeURL string, sub *subscription, reason string, now t
 		}
 	}
 	return &rejection
+}
+
+// takeApart makes groups of the names of a rejected response, of which each will
+// be sent by itself.
+func takeApart(names []string, reason string) [][]string {
+	var named, others []string
+	for _, name := range names {
+		if strings.Contains(reason, name) {
+			named = append(named, name)
+		} else {
+			others = append(others, name)
+		}
+	}
+	if len(named) == 0 || len(others) == 0 {
+		half := len(names) / 2
+		return [][]string{names[:half], names[half:]}
+	}
+	return [][]string{named, others}
 }
 
 func (s *Server) forgetRejections(key xds.Key) {

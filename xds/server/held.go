@@ -25,7 +25,7 @@ func (s *Server) Held(node string) Held {
 		}
 		held.Connected = true
 		for typeURL, sub := range st.types {
-			if sub.inflight != nil || len(sub.dirty) > 0 || len(sub.alone) > 0 {
+			if sub.inflight != nil || len(sub.dirty) > 0 || len(sub.suspects) > 0 {
 				held.Settled = false
 			}
 			for name, r := range sub.sent {

@@ -27,6 +27,8 @@ type Options struct {
 	// WarmWait bounds how long routes wait for endpoints that an Envoy does not
 	// ask for. 0 means 2 s.
 	WarmWait time.Duration
+	// Archive keeps accepted versions across restarts. nil keeps them in memory only.
+	Archive *Archive
 	// Rejected is told of every rejected resource, outside the lock. May be nil.
 	Rejected func(Rejection)
 }
@@ -53,11 +55,12 @@ func New(options Options) *Server {
 	if options.WarmWait == 0 {
 		options.WarmWait = 2 * time.Second
 	}
+	good, bad := options.Archive.remembered()
 	return &Server{
 		options:    options,
 		current:    map[string]map[string]xds.Resource{},
-		good:       map[xds.Key]xds.Resource{},
-		bad:        map[xds.Key]string{},
+		good:       good,
+		bad:        bad,
 		rejections: map[rejectionKey]Rejection{},
 		streams:    map[*stream]struct{}{},
 		changed:    make(chan struct{}),
@@ -85,6 +88,7 @@ func (s *Server) Apply(set []xds.Resource, remove []xds.Key) int {
 			continue
 		}
 		named[r.Name] = r
+		s.options.Archive.use(r.Key)
 		s.mark(r.Key)
 		changes++
 	}
@@ -95,6 +99,7 @@ func (s *Server) Apply(set []xds.Resource, remove []xds.Key) int {
 		delete(s.current[key.Type], key.Name)
 		delete(s.good, key)
 		delete(s.bad, key)
+		s.options.Archive.forget(key)
 		s.forgetRejections(key)
 		s.mark(key)
 		changes++

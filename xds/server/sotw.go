@@ -1,7 +1,6 @@
 package server
 
 import (
-	"slices"
 	"strconv"
 	"time"
 
@@ -64,10 +63,11 @@ func (st *stream) collectAll(step step, sub *subscription) *response {
 	}
 	sub.greet = sub.greet && step.removing
 	r := &response{previous: map[string]xds.Resource{}, version: strconv.FormatUint(st.server.sequence, 10)}
-	isolate := !step.removing && len(sub.alone) > 0
+	if !step.removing && len(sub.suspects) > 0 {
+		sub.nextSuspects() // these may be sent, all other suspects not yet
+	}
 	for name := range due {
-		if isolate && name != sub.alone[0] && slices.Contains(sub.alone, name) {
-			delete(due, name)
+		if sub.suspect[name] {
 			continue
 		}
 		delete(sub.dirty, name)
@@ -78,9 +78,6 @@ func (st *stream) collectAll(step step, sub *subscription) *response {
 		}
 		r.previous[name] = sub.sent[name]
 		sub.sent[name], _ = st.server.effective(xds.Key{Type: step.typeURL, Name: name})
-	}
-	if isolate {
-		sub.alone = sub.alone[1:]
 	}
 	for _, resource := range sub.sent {
 		if resource.Body != nil {

@@ -30,7 +30,8 @@ type subscription struct {
 	names    map[string]bool         // it wants these
 	sent     map[string]xds.Resource // what it was sent last and did not reject; Body nil for an absence
 	dirty    map[string]bool         // names to be looked at
-	alone    []string                // names to be sent one by one, after a rejection
+	suspects [][]string              // after a rejection: names to be sent apart from others, a group at a time
+	suspect  map[string]bool         // the names in suspects
 	withheld map[string]bool         // taken away from the Envoy until it asks again
 	inflight *response               // sent, not answered
 }
@@ -54,7 +55,7 @@ func newStream(s *Server, delta bool) *stream {
 func (st *stream) subscription(typeURL string) *subscription {
 	sub := st.types[typeURL]
 	if sub == nil {
-		sub = &subscription{names: map[string]bool{}, sent: map[string]xds.Resource{}, dirty: map[string]bool{}, withheld: map[string]bool{}}
+		sub = &subscription{names: map[string]bool{}, sent: map[string]xds.Resource{}, dirty: map[string]bool{}, withheld: map[string]bool{}, suspect: map[string]bool{}}
 		st.types[typeURL] = sub
 	}
 	return sub
@@ -86,7 +87,7 @@ func (st *stream) settled(key xds.Key) bool {
 	if sub == nil || !sub.asked {
 		return true
 	}
-	if sub.dirty[key.Name] || slices.Contains(sub.alone, key.Name) {
+	if sub.dirty[key.Name] || sub.suspect[key.Name] {
 		return false
 	}
 	return sub.inflight == nil || !sub.inflight.names(key.Name)
@@ -152,7 +153,7 @@ func (st *stream) mayFollow(step step, now time.Time) bool {
 		if sub == nil || !sub.asked {
 			continue
 		}
-		if sub.inflight != nil || len(sub.alone) > 0 || (len(sub.dirty) > 0 && st.addsPending(before, sub)) {
+		if sub.inflight != nil || len(sub.suspects) > 0 || (len(sub.dirty) > 0 && st.addsPending(before, sub)) {
 			return false
 		}
 		if step.removing && len(sub.dirty) > 0 {
@@ -182,11 +183,12 @@ func (st *stream) collect(step step, sub *subscription) *response {
 		return st.collectAll(step, sub)
 	}
 	r := &response{previous: map[string]xds.Resource{}}
-	for !step.removing && len(sub.alone) > 0 {
-		name := sub.alone[0]
-		sub.alone = sub.alone[1:]
-		st.take(step, sub, name, r)
+	for !step.removing && len(sub.suspects) > 0 {
+		for name := range sub.nextSuspects() {
+			st.take(step, sub, name, r)
+		}
 		if len(r.set) > 0 {
+			sortResponse(r)
 			return r
 		}
 	}
@@ -194,7 +196,7 @@ func (st *stream) collect(step step, sub *subscription) *response {
 		if len(r.set) >= mostPerResponse {
 			break
 		}
-		if !slices.Contains(sub.alone, name) {
+		if !sub.suspect[name] {
 			st.take(step, sub, name, r)
 		}
 	}
@@ -204,6 +206,17 @@ func (st *stream) collect(step step, sub *subscription) *response {
 	sub.greet = sub.greet && step.removing
 	sortResponse(r)
 	return r
+}
+
+// nextSuspects takes out the next group of names that must be sent apart.
+func (sub *subscription) nextSuspects() map[string]bool {
+	group := map[string]bool{}
+	for _, name := range sub.suspects[0] {
+		group[name] = true
+		delete(sub.suspect, name)
+	}
+	sub.suspects = sub.suspects[1:]
+	return group
 }
 
 // greeting tells whether an empty response is due: an Envoy that asked for all
