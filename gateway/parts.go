@@ -142,7 +142,7 @@ func (r *Region) Status(ctx context.Context) (Status, error) {
 	return Status{
 		Region: r.options.Region, Peer: r.options.Peer, PID: os.Getpid(), Started: r.started, Version: r.options.Version,
 		Listen: r.listen, Envoy: r.envoyStatus(), Config: r.config.Status(), Nodes: r.server.Nodes(),
-		Peers: r.peers(), Services: services, Degraded: r.degraded(), Refused: r.reconciler.gate.Refused(),
+		Peers: r.peers(), Services: services, Degraded: r.degraded, Refused: r.reconciler.gate.Refused(),
 	}, nil
 }
 
@@ -168,15 +168,6 @@ func (r *Region) Logs(ctx context.Context, q LogQuery, line func(LogLine) error)
 		}
 	}
 	return nil
-}
-
-// degraded lists what this machine does not let the region do, a line each.
-func (r *Region) degraded() []string {
-	var lines []string
-	if os.Geteuid() != 0 {
-		lines = append(lines, "not root: limits of memory and processes are in force only where the control groups belong to this user")
-	}
-	return lines
 }
 
 func regionNames(m *polder.Model) string {

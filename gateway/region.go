@@ -62,6 +62,7 @@ type Region struct {
 	envoy      *envoy.Supervisor
 	issuer     *authority.Issuer
 	gossipKeys [][]byte
+	degraded   []string // written by Run before anybody asks
 
 	begun        chan struct{} // closed when the model is in force
 	modelChanged chan struct{} // capacity 1: there is a new model
@@ -214,6 +215,10 @@ func (r *Region) Run(ctx context.Context) error {
 		return fmt.Errorf("region %s: %w", r.options.Region, err)
 	}
 	defer release()
+	r.degraded = degraded(r.listen)
+	for _, line := range r.degraded {
+		r.options.Log.Warn("this machine does not allow all that the region could do", "region", r.options.Region, "reason", line)
+	}
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRest()
 	support, inner := errgroup.WithContext(rest)

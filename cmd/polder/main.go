@@ -59,7 +59,7 @@ func misused(format string, values ...any) error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once, unless the command is patient
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 

@@ -36,7 +36,7 @@ const patience = 90 * time.Second
 func TestMain(m *testing.M) {
 	if os.Getenv(bePolder) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
+		context.AfterFunc(ctx, stop)
 		os.Exit(execute(ctx, os.Args[1:]))
 	}
 	flag.Parse()

@@ -54,11 +54,8 @@ Every command takes ` + "`--help`" + `. Text is for people and may change; progr
 	for code, meaning := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s |\n", code, meaning)
 	}
-	b.WriteString(`
-Messages go to stderr, on one line that begins with ` + "`polder:`" + ` (faults of a configuration take several). ` +
-		"`polder logs --follow`" + `, ` + "`polder up`" + ` and
-` + "`polder run`" + ` end by Ctrl-C or SIGTERM with 0 once everything has stopped; a second Ctrl-C ends them at once.
-`)
+	b.WriteString("\nMessages go to stderr, on one line that begins with `polder:` (faults of a configuration take several). `polder up` and\n" +
+		"`polder run` end with 0 by Ctrl-C or SIGTERM, once everything has stopped. A second Ctrl-C ends `polder up` at once, and its guard the rest.\n")
 	for _, c := range commands {
 		if c.HasParent() {
 			writeCommand(&b, c)

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +57,8 @@ else they are the defaults below.`,
 	folder(c, "state", "tools")
 	complete(c, "region", completeConfigured(&o.Config))
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		ctx := c.Context()
+		ctx, stop := patient(c.Context())
+		defer stop()
 		if tether > 0 {
 			ctx = fleet.Tether(ctx, os.NewFile(uintptr(tether), "tether"))
 		}
@@ -81,12 +85,19 @@ func guardCommand() *cobra.Command {
 		Short: "End what polder up left behind, once it has ended",
 		RunE: func(c *cobra.Command, _ []string) error {
 			log := newLogger(os.Stderr, formatText, slog.LevelInfo)
-			return fleet.Guard(c.Context(), log, state, os.NewFile(uintptr(tether), "tether"))
+			ctx, stop := patient(c.Context())
+			defer stop()
+			return fleet.Guard(ctx, log, state, os.NewFile(uintptr(tether), "tether"))
 		},
 	}
 	c.Flags().StringVar(&state, "state", "", "state folder")
 	c.Flags().IntVar(&tether, "tether", fleet.TetherFD, "file descriptor of the pipe to polder up")
 	return c
+}
+
+// patient keeps a second Ctrl-C or SIGTERM from ending what must stop in order.
+func patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
 // absolute resolves paths that child processes must understand too.

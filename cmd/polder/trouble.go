@@ -43,7 +43,7 @@ func troubles(statuses []gateway.Status) []trouble {
 		}
 		for _, n := range s.Nodes {
 			for _, r := range n.Rejections {
-				tell(s, fmt.Sprintf("node %s rejected %s %s:\n  %s", n.Node, shortType(r.Type), r.Name, r.Reason))
+				tell(s, fmt.Sprintf("node %s rejected %s %s:\n  %s", n.Node, shortType(r.Type), r.Name, strings.TrimSpace(r.Reason)))
 			}
 		}
 		if s.Envoy.State == "exited" && s.Envoy.Reason != "" {

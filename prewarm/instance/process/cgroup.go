@@ -1,6 +1,7 @@
 package process
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,6 +67,17 @@ func makeCgroups(key string, limits Limits) (made []cgroup, unlimited string) {
 		return nil, err.Error()
 	}
 	return where.makeCgroups(key, limits)
+}
+
+// Unlimited tells why a process that is started now would run without these
+// limits; "" when it would not. It tries, and leaves nothing behind.
+func Unlimited(l Limits) string {
+	key := rand.Text()
+	made, why := makeCgroups(key, l)
+	if err := removeCgroups(dirs(made)); err != nil {
+		why = strings.Join(append(strings.Fields(why), err.Error()), " ")
+	}
+	return strings.ReplaceAll(why, key, "…")
 }
 
 func (w whereabouts) makeCgroups(key string, limits Limits) (made []cgroup, unlimited string) {
