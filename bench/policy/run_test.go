@@ -38,7 +38,8 @@ func file(t *testing.T, functions int) string {
 
 func options(t *testing.T) Options {
 	o := DefaultOptions()
-	o.Trace, o.Thresholds = file(t, 60), []float64{.1, .01}
+	o.Trace, o.Thresholds = file(t, 60), []float64{.02}
+	o.From, o.To = 120, 300 // the first hours are enough to tell policies apart
 	return o
 }
 
@@ -118,7 +119,7 @@ func TestRunHalvesAndWeights(t *testing.T) {
 		}
 		n[half] = r.Functions
 	}
-	if n[All] != 60 || n[Fitted]+n[HeldOut] != 60 || n[Fitted] < 15 || n[HeldOut] < 15 {
+	if n[All] != 20 || n[Fitted]+n[HeldOut] != 20 || n[Fitted] < 5 || n[HeldOut] < 5 {
 		t.Errorf("functions by half: %v", n)
 	}
 
@@ -129,7 +130,7 @@ func TestRunHalvesAndWeights(t *testing.T) {
 	}
 	var b strings.Builder
 	b.WriteString("HashFunction,weight\n")
-	for f := range (trace.Synthetic{Functions: 60, Minutes: 1440, Seed: 7}).All() {
+	for f := range (trace.Synthetic{Functions: 20, Minutes: 1440, Seed: 7}).All() {
 		b.WriteString(f.Name + ",3\n")
 	}
 	o.Weights = filepath.Join(t.TempDir(), "weights.csv")
@@ -183,7 +184,7 @@ func TestCommand(t *testing.T) {
 	var out bytes.Buffer
 	cmd.SetOut(&out)
 	html, svg := filepath.Join(dir, "a.html"), filepath.Join(dir, "a.svg")
-	cmd.SetArgs([]string{file(t, 40), "-o", "json", "--html", html, "--svg", svg, "--thresholds", "0.05", "--functions", "held-out"})
+	cmd.SetArgs([]string{file(t, 40), "-o", "json", "--html", html, "--svg", svg, "--thresholds", "0.05", "--functions", "held-out", "--from", "120", "--to", "240"})
 	if err := cmd.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}

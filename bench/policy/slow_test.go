@@ -186,9 +186,9 @@ func small(n, minutes int) []trace.Function {
 // TestAgainstSlow holds every policy of the fast simulator against the slow one.
 func TestAgainstSlow(t *testing.T) {
 	o := DefaultOptions()
-	o.From, o.To, o.Thresholds, o.KeepAlives = 200, 600, []float64{.2, .02, .004}, []int{1, 5, 10}
+	o.From, o.To, o.Thresholds, o.KeepAlives = 100, 300, []float64{.2, .02, .004}, []int{1, 5, 10}
 	all := families(o)
-	for _, f := range small(16, o.To) {
+	for _, f := range small(8, o.To) {
 		got := simulateOne(o, all, f)
 		for i, family := range all {
 			for s, setting := range family.settings {
