@@ -45,17 +45,30 @@ func (p Position) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
+// flatFault is a fault as programs see it: one flat object.
+type flatFault struct {
+	File    string      `json:"file"`
+	Line    int         `json:"line"`
+	Column  int         `json:"column"`
+	Path    string      `json:"path,omitempty"`
+	Service ServiceName `json:"service,omitempty"`
+	Message string      `json:"message"`
+	Fix     string      `json:"fix,omitempty"`
+}
+
 // MarshalJSON gives programs the fault as one flat object.
 func (f Fault) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		File    string      `json:"file"`
-		Line    int         `json:"line"`
-		Column  int         `json:"column"`
-		Path    string      `json:"path,omitempty"`
-		Service ServiceName `json:"service,omitempty"`
-		Message string      `json:"message"`
-		Fix     string      `json:"fix,omitempty"`
-	}{f.At.File, f.At.Line, f.At.Column, f.Path, f.Service, f.Message, f.Fix})
+	return json.Marshal(flatFault{f.At.File, f.At.Line, f.At.Column, f.Path, f.Service, f.Message, f.Fix})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (f *Fault) UnmarshalJSON(data []byte) error {
+	var flat flatFault
+	if err := json.Unmarshal(data, &flat); err != nil {
+		return err
+	}
+	*f = Fault{Position{flat.File, flat.Line, flat.Column}, flat.Path, flat.Service, flat.Message, flat.Fix}
+	return nil
 }
 
 // RenderFaults writes faults for people: each with the line of its file, a

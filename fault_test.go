@@ -99,3 +99,16 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// TestFaultSurvivesJSON: polder status asks a region for its faults.
+func TestFaultSurvivesJSON(t *testing.T) {
+	want := Fault{At: Position{File: "polder.yaml", Line: 9, Column: 26}, Path: "services.a.hosts[0]", Service: "a", Message: "no", Fix: "write yes"}
+	data, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Fault
+	if err := json.Unmarshal(data, &got); err != nil || got != want {
+		t.Errorf("%s became %+v, %v; want %+v", data, got, err, want)
+	}
+}

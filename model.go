@@ -38,10 +38,10 @@ type Location struct{ Latitude, Longitude float64 }
 // Listen says where a region's peer listens. Every address is host:port; an
 // empty one means the command's default.
 type Listen struct {
-	HTTPS  string // public entrypoint
-	HTTP   string // public redirect to HTTPS
-	Peer   string // mTLS between gateways, for passed-through connections
-	Gossip string // membership
+	HTTPS  string `json:"https"`  // public entrypoint
+	HTTP   string `json:"http"`   // public redirect to HTTPS
+	Peer   string `json:"peer"`   // mTLS between gateways, for passed-through connections
+	Gossip string `json:"gossip"` // membership
 }
 
 // Tenant owns services and pays for them.

@@ -4,8 +4,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/xds/server"
 )
 
 // TestExit runs the very command on what people get wrong. Every answer is one
@@ -165,6 +170,45 @@ func strict(t *testing.T, text string, into any) {
 	if err := decoder.Decode(into); err != nil || decoder.More() {
 		t.Fatalf("not one JSON value as documented: %v\n%s", err, text)
 	}
+}
+
+// TestStatusJSON holds the JSON of polder status to names that programs may rely
+// on: what the command printed decodes without loss, and no name begins with a
+// capital letter, as one without a tag would.
+func TestStatusJSON(t *testing.T) {
+	before := busy(0, 100).statuses
+	before[0].Config.Faults = []polder.Fault{{At: polder.Position{File: "polder.yaml", Line: 9, Column: 26}, Service: "a", Message: "no", Fix: "write yes"}}
+	before[0].Listen = polder.Listen{HTTPS: "127.0.0.1:8443", HTTP: "127.0.0.1:8080", Peer: "127.0.0.1:7443", Gossip: "127.0.0.1:7943"}
+	before[0].Peers = []gateway.PeerStatus{{Peer: "fr-1", Region: "fr", Warm: []polder.ServiceName{"billing"}}}
+	before[0].Nodes[0].Rejections = []server.Rejection{{Node: "fr-1", Type: "t", Name: "n", Version: "v", Reason: "r"}}
+	var text strings.Builder
+	if err := printJSON(&text, before); err != nil {
+		t.Fatal(err)
+	}
+	var after []gateway.Status
+	strict(t, text.String(), &after)
+	if !reflect.DeepEqual(after, before) {
+		t.Errorf("got\n%+v\nwant\n%+v", after, before)
+	}
+	var names func(where string, value any)
+	names = func(where string, value any) {
+		switch v := value.(type) {
+		case []any:
+			for _, item := range v {
+				names(where, item)
+			}
+		case map[string]any:
+			for name, item := range v {
+				if name != strings.ToLower(name) {
+					t.Errorf("%s.%s has capital letters", where, name)
+				}
+				names(where+"."+name, item)
+			}
+		}
+	}
+	var raw any
+	strict(t, text.String(), &raw)
+	names("status", raw)
 }
 
 func TestVersionJSON(t *testing.T) {
