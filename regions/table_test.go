@@ -353,3 +353,38 @@ func TestDigestsShowSkew(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// What is told to others: all that the failure detector has known, until it is
+// forgotten, and nothing that came by relay only.
+func TestTellable(t *testing.T) {
+	table := newTable("nl-1")
+	told := func() string {
+		names := ""
+		for _, b := range table.Tellable() {
+			row, err := Decode(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names += row.Peer + " "
+		}
+		return names
+	}
+	if got := told(); got != "" {
+		t.Errorf("before it said anything itself: %s", got)
+	}
+	table.Say(polder.PeerRow{Healthy: true}, start)
+	table.Merge(plainRow(), start)
+	table.Alive("pl-1", "pl", 1, start) // alive, and silent
+	if got := told(); got != "nl-1 " {
+		t.Errorf("%s; fr-1 is known by relay only, and pl-1 has said nothing", got)
+	}
+	table.Alive("fr-1", "fr", 3, start)
+	table.Dead("fr-1", start)
+	if got := told(); got != "fr-1 nl-1 " {
+		t.Errorf("%s; want fr-1 too: should it have lost its epoch, it hears of its former life", got)
+	}
+	table.Advance(start.Add(10 * time.Minute))
+	if got := told(); got != "nl-1 " {
+		t.Errorf("%s; want fr-1 forgotten", got)
+	}
+}

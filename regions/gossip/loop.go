@@ -96,6 +96,7 @@ func (l *loop) hear(peer string, m member, now time.Time) bool {
 	log := l.options.Log.With("peer", peer, "region", m.life.region, "address", m.address)
 	if !m.alive {
 		delete(l.members, peer)
+		l.unsaid = true // one less hears us: more may be said
 		if l.leaving(peer) {
 			log.Info("peer has left")
 			l.seeker.gone(peer, "", now)
@@ -110,10 +111,8 @@ func (l *loop) hear(peer string, m member, now time.Time) bool {
 	case !known:
 		log.Info("peer is alive", "epoch", m.life.epoch)
 		l.seeker.found(peer)
-		l.unsaid = true // who hears us has changed, and with it perhaps what may be said
 	case before.life != m.life:
 		log.Info("peer has restarted", "epoch", m.life.epoch)
-		l.unsaid = true
 	}
 	if !l.disclosure.Knows(m.life.region) {
 		return false

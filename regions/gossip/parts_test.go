@@ -158,7 +158,8 @@ func TestRotateUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for n := range byte(100) {
+	for round := range 3000 {
+		n := byte(round % 100)
 		for _, keys := range [][][]byte{{key(n), key(n + 1), key(200)}, {key(n + 1), key(n), key(200)}, {key(n + 1)}} {
 			if err := ring.rotate(keys); err != nil {
 				t.Fatal(err)
@@ -276,7 +277,7 @@ func TestWarningsAreThrottled(t *testing.T) {
 		if !strings.Contains(out.String(), "something else") {
 			t.Error("one kind of warning silenced another")
 		}
-		time.Sleep(throttleWindow) // fake time
+		<-time.After(throttleWindow) // fake time
 		out.Reset()
 		th.warn("again")
 		th.warn("again")
