@@ -112,8 +112,10 @@ func (l look) compareHeld() []Drift {
 		}
 		switch digest, ok := l.digest(r.Key, sent); {
 		case r.Digest == digest:
-		case !ok && r.Digest == l.last[r.Key]:
-			// A version so old that the mirror forgot it: the Envoy rejected all newer ones.
+		case !ok && (r.Digest == sent && r.Type != xds.TypeEndpoint || r.Digest == l.last[r.Key]):
+			// The Envoy rejected all newer ones, and has the last that it accepted, from
+			// the archive of an earlier Polder perhaps, which holds no endpoints. Whether
+			// it is lawful still, the proof tells.
 		case !ok:
 			add(Foreign, r.Key, "the control plane sent it, and it never passed the proof")
 		default:
@@ -150,7 +152,7 @@ func (l look) comparePublished() []Drift {
 		switch same, name := l.published(r.Key, r.Digest); {
 		case !name:
 			list = append(list, Drift{Foreign, what(r.Key), "this region never published anything of that name"})
-		case !same:
+		case !same && r.Digest != l.last[r.Key]:
 			list = append(list, Drift{Changed, what(r.Key), fmt.Sprintf("runs as %s, which this region never published", r.Digest)})
 		}
 	}

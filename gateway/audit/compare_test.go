@@ -52,7 +52,8 @@ func TestCompare(t *testing.T) {
 		"missing":                         {resources: both[:1], wantedKind: []string{"missing cluster b"}},
 		"warming":                         {resources: both[:1], change: func(l *look) { l.dump.Warming = []xds.Key{key("b")} }},
 		"foreign and warming":             {resources: both, change: func(l *look) { l.dump.Warming = []xds.Key{key("x")} }, wantedKind: []string{"foreign cluster x"}},
-		"sent and never proved":           {resources: []dump.Resource{both[0], running("b", "7")}, change: func(l *look) { l.held.Versions[key("b")] = "7" }, wantedKind: []string{"foreign cluster b"}},
+		"sent and never proved":           {resources: []dump.Resource{both[0], running("b", "7")}, change: func(l *look) { l.held.Versions[key("b")] = "8" }, wantedKind: []string{"foreign cluster b"}},
+		"of an earlier Polder":            {resources: []dump.Resource{both[0], running("b", "7")}, change: func(l *look) { l.held.Versions[key("b")] = "7" }},
 		"rejected so often that its version is forgotten": {resources: []dump.Resource{both[0], running("b", "0")}, change: func(l *look) {
 			l.held.Versions[key("b")], l.last = "0", map[xds.Key]string{key("b"): "0"}
 		}},
