@@ -21,7 +21,7 @@ type Dump struct {
 	Static []Resource
 	// Secrets are those that a control plane gave, and that are in use.
 	Secrets []Secret
-	// Warming were received and are not in use yet.
+	// Warming are listeners and clusters that were received and are not in use yet.
 	Warming []xds.Key
 	// Bootstrap is the digest of the bootstrap, as DigestBootstrap gives it.
 	Bootstrap string

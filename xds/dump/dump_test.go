@@ -273,8 +273,8 @@ func TestStaticAndWarmingAreTold(t *testing.T) {
 	if want := 5; len(d.Static) != want || len(types) != want {
 		t.Errorf("static are %v, want one of each type but endpoints", types)
 	}
-	if len(d.Warming) != 2 {
-		t.Errorf("warming are %v, want a cluster and a secret", d.Warming)
+	if len(d.Warming) != 1 || d.Warming[0].Type != xds.TypeCluster {
+		t.Errorf("warming are %v, want a cluster", d.Warming)
 	}
 }
 

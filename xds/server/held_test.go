@@ -10,7 +10,9 @@ import (
 // TestHeldIsWhatWasAcknowledged: what a node should have is certain only while
 // nothing is under way, and a rejected version is never part of it.
 func TestHeldIsWhatWasAcknowledged(t *testing.T) {
-	c := newControl(t, Options{Secret: func(name string) (xds.Resource, bool) { return resource(xds.TypeSecret, name, "7"), name == "billing.example.com" }})
+	c := newControl(t, Options{Secret: func(name string) (xds.Resource, bool) {
+		return resource(xds.TypeSecret, name, "7"), name == "billing.example.com"
+	}})
 	if h := c.Held("fr-1"); h.Connected || len(h.Versions) > 0 {
 		t.Errorf("of a node that never came: %+v", h)
 	}
