@@ -36,6 +36,7 @@ type Supervisor struct {
 	socket string // of the admin interface
 	admin  *Admin
 
+	renew    chan string    // capacity 1: why the Envoy that runs shall end
 	restarts int            // Run's goroutine only
 	retiring sync.WaitGroup // old Envoys that finish what they have
 }
@@ -54,11 +55,21 @@ func NewSupervisor(o Options) (*Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Supervisor{Options: o, log: o.Log.With("node", o.Node), socket: socket, admin: NewAdmin(socket)}, nil
+	return &Supervisor{Options: o, log: o.Log.With("node", o.Node), socket: socket, admin: NewAdmin(socket), renew: make(chan string, 1)}, nil
 }
 
 // Admin is the admin interface of the Envoy that runs.
 func (s *Supervisor) Admin() *Admin { return s.admin }
+
+// Restart ends the Envoy that runs, at once and without a drain, and Run starts
+// another as it does after an accident: for one that cannot be trusted any
+// longer. It returns at once; while no Envoy runs it does nothing.
+func (s *Supervisor) Restart(reason string) {
+	select {
+	case s.renew <- reason:
+	default: // it is to end already
+	}
+}
 
 func (s *Supervisor) logFile() string { return filepath.Join(s.Dir, "envoy.log") }
 
@@ -165,6 +176,10 @@ func (s *Supervisor) launch() (*child, error) {
 // attend returns when the process has ended or ctx has, and tells since when it
 // was live, the zero time if it never was.
 func (s *Supervisor) attend(ctx context.Context, c *child) (live time.Time) {
+	select { // what was meant for the one before
+	case <-s.renew:
+	default:
+	}
 	if s.untilLive(ctx, c) {
 		live = time.Now()
 		s.tell(Event{State: Running, PID: c.PID(), Restarts: s.restarts})
@@ -173,6 +188,11 @@ func (s *Supervisor) attend(ctx context.Context, c *child) (live time.Time) {
 	select {
 	case <-c.Done():
 	case <-ctx.Done():
+	case reason := <-s.renew:
+		s.log.Warn("Envoy is ended and started again", "pid", c.PID(), "reason", reason)
+		if err := c.Stop(context.WithoutCancel(ctx), s.Grace); err != nil {
+			s.log.Error("Envoy does not end", "pid", c.PID(), "error", err)
+		}
 	}
 	return live
 }

@@ -98,6 +98,27 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestRestart ends an Envoy that does nothing wrong. Another takes its place.
+func TestRestart(t *testing.T) {
+	p := newPlace(t)
+	r := p.run(p.options(p.answering("hello")))
+	first := r.await(Running)
+	r.s.Restart("somebody changed it")
+	exited := r.await(Exited)
+	if exited.PID != first.PID {
+		t.Errorf("%+v ended, want the one that ran", exited)
+	}
+	second := r.await(Running)
+	if second.PID == first.PID || second.Restarts != 1 {
+		t.Errorf("running %+v after %+v", second, first)
+	}
+	p.wants("hello")
+	r.stop(nil)
+	r.await(Draining)
+	r.await(Stopped)
+	p.nothingLeft(first.PID, second.PID)
+}
+
 // TestStopWhilePausing: a stop does not wait for the next start.
 func TestStopWhilePausing(t *testing.T) {
 	p := newPlace(t)
