@@ -143,7 +143,7 @@ func TestForecastLearnsASchedule(t *testing.T) {
 func TestForecastNextKnowsTheOpenMinute(t *testing.T) {
 	var s State
 	now := observe(&s, noon, every(10, 600))
-	now = observe(&s, now, []int{1, 0, 0, 0, 0, 0, 0, 0, 0}) // the ninth minute after is open
+	observe(&s, now, []int{1, 0, 0, 0, 0, 0, 0, 0, 0}) // the ninth minute after is open
 	f := s.Forecast()
 	if f.Now > 0.2 || f.Next < 0.5 {
 		t.Errorf("a minute before a call is due: %+v, want a low chance now and a high one next", f)

@@ -202,9 +202,7 @@ func (p *Proposal) affected(changed map[Key]bool) map[unit]bool {
 	for k := range changed {
 		before, after := p.next.resources[k], p.next.resource(k)
 		if before != nil {
-			for _, u := range before.units() {
-				p.gone = append(p.gone, u)
-			}
+			p.gone = append(p.gone, before.units()...)
 		}
 		if after != nil {
 			for _, u := range after.units() {

@@ -211,8 +211,8 @@ func (v *view) strangeness(e *entry, address string) string {
 func (v *view) firstAddress(h virtualHost) string {
 	for _, w := range h.ways {
 		if f := v.facts(Key{typeCluster, w.cluster}); f != nil && f.cluster != nil {
-			for _, p := range v.placesOf(f.cluster) {
-				return p.address
+			if places := v.placesOf(f.cluster); len(places) > 0 {
+				return places[0].address
 			}
 		}
 		return at("cluster", w.cluster)

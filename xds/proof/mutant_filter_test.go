@@ -122,6 +122,7 @@ func filterMutants() []mutant {
 		}
 	}
 	return []mutant{
+		//lint:ignore SA1019 the deprecated field still runs code
 		{"Lua", http("lua", &lua.Lua{InlineCode: "function envoy_on_request(h) h:httpCall(\"helper\", {}, \"\", 100) end"}), "billing", at("lua"), "any address"},
 		{"Wasm", http("wasm", &wasm.Wasm{}), "billing", at("wasm"), "any address"},
 		{"dynamic module", http("module", &dynamicmodules.DynamicModuleFilter{FilterName: "spy"}), "billing", at("module"), "spy"},
