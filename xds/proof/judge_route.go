@@ -209,13 +209,14 @@ func (v *view) strangeness(e *entry, address string) string {
 
 // firstAddress is where a virtual host leads, for messages.
 func (v *view) firstAddress(h virtualHost) string {
-	for _, w := range h.ways {
-		if f := v.facts(Key{typeCluster, w.cluster}); f != nil && f.cluster != nil {
-			if places := v.placesOf(f.cluster); len(places) > 0 {
-				return places[0].address
-			}
-		}
-		return at("cluster", w.cluster)
+	if len(h.ways) == 0 {
+		return unknown
 	}
-	return unknown
+	w := h.ways[0]
+	if f := v.facts(Key{typeCluster, w.cluster}); f != nil && f.cluster != nil {
+		if places := v.placesOf(f.cluster); len(places) > 0 {
+			return places[0].address
+		}
+	}
+	return at("cluster", w.cluster)
 }
