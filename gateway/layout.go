@@ -53,11 +53,17 @@ func (l Layout) Instances() string { return filepath.Join(l.Dir(), "instances") 
 // Processes is where the records of instances that run as processes lie.
 func (l Layout) Processes() string { return filepath.Join(l.Dir(), "processes") }
 
+// Learned is the file of what the predictor knows of callers' rhythms.
+func (l Layout) Learned() string { return filepath.Join(l.Dir(), "learned.gob") }
+
 // LastGood is where the region keeps the configuration that it last accepted.
 func (l Layout) LastGood() string { return filepath.Join(l.Dir(), "last-good") }
 
 // Accepted is the file of the resources that Envoy accepted last.
 func (l Layout) Accepted() string { return filepath.Join(l.LastGood(), "accepted") }
+
+// Ledger is where the region keeps its ledger.
+func (l Layout) Ledger() string { return filepath.Join(l.Dir(), "ledger") }
 
 // Runtime is the folder of the region's sockets: below the state folder, or,
 // where that path is too long for a socket, in a private folder of the

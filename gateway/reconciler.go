@@ -71,12 +71,14 @@ type reconciler struct {
 	retiring     sync.WaitGroup
 
 	// Only inside Run's goroutine.
-	ctx      context.Context // of Run, for what it starts
-	begun    bool            // what already ran is known; before, nothing is decided
-	model    *polder.Model
-	around   surroundings
-	services map[polder.ServiceName]*service
-	warm     []polder.ServiceName
+	ctx context.Context // of Run, for what it starts
+	// remembered is what an earlier Polder learned, until its service appears.
+	remembered map[polder.ServiceName][]byte
+	begun      bool // what already ran is known; before, nothing is decided
+	model      *polder.Model
+	around     surroundings
+	services   map[polder.ServiceName]*service
+	warm       []polder.ServiceName
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
@@ -210,6 +212,7 @@ func (r *reconciler) adoptModel(now time.Time) {
 		s := r.services[spec.Name]
 		if s == nil {
 			s = newService(spec)
+			r.restore(s, now)
 			r.services[spec.Name] = s
 			continue
 		}
@@ -317,6 +320,18 @@ func (r *reconciler) publishEndpoints(s *service) {
 	r.announceWarm()
 }
 
+// terms are what the region's price list makes of a decision.
+func (r *reconciler) terms() prewarm.Terms {
+	price, ok := r.model.Prices.In(r.gateway.Region)
+	if !ok {
+		return prewarm.Terms{}
+	}
+	return prewarm.Terms{Prices: prewarm.Prices{
+		Currency: r.model.Prices.Currency, GiBSecond: prewarm.Nanos(price.GiBSecond),
+		VCPUSecond: prewarm.Nanos(price.VCPUSecond), Request: prewarm.Nanos(price.Request),
+	}}
+}
+
 // announceWarm tells the membership which services have a ready instance.
 func (r *reconciler) announceWarm() {
 	var warm []polder.ServiceName
@@ -347,7 +362,7 @@ func (r *reconciler) step(s *service, now time.Time) {
 	if !r.begun || s.spec.Run == nil || s.approved.Verdict() != law.Serve {
 		return
 	}
-	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), prewarm.Terms{})
+	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), r.terms())
 	count := s.count()
 	for n := count.Warm(); n < s.decision.Desired; n++ {
 		if !r.start(s, s.decision.Reason(), now) {

@@ -152,6 +152,7 @@ func (r *Region) connectControl() error {
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator()},
 		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain()},
 		r.server, r.keys, r.setWarm)
+	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
 	r.reconciler.served, r.reconciler.asleep = r.setKnown, r.fellAsleep
 	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log})
 	if err != nil {
@@ -225,7 +226,7 @@ func (r *Region) Run(ctx context.Context) error {
 	r.ctx.Store(&inner)
 	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
 	for _, part := range []func(context.Context) error{
-		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.archive.Run,
+		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.archive.Run,
 		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r) },
 	} {
 		support.Go(func() error { return part(inner) })
@@ -241,6 +242,7 @@ func (r *Region) Run(ctx context.Context) error {
 	err = r.openFront(ctx, inner, support)
 	stopInstances()
 	err = errors.Join(err, <-ended)
+	r.storeLearned(inner)
 	stopRest()
 	return errors.Join(err, support.Wait())
 }
