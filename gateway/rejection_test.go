@@ -100,7 +100,7 @@ func TestBadResourcesStopNobody(t *testing.T) {
 					c.LbSubsetConfig = nil
 					c.EdsClusterConfig = nil
 				})
-			case xds.Key{Type: xds.TypeRoute, Name: "service/four"}:
+			case xds.Key{Type: xds.TypeRoute, Name: "host/four.example.com"}:
 				r = edited(t, r, func(c *route.RouteConfiguration) { c.VirtualHosts = append(c.VirtualHosts, c.VirtualHosts[0]) })
 			}
 			set = append(set, r)
@@ -124,7 +124,7 @@ func TestBadResourcesStopNobody(t *testing.T) {
 				t.Fatal(err)
 			}
 			list := rejected()
-			if len(list) != 2 || list[0].Name != "service/two" || list[1].Name != "service/four" {
+			if len(list) != 2 || list[0].Name != "service/two" || list[1].Name != "host/four.example.com" {
 				t.Fatalf("rejected: %+v, want the cluster of two and the routes of four", list)
 			}
 			for _, r := range list {
@@ -136,7 +136,7 @@ func TestBadResourcesStopNobody(t *testing.T) {
 				t.Errorf("Envoy's words %q do not name the virtual host", list[1].Reason)
 			}
 			allServed(t, p)
-			if got := p.timeouts(t); got["service/one"] != "120s" || got["service/four"] != "60s" || got["service/two"] != "120s" {
+			if got := p.timeouts(t); got["host/one.example.com"] != "120s" || got["host/four.example.com"] != "60s" || got["host/two.example.com"] != "120s" {
 				t.Errorf("timeouts in Envoy: %v, want the new ones but for four", got)
 			}
 		})

@@ -39,8 +39,7 @@ const (
 
 const servicePrefix = "service/"
 
-// ServiceCluster is the name of a service's cluster, load assignment and
-// route configuration.
+// ServiceCluster is the name of a service's cluster and load assignment.
 func ServiceCluster(s polder.ServiceName) string { return servicePrefix + string(s) }
 
 // ClusterService is the inverse of ServiceCluster.
@@ -49,7 +48,13 @@ func ClusterService(cluster string) (polder.ServiceName, bool) {
 	return polder.ServiceName(name), ok
 }
 
-func scopeName(host string) string { return "host/" + host }
+const hostPrefix = "host/"
+
+// hostRoutes is the name of an exact host's scope and route configuration.
+func hostRoutes(host string) string { return hostPrefix + host }
+
+// HostOf is the exact host whose scope or route configuration has this name.
+func HostOf(name string) (host string, ok bool) { return strings.CutPrefix(name, hostPrefix) }
 
 // passName names the chain, internal listener and clusters that lead to the
 // target regions, in order of preference.

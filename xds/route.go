@@ -33,25 +33,29 @@ const (
 	activatorInstanceFailed = "instance-failed"
 )
 
-// hostScope leads the connections for one exact host to its service's routes.
-func hostScope(s polder.ServiceName, host string) *route.ScopedRouteConfiguration {
+// hostScope leads the connections for one exact host to its routes. It never
+// changes: what happens to a host is in its routes, so that a host moves from one
+// service to another at one instant. A scope that changed would lead nowhere
+// until Envoy has fetched the other routes.
+func hostScope(host string) *route.ScopedRouteConfiguration {
 	return &route.ScopedRouteConfiguration{
-		Name:                   scopeName(host),
-		RouteConfigurationName: ServiceCluster(s),
+		Name:                   hostRoutes(host),
+		RouteConfigurationName: hostRoutes(host),
 		Key: &route.ScopedRouteConfiguration_Key{Fragments: []*route.ScopedRouteConfiguration_Key_Fragment{{
 			Type: &route.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: host},
 		}}},
 	}
 }
 
-// serviceRoutes leads the service's exact hosts to its cluster. A request for any
-// other host on this connection was sent to the wrong place: browsers reuse a
-// connection for hosts that share a certificate, and 421 makes them open another.
-// The service's wildcards are among the others, because what they match may
-// belong to another service.
-func serviceRoutes(s polder.Service, exact []string, here polder.RegionName) *route.RouteConfiguration {
+// routesOf leads an exact host to its service's cluster, on a connection that was
+// opened for it: the service's other exact hosts as well, since they share its
+// certificate. A request for any other host on this connection was sent to the
+// wrong place: browsers reuse a connection for hosts that share a certificate,
+// and 421 makes them open another. The service's wildcards are among the others,
+// because what they match may belong to another service.
+func routesOf(host string, s polder.Service, exact []string, here polder.RegionName) *route.RouteConfiguration {
 	return &route.RouteConfiguration{
-		Name:         ServiceCluster(s.Name),
+		Name:         hostRoutes(host),
 		VirtualHosts: []*route.VirtualHost{serviceHosts(s, exact, here), misdirected(nil)},
 	}
 }

@@ -13,8 +13,8 @@ type Gateway struct {
 	Activator string // path of the activator's Unix socket
 }
 
-// Service gives the resources of one service: its cluster and endpoints, and for
-// its exact hosts the routes and a scope each. A service that this gateway does
+// Service gives the resources of one service: its cluster and endpoints, and
+// routes and a scope for each of its exact hosts. A service that this gateway does
 // not serve has none, so that nothing of it, least of all an endpoint, is present.
 // Wildcard hosts have no scopes; Node collects their routes.
 func Service(a law.Approved, g Gateway) []Resource {
@@ -27,11 +27,10 @@ func Service(a law.Approved, g Gateway) []Resource {
 		Endpoints(a, g),
 	}
 	exact := slices.DeleteFunc(plain(s.Hosts), isWildcard)
-	if len(exact) > 0 {
-		resources = append(resources, newResource(TypeRoute, ServiceCluster(s.Name), serviceRoutes(s, exact, g.Region)))
-	}
 	for _, host := range exact {
-		resources = append(resources, newResource(TypeScope, scopeName(host), hostScope(s.Name, host)))
+		resources = append(resources,
+			newResource(TypeRoute, hostRoutes(host), routesOf(host, s, exact, g.Region)),
+			newResource(TypeScope, hostRoutes(host), hostScope(host)))
 	}
 	return resources
 }

@@ -42,7 +42,7 @@ func TestReach(t *testing.T) {
 		plain  = "listener entrypoint-http > chain http > routes entrypoint-http > virtual host "
 	)
 	catalog := func(chain string, route string) []string {
-		to := chain + " > scope host/catalog.example.com > routes service/catalog > virtual host catalog > route catalog/" + route + " > cluster service/catalog > endpoint "
+		to := chain + " > scope host/catalog.example.com > routes host/catalog.example.com > virtual host catalog > route catalog/" + route + " > cluster service/catalog > endpoint "
 		return []string{to + "127.0.0.1:20004: instance 127.0.0.1:20004 fr", to + activator + ": activator " + activator + " fr"}
 	}
 	served := func(host string) []string {
@@ -130,7 +130,7 @@ func TestNewBook(t *testing.T) {
 		want mutant
 	}{
 		{"the owner takes the region back", func(w *world) { w.service("catalog").Residency.Allow = []polder.Place{"nl"} },
-			mutant{service: "catalog", path: []string{"listener entrypoint-https", "routes service/catalog", "endpoint"}, address: "127.0.0.1:20004"}},
+			mutant{service: "catalog", path: []string{"listener entrypoint-https", "routes host/catalog.example.com", "endpoint"}, address: "127.0.0.1:20004"}},
 		{"the owner refuses callers elsewhere", func(w *world) { w.service("dutch").Residency.Elsewhere = polder.Refuse },
 			mutant{service: "dutch", path: []string{"listener entrypoint-https", "chain pass/nl", "host dutch.example.com"}, address: "nl.example.net:7443"}},
 		{"a host goes to another service", func(w *world) {
@@ -148,7 +148,7 @@ func TestNewBook(t *testing.T) {
 			mutant{service: "dutch", path: []string{"listener entrypoint-https", "chain pass/nl", "endpoint"}, address: "nl.example.net:7443"}},
 		{"a routed service moved", func(w *world) {
 			w.service("legacy").Endpoints = map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort("10.0.0.6:8080")}}
-		}, mutant{service: "legacy", path: []string{"listener entrypoint-https", "routes service/legacy", "endpoint"}, address: "10.0.0.5:8080"}},
+		}, mutant{service: "legacy", path: []string{"listener entrypoint-https", "routes host/legacy.example.com", "endpoint"}, address: "10.0.0.5:8080"}},
 	} {
 		after := mutantWorld(t)
 		change.make(&after)

@@ -102,7 +102,7 @@ func lawfulVariants() []variant {
 			s.listener("entrypoint-https").StatPrefix = "public"
 		}},
 		{"requests chosen by path and header, redirected and answered", func(s *snapshot) {
-			h := s.host("service/billing", "billing")
+			h := s.host("host/billing.example.com", "billing")
 			h.Routes = append([]*route.Route{
 				{Name: "login", Match: &route.RouteMatch{PathSpecifier: &route.RouteMatch_Path{Path: "/login"}, Headers: []*route.HeaderMatcher{{Name: "x",
 					HeaderMatchSpecifier: &route.HeaderMatcher_StringMatch{StringMatch: &matcher.StringMatcher{MatchPattern: &matcher.StringMatcher_Exact{Exact: "y"}}}}}},
@@ -110,7 +110,7 @@ func lawfulVariants() []variant {
 			}, h.Routes...)
 			h.Routes[2].RequestHeadersToAdd = []*core.HeaderValueOption{{Header: &core.HeaderValue{Key: "x-from", Value: "%DOWNSTREAM_REMOTE_ADDRESS%"}}}
 			h.Routes[2].RequestHeadersToRemove = []string{"x-secret"}
-			c := s.routes("service/billing")
+			c := s.routes("host/billing.example.com")
 			c.RequestHeadersToAdd, c.ResponseHeadersToAdd, c.RequestHeadersToRemove = h.Routes[2].RequestHeadersToAdd, h.Routes[2].RequestHeadersToAdd, []string{"x-other"}
 		}},
 		{"connections shared out among ways to one region", func(s *snapshot) {

@@ -20,8 +20,8 @@ func endpointMutants() []mutant {
 	first := func(s *snapshot) *endpoint.LbEndpoint {
 		return s.assignment("service/billing").Endpoints[0].LbEndpoints[0]
 	}
-	toBilling := []string{"listener", "chain", "routes service/billing", "virtual host billing", "route", "cluster service/billing", "endpoint"}
-	toLegacy := []string{"listener", "chain", "routes service/legacy", "virtual host legacy", "route", "cluster service/legacy", "endpoint"}
+	toBilling := []string{"listener", "chain", "routes host/billing.example.com", "virtual host billing", "route", "cluster service/billing", "endpoint"}
+	toLegacy := []string{"listener", "chain", "routes host/legacy.example.com", "virtual host legacy", "route", "cluster service/legacy", "endpoint"}
 	return []mutant{
 		{"endpoint of another region at low weight", func(s *snapshot) {
 			s.instance("legacy", socketAt("10.1.0.5", 8080)).LoadBalancingWeight = wrapperspb.UInt32(1)
@@ -33,7 +33,7 @@ func endpointMutants() []mutant {
 		{"endpoint of another region written in another way", func(s *snapshot) { s.instance("legacy", socketAt("::ffff:10.1.0.5", 8080)) },
 			"legacy", toLegacy, "10.1.0.5:8080"},
 		{"instance observed in another region", func(s *snapshot) { s.instance("catalog", socketAt("10.1.0.77", 20004)) },
-			"catalog", []string{"listener", "chain", "routes service/catalog", "cluster", "endpoint"}, "10.1.0.77:20004"},
+			"catalog", []string{"listener", "chain", "routes host/catalog.example.com", "cluster", "endpoint"}, "10.1.0.77:20004"},
 		{"endpoint that nobody knows", func(s *snapshot) { s.instance("billing", socketAt("203.0.113.9", 80)) },
 			"billing", toBilling, "203.0.113.9:80"},
 		{"right address, wrong port", func(s *snapshot) { s.instance("billing", socketAt("127.0.0.1", 22)) },
@@ -103,7 +103,7 @@ func clusterMutants() []mutant {
 		}, "billing", []string{"cluster service/billing", "type LOGICAL_DNS"}, "any address"},
 		{"cluster by strict DNS", func(s *snapshot) {
 			discovered(s, cluster.Cluster_STRICT_DNS).LoadAssignment = staticCluster("x", socketAt("billing.example.org", 80)).LoadAssignment
-		}, "billing", []string{"listener", "routes service/billing", "cluster service/billing", "endpoint"}, "billing.example.org:80"},
+		}, "billing", []string{"listener", "routes host/billing.example.com", "cluster service/billing", "endpoint"}, "billing.example.org:80"},
 		{"cluster that the request chooses the address of", func(s *snapshot) {
 			billing(s).ClusterDiscoveryType = &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
 				Name: "envoy.clusters.dynamic_forward_proxy", TypedConfig: pack(s.t, &forward.ClusterConfig{})}}
@@ -111,23 +111,23 @@ func clusterMutants() []mutant {
 		{"cluster made of another service's", func(s *snapshot) {
 			billing(s).ClusterDiscoveryType, billing(s).EdsClusterConfig = &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
 				Name: "envoy.clusters.aggregate", TypedConfig: pack(s.t, &aggregate.ClusterConfig{Clusters: []string{"service/catalog"}})}}, nil
-		}, "billing", []string{"listener", "routes service/billing", "cluster service/billing", "cluster service/catalog", "endpoint"}, "127.0.0.1:20004"},
+		}, "billing", []string{"listener", "routes host/billing.example.com", "cluster service/billing", "cluster service/catalog", "endpoint"}, "127.0.0.1:20004"},
 		{"cluster made of itself", func(s *snapshot) {
 			billing(s).ClusterDiscoveryType, billing(s).EdsClusterConfig = &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
 				Name: "envoy.clusters.aggregate", TypedConfig: pack(s.t, &aggregate.ClusterConfig{Clusters: []string{"service/billing"}})}}, nil
-		}, "billing", []string{"listener", "routes service/billing", "cluster service/billing", "cluster service/billing"}, "service/billing"},
+		}, "billing", []string{"listener", "routes host/billing.example.com", "cluster service/billing", "cluster service/billing"}, "service/billing"},
 		{"panic threshold", func(s *snapshot) { billing(s).CommonLbConfig.HealthyPanicThreshold = &percent.Percent{Value: 50} },
 			"billing", []string{"cluster service/billing", "field common_lb_config"}, "endpoints that are out"},
 		{"panic threshold left to Envoy's default", func(s *snapshot) { billing(s).CommonLbConfig = nil },
 			"billing", []string{"cluster service/billing", "field common_lb_config"}, "endpoints that are out"},
 		{"endpoints of another service", func(s *snapshot) { billing(s).EdsClusterConfig.ServiceName = "service/catalog" },
-			"billing", []string{"listener", "routes service/billing", "cluster service/billing", "endpoint"}, "127.0.0.1:20004"},
+			"billing", []string{"listener", "routes host/billing.example.com", "cluster service/billing", "endpoint"}, "127.0.0.1:20004"},
 		{"endpoints from a file", func(s *snapshot) {
 			billing(s).EdsClusterConfig.EdsConfig = &core.ConfigSource{ConfigSourceSpecifier: &core.ConfigSource_PathConfigSource{
 				PathConfigSource: &core.PathConfigSource{Path: "/tmp/endpoints.yaml"}}}
 		}, "billing", []string{"cluster service/billing", "eds_config", "path_config_source"}, "/tmp/endpoints.yaml"},
 		{"endpoints that do not exist", func(s *snapshot) { billing(s).EdsClusterConfig.ServiceName = "later" },
-			"billing", []string{"listener", "routes service/billing", "cluster service/billing"}, "endpoints later"},
+			"billing", []string{"listener", "routes host/billing.example.com", "cluster service/billing"}, "endpoints later"},
 		{"endpoints in the cluster beside the discovered ones", func(s *snapshot) {
 			billing(s).LoadAssignment = staticCluster("x", socketAt("10.1.0.5", 8080)).LoadAssignment
 		}, "billing", []string{"cluster service/billing", "field load_assignment"}, ""},
@@ -153,7 +153,7 @@ func clusterMutants() []mutant {
 			"", []string{"cluster polder"}, "polder"},
 		{"cluster that is gone, while routes lead to it", func(s *snapshot) {
 			delete(s.messages, proof.Key{Type: "type.googleapis.com/envoy.config.cluster.v3.Cluster", Name: "service/billing"})
-		}, "billing", []string{"listener", "routes service/billing", "cluster service/billing"}, "cluster service/billing"},
+		}, "billing", []string{"listener", "routes host/billing.example.com", "cluster service/billing"}, "cluster service/billing"},
 	}
 }
 

@@ -166,8 +166,8 @@ func listenerMutants() []mutant {
 			l.FilterChainMatcher, l.FilterChains = nil, []*listener.FilterChain{s.chain("entrypoint-https", "unknown"), s.chain("entrypoint-https", "forbidden")}
 		}, "", []string{"listener entrypoint-https"}, "requests"},
 		{"plain HTTP led to a service", func(s *snapshot) {
-			s.manager("entrypoint-http", "http", func(m *hcm.HttpConnectionManager) { m.GetRds().RouteConfigName = "service/billing" })
-		}, "billing", []string{"listener entrypoint-http", "chain", "routes service/billing", "virtual host billing"}, "127.0.0.1:20001"},
+			s.manager("entrypoint-http", "http", func(m *hcm.HttpConnectionManager) { m.GetRds().RouteConfigName = "host/billing.example.com" })
+		}, "billing", []string{"listener entrypoint-http", "chain", "routes host/billing.example.com", "virtual host billing"}, "127.0.0.1:20001"},
 		{"plain HTTP led to services by scopes", func(s *snapshot) {
 			s.manager("entrypoint-http", "http", func(m *hcm.HttpConnectionManager) {
 				s.manager("entrypoint-https", "serve", func(other *hcm.HttpConnectionManager) {
@@ -180,7 +180,7 @@ func listenerMutants() []mutant {
 		}, "", []string{"listener entrypoint-http", "chain"}, "nl.example.net:7443"},
 		{"a route for plain HTTP that leads to a service", func(s *snapshot) {
 			h := s.host("entrypoint-http", "to-https")
-			h.Routes = append([]*route.Route{clone(s.host("service/billing", "billing").Routes[1])}, h.Routes...)
+			h.Routes = append([]*route.Route{clone(s.host("host/billing.example.com", "billing").Routes[1])}, h.Routes...)
 		}, "", []string{"listener entrypoint-http", "chain", "routes entrypoint-http", "virtual host to-https"}, "127.0.0.1:20001"},
 		{"peers without certificates", func(s *snapshot) {
 			s.opening("peers", "peers", func(c *tls.DownstreamTlsContext) { c.RequireClientCertificate = nil })

@@ -13,8 +13,8 @@ import (
 
 // routeMutants change where a route leads.
 func routeMutants() []mutant {
-	billing := []string{"listener", "chain", "routes service/billing", "virtual host billing", "route"}
-	field := []string{"listener", "chain", "routes service/billing", "virtual_hosts billing", "routes billing/any"}
+	billing := []string{"listener", "chain", "routes host/billing.example.com", "virtual host billing", "route"}
+	field := []string{"listener", "chain", "routes host/billing.example.com", "virtual_hosts billing", "routes billing/any"}
 	foreign := func(s *snapshot) { s.add(staticCluster("mirror", socketAt("10.1.0.5", 8080))) }
 	return []mutant{
 		{"mirror of one request in a million", func(s *snapshot) {
@@ -24,12 +24,12 @@ func routeMutants() []mutant {
 		}, "billing", append(billing, "mirror mirror", "cluster mirror", "endpoint"), "10.1.0.5:8080"},
 		{"mirror for a whole virtual host", func(s *snapshot) {
 			foreign(s)
-			s.host("service/billing", "billing").RequestMirrorPolicies = []*route.RouteAction_RequestMirrorPolicy{{Cluster: "mirror"}}
-		}, "billing", []string{"routes service/billing", "virtual_hosts billing", "request_mirror_policies"}, "10.1.0.5:8080"},
+			s.host("host/billing.example.com", "billing").RequestMirrorPolicies = []*route.RouteAction_RequestMirrorPolicy{{Cluster: "mirror"}}
+		}, "billing", []string{"routes host/billing.example.com", "virtual_hosts billing", "request_mirror_policies"}, "10.1.0.5:8080"},
 		{"mirror for all routes", func(s *snapshot) {
 			foreign(s)
-			s.routes("service/billing").RequestMirrorPolicies = []*route.RouteAction_RequestMirrorPolicy{{Cluster: "mirror"}}
-		}, "billing", []string{"routes service/billing", "request_mirror_policies"}, "10.1.0.5:8080"},
+			s.routes("host/billing.example.com").RequestMirrorPolicies = []*route.RouteAction_RequestMirrorPolicy{{Cluster: "mirror"}}
+		}, "billing", []string{"routes host/billing.example.com", "request_mirror_policies"}, "10.1.0.5:8080"},
 		{"weighted cluster of weight 1", func(s *snapshot) {
 			foreign(s)
 			s.action("billing").ClusterSpecifier = &route.RouteAction_WeightedClusters{WeightedClusters: &route.WeightedCluster{Clusters: []*route.WeightedCluster_ClusterWeight{
@@ -54,11 +54,11 @@ func routeMutants() []mutant {
 			s.action("billing").ClusterSpecifier = &route.RouteAction_ClusterSpecifierPlugin{ClusterSpecifierPlugin: "plugin"}
 		}, "billing", append(field, "route", "cluster_specifier_plugin"), "plugin"},
 		{"redirect to another host", func(s *snapshot) {
-			s.host("service/billing", "billing").Routes[1].Action = &route.Route_Redirect{Redirect: &route.RedirectAction{
+			s.host("host/billing.example.com", "billing").Routes[1].Action = &route.Route_Redirect{Redirect: &route.RedirectAction{
 				SchemeRewriteSpecifier: &route.RedirectAction_HttpsRedirect{HttpsRedirect: true}, HostRedirect: "billing.example.org"}}
 		}, "billing", append(field, "redirect", "host_redirect"), "billing.example.org"},
 		{"redirect to plain HTTP", func(s *snapshot) {
-			s.host("service/billing", "billing").Routes[1].Action = &route.Route_Redirect{Redirect: &route.RedirectAction{}}
+			s.host("host/billing.example.com", "billing").Routes[1].Action = &route.Route_Redirect{Redirect: &route.RedirectAction{}}
 		}, "billing", billing, "plain HTTP"},
 		{"redirects of the instance followed by Envoy", func(s *snapshot) {
 			s.action("billing").InternalRedirectPolicy = &route.InternalRedirectPolicy{AllowCrossSchemeRedirect: true}
@@ -71,34 +71,34 @@ func routeMutants() []mutant {
 				ConfigType: &route.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: pack(s.t, &omit.PreviousHostsPredicate{})}}}
 		}, "billing", append(field, "route", "retry_policy", "retry_host_predicate"), "previous"},
 		{"code for a single route", func(s *snapshot) {
-			s.host("service/billing", "billing").Routes[1].TypedPerFilterConfig = map[string]*anypb.Any{"lua": pack(s.t, &lua.LuaPerRoute{})}
+			s.host("host/billing.example.com", "billing").Routes[1].TypedPerFilterConfig = map[string]*anypb.Any{"lua": pack(s.t, &lua.LuaPerRoute{})}
 		}, "billing", append(field, "typed_per_filter_config"), ""},
 		{"reply from a file", func(s *snapshot) {
-			s.host("service/billing", "billing").Routes[1].Action = &route.Route_DirectResponse{DirectResponse: &route.DirectResponseAction{Status: 200,
+			s.host("host/billing.example.com", "billing").Routes[1].Action = &route.Route_DirectResponse{DirectResponse: &route.DirectResponseAction{Status: 200,
 				Body: &core.DataSource{Specifier: &core.DataSource_Filename{Filename: "/var/lib/polder/keys/vault.pem"}}}}
 		}, "billing", append(field, "direct_response", "body", "filename"), "/var/lib/polder/keys/vault.pem"},
 		{"key in a reply", func(s *snapshot) {
-			h := s.host("service/billing", "misdirected")
+			h := s.host("host/billing.example.com", "misdirected")
 			h.Routes[0].GetDirectResponse().Body = inline("-----BEGIN EC PRIVATE KEY-----\nMHcCAQ")
-		}, "", []string{"routes service/billing", "virtual_hosts misdirected", "routes misdirected", "direct_response"}, "a private key"},
+		}, "", []string{"routes host/billing.example.com", "virtual_hosts misdirected", "routes misdirected", "direct_response"}, "a private key"},
 		{"environment in a header", func(s *snapshot) {
-			h := s.host("service/billing", "billing")
+			h := s.host("host/billing.example.com", "billing")
 			h.ResponseHeadersToAdd[0].Header.Value = "%ENVIRONMENT(VAULT_KEY)%"
-		}, "billing", []string{"routes service/billing", "virtual_hosts billing", "response_headers_to_add", "header", "value"}, "%ENVIRONMENT%"},
+		}, "billing", []string{"routes host/billing.example.com", "virtual_hosts billing", "response_headers_to_add", "header", "value"}, "%ENVIRONMENT%"},
 		{"activator told another service", func(s *snapshot) {
-			s.host("service/billing", "billing").RequestHeadersToAdd[0].Header.Value = "dutch"
+			s.host("host/billing.example.com", "billing").RequestHeadersToAdd[0].Header.Value = "dutch"
 		}, "billing", append(billing, "cluster service/billing", "endpoint "+activator), activator},
-		{"activator told what the caller says", func(s *snapshot) { s.host("service/billing", "billing").RequestHeadersToAdd = nil },
+		{"activator told what the caller says", func(s *snapshot) { s.host("host/billing.example.com", "billing").RequestHeadersToAdd = nil },
 			"billing", append(billing, "cluster service/billing", "endpoint "+activator), activator},
 		{"activator told what the caller says as well", func(s *snapshot) {
-			s.host("service/billing", "billing").RequestHeadersToAdd[0].AppendAction = core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+			s.host("host/billing.example.com", "billing").RequestHeadersToAdd[0].AppendAction = core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
 		}, "billing", append(billing, "cluster service/billing", "endpoint "+activator), activator},
 		{"activator told another service by a later rule", func(s *snapshot) {
-			s.routes("service/billing").RequestHeadersToAdd = []*core.HeaderValueOption{{AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+			s.routes("host/billing.example.com").RequestHeadersToAdd = []*core.HeaderValueOption{{AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 				Header: &core.HeaderValue{Key: "X-Polder-Service", Value: "catalog"}}}
 		}, "billing", append(billing, "cluster service/billing", "endpoint "+activator), activator},
-		{"routes fetched on demand", func(s *snapshot) { s.routes("service/billing").Vhds = &route.Vhds{} },
-			"billing", []string{"routes service/billing", "vhds"}, ""},
+		{"routes fetched on demand", func(s *snapshot) { s.routes("host/billing.example.com").Vhds = &route.Vhds{} },
+			"billing", []string{"routes host/billing.example.com", "vhds"}, ""},
 		{"routes inside the listener", func(s *snapshot) {
 			foreign(s)
 			s.manager("entrypoint-https", "serve", func(m *hcm.HttpConnectionManager) {
@@ -116,32 +116,32 @@ func hostMutants() []mutant {
 		{"wildcard that captures another's host", func(s *snapshot) { s.host("wildcards", "misdirected").Domains = []string{"*"} },
 			"inner", []string{"listener", "chain", "routes wildcards", "virtual host billing", "domain *.billing.example.com"}, "127.0.0.1:20001"},
 		{"domain that captures everything", func(s *snapshot) {
-			s.host("service/billing", "misdirected").Domains = []string{"nobody.example.com"}
-			h := s.host("service/billing", "billing")
+			s.host("host/billing.example.com", "misdirected").Domains = []string{"nobody.example.com"}
+			h := s.host("host/billing.example.com", "billing")
 			h.Domains = append(h.Domains, "*")
-		}, "billing", []string{"listener", "routes service/billing", "virtual host billing", "domain *"}, "127.0.0.1:20001"},
+		}, "billing", []string{"listener", "routes host/billing.example.com", "virtual host billing", "domain *"}, "127.0.0.1:20001"},
 		{"domain of another service", func(s *snapshot) {
-			h := s.host("service/billing", "billing")
+			h := s.host("host/billing.example.com", "billing")
 			h.Domains = append(h.Domains, "catalog.example.com")
-		}, "catalog", []string{"listener", "routes service/billing", "virtual host billing", "domain catalog.example.com"}, "127.0.0.1:20001"},
+		}, "catalog", []string{"listener", "routes host/billing.example.com", "virtual host billing", "domain catalog.example.com"}, "127.0.0.1:20001"},
 		{"domain of a service that is forbidden here", func(s *snapshot) {
-			h := s.host("service/billing", "billing")
+			h := s.host("host/billing.example.com", "billing")
 			h.Domains = append(h.Domains, "vault.example.com")
-		}, "vault", []string{"listener", "routes service/billing", "virtual host billing", "domain vault.example.com"}, "127.0.0.1:20001"},
+		}, "vault", []string{"listener", "routes host/billing.example.com", "virtual host billing", "domain vault.example.com"}, "127.0.0.1:20001"},
 		{"domain that nobody owns", func(s *snapshot) {
-			h := s.host("service/billing", "billing")
+			h := s.host("host/billing.example.com", "billing")
 			h.Domains = append(h.Domains, "billing.example.*")
-		}, "billing", []string{"listener", "routes service/billing", "virtual host billing", "domain billing.example.*"}, "127.0.0.1:20001"},
+		}, "billing", []string{"listener", "routes host/billing.example.com", "virtual host billing", "domain billing.example.*"}, "127.0.0.1:20001"},
 		{"host that leads to another's routes", func(s *snapshot) {
-			s.routes("service/catalog").VirtualHosts[0].Domains = []string{"catalog.example.com", "billing.example.com"}
-			s.scope("billing.example.com").RouteConfigurationName = "service/catalog"
-		}, "billing", []string{"scope host/billing.example.com", "routes service/catalog", "virtual host catalog"}, "catalog.example.com"},
+			s.routes("host/catalog.example.com").VirtualHosts[0].Domains = []string{"catalog.example.com", "billing.example.com"}
+			s.scope("billing.example.com").RouteConfigurationName = "host/catalog.example.com"
+		}, "billing", []string{"scope host/billing.example.com", "routes host/catalog.example.com", "virtual host catalog"}, "catalog.example.com"},
 		{"host that is forbidden here, with routes", func(s *snapshot) {
-			s.add(&route.ScopedRouteConfiguration{Name: "host/dutch.example.com", RouteConfigurationName: "service/billing", Key: scopeKey("dutch.example.com")})
-		}, "dutch", []string{"scope host/dutch.example.com"}, "routes service/billing"},
+			s.add(&route.ScopedRouteConfiguration{Name: "host/dutch.example.com", RouteConfigurationName: "host/billing.example.com", Key: scopeKey("dutch.example.com")})
+		}, "dutch", []string{"scope host/dutch.example.com"}, "routes host/billing.example.com"},
 		{"host of a standby that is not needed", func(s *snapshot) {
-			s.add(&route.ScopedRouteConfiguration{Name: "host/standby.example.com", RouteConfigurationName: "service/billing", Key: scopeKey("standby.example.com")})
-		}, "standby", []string{"scope host/standby.example.com"}, "routes service/billing"},
+			s.add(&route.ScopedRouteConfiguration{Name: "host/standby.example.com", RouteConfigurationName: "host/billing.example.com", Key: scopeKey("standby.example.com")})
+		}, "standby", []string{"scope host/standby.example.com"}, "routes host/billing.example.com"},
 		{"host that nobody owns, with routes", func(s *snapshot) { s.scope("billing.example.com").Key = scopeKey("anybody.example.org") },
 			"", []string{"scope host/billing.example.com"}, "anybody.example.org"},
 		{"host whose routes are somewhere else", func(s *snapshot) { s.scope("billing.example.com").RouteConfigurationName = "later" },

@@ -113,7 +113,7 @@ func (s *snapshot) host(routes, name string) *route.VirtualHost {
 
 // action is the last route of a service's virtual host.
 func (s *snapshot) action(service string) *route.RouteAction {
-	h := s.host("service/"+service, service)
+	h := s.host("host/"+service+".example.com", service)
 	return h.Routes[len(h.Routes)-1].GetRoute()
 }
 

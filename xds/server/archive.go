@@ -114,14 +114,14 @@ func (a *Archive) Run(ctx context.Context) error {
 
 // archived tells whether resources of this kind are kept.
 func archived(key xds.Key) bool {
+	ok := false
 	switch key.Type {
-	case xds.TypeCluster, xds.TypeRoute:
-		_, ok := xds.ClusterService(key.Name)
-		return ok
-	case xds.TypeScope:
-		return true
+	case xds.TypeCluster:
+		_, ok = xds.ClusterService(key.Name)
+	case xds.TypeRoute, xds.TypeScope:
+		_, ok = xds.HostOf(key.Name)
 	}
-	return false
+	return ok
 }
 
 // remembered gives what was accepted and rejected before.

@@ -105,7 +105,7 @@ func TestArchiveStaysSmall(t *testing.T) {
 	body := strings.Repeat("x", 10_000)
 	var last xds.Resource
 	for i := range 1_000 {
-		last = kept(xds.TypeRoute, "service/a", fmt.Sprint(i, body))
+		last = kept(xds.TypeRoute, "host/a", fmt.Sprint(i, body))
 		a.keep(last)
 		if err := a.flush(false); err != nil {
 			t.Fatal(err)
@@ -115,8 +115,8 @@ func TestArchiveStaysSmall(t *testing.T) {
 	if err != nil || info.Size() > 2*archiveSlack {
 		t.Errorf("%d bytes %v after 1,000 changes of one resource, want at most %d", info.Size(), err, 2*archiveSlack)
 	}
-	a.keep(kept(xds.TypeRoute, "service/gone", "1"))
-	a.forget(xds.Key{Type: xds.TypeRoute, Name: "service/gone"})
+	a.keep(kept(xds.TypeRoute, "host/gone", "1"))
+	a.forget(xds.Key{Type: xds.TypeRoute, Name: "host/gone"})
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
 	}
@@ -130,11 +130,11 @@ func TestArchiveStaysSmall(t *testing.T) {
 func TestArchiveSurvivesDamage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "accepted")
 	a := openArchive(t, file)
-	a.keep(kept(xds.TypeRoute, "service/a", "1"))
+	a.keep(kept(xds.TypeRoute, "host/a", "1"))
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
 	}
-	a.keep(kept(xds.TypeRoute, "service/b", "1"))
+	a.keep(kept(xds.TypeRoute, "host/b", "1"))
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestArchiveSurvivesDamage(t *testing.T) {
 		t.Errorf("%d resources come back, want the one before the damage", len(good))
 	}
 	// What is written after the damage is not lost with it.
-	again.keep(kept(xds.TypeRoute, "service/c", "1"))
+	again.keep(kept(xds.TypeRoute, "host/c", "1"))
 	if err := again.flush(false); err != nil {
 		t.Fatal(err)
 	}
@@ -164,20 +164,20 @@ func TestArchiveSurvivesDamage(t *testing.T) {
 func TestArchiveForgetsThePast(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "accepted")
 	a := openArchive(t, file)
-	a.keep(kept(xds.TypeRoute, "service/old", "1"))
+	a.keep(kept(xds.TypeRoute, "host/old", "1"))
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
 	}
 	a = openArchive(t, file)
 	c := newControl(t, Options{Archive: a})
-	c.Apply([]xds.Resource{kept(xds.TypeRoute, "service/new", "1")}, nil)
-	a.keep(kept(xds.TypeRoute, "service/new", "1"))
+	c.Apply([]xds.Resource{kept(xds.TypeRoute, "host/new", "1")}, nil)
+	a.keep(kept(xds.TypeRoute, "host/new", "1"))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := a.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if good, _ := openArchive(t, file).remembered(); len(good) != 1 || good[xds.Key{Type: xds.TypeRoute, Name: "service/new"}].Body == nil {
-		t.Errorf("kept %v, want service/new only", good)
+	if good, _ := openArchive(t, file).remembered(); len(good) != 1 || good[xds.Key{Type: xds.TypeRoute, Name: "host/new"}].Body == nil {
+		t.Errorf("kept %v, want host/new only", good)
 	}
 }

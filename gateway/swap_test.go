@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/server"
+)
+
+var swaps = flag.Int("swaps", 20, "backend swaps of each kind under load; 1000 for the long run")
+
+// backend is an origin that can be stopped as an instance is.
+type backend struct {
+	address netip.AddrPort
+	server  *http.Server
+	ended   chan error
+}
+
+func newBackend(t *testing.T) *backend {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &backend{address: netip.MustParseAddrPort(l.Addr().String()), ended: make(chan error, 1)}
+	b.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
+	})}
+	go func() { b.ended <- b.server.Serve(l) }()
+	return b
+}
+
+// stop lets requests in progress end.
+func (b *backend) stop(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := b.server.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-b.ended; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
+}
+
+// TestSwapsUnderLoadLoseNothing changes what is behind a host again and again
+// while callers post to it, on a real Envoy. After each change is acknowledged
+// and Envoy's workers had time to follow, the old backend stops.
+//
+//   - endpoints: a service's only instance is replaced by another.
+//   - services: the host moves to a new service, and the old one goes.
+//   - hosts: the host moves from one service to another; both stay.
+func TestSwapsUnderLoadLoseNothing(t *testing.T) {
+	const host = "swapped.example.com"
+	routed := func(name string, b *backend, hosts ...polder.Host) polder.Service {
+		return polder.Service{Name: polder.ServiceName(name), Hosts: hosts, Timeout: time.Minute,
+			Residency: polder.Residency{Allow: []polder.Place{"fr"}, Failover: polder.Failover{Class: polder.FailoverClosed}},
+			Endpoints: map[polder.RegionName][]netip.AddrPort{"fr": {b.address}}}
+	}
+	kinds := map[string]func(i int, b *backend) []polder.Service{
+		"endpoints": func(_ int, b *backend) []polder.Service { return []polder.Service{routed("one", b, host)} },
+		"services": func(i int, b *backend) []polder.Service {
+			return []polder.Service{routed(fmt.Sprintf("version-%d", i), b, host)}
+		},
+		"hosts": func(i int, b *backend) []polder.Service {
+			hosts := [2][]polder.Host{{"one.example.com"}, {"two.example.com"}}
+			hosts[i%2] = append(hosts[i%2], host)
+			return []polder.Service{routed("one", b, hosts[0]...), routed("two", b, hosts[1]...)}
+		},
+	}
+	for kind, services := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			ca, err := authority.Open(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			roots := x509.NewCertPool()
+			roots.AppendCertsFromPEM(ca.Root())
+			old := newBackend(t)
+			p := newPlace(t, "fr", ca, []polder.Service{routed("any", old, host, "one.example.com", "two.example.com")})
+			p.server = server.New(server.Options{Log: slog.New(slog.DiscardHandler), Secret: p.secret})
+			alive := polder.RegionHealth{"fr": true}
+			published := p.swap(t, nil, p.resources(services(0, old), alive))
+			p.startEnvoy(t)
+			stop := p.load(t, roots, host)
+			for i := range *swaps {
+				next := newBackend(t)
+				published = p.swap(t, published, p.resources(services(i+1, next), alive))
+				if !pause(context.Background(), settle) {
+					t.Fatal("the test was stopped")
+				}
+				old.stop(t)
+				old = next
+			}
+			calls, lost := stop()
+			if len(lost) > 0 {
+				t.Errorf("%d of %d requests were lost in %d swaps, the first: %s", len(lost), calls, *swaps, lost[0])
+			}
+			if calls < *swaps {
+				t.Errorf("%d requests are no load", calls)
+			}
+			for _, node := range p.server.Nodes() {
+				for _, r := range node.Rejections {
+					t.Errorf("rejected %s %s: %s", r.Type, r.Name, r.Reason)
+				}
+			}
+			old.stop(t)
+		})
+	}
+}
+
+// swap publishes a set in the place of another, and waits until Envoy has
+// acknowledged all of it.
+func (p *place) swap(t *testing.T, before, now []xds.Resource) []xds.Resource {
+	t.Helper()
+	remove := missing(keysOf(before), keysOf(now))
+	p.server.Apply(now, remove)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := p.server.Wait(ctx, append(keysOf(now), remove...)...); err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+// load posts to a host on several connections until the result stops it, which
+// tells how many requests were sent, and what became of those that were lost.
+func (p *place) load(t *testing.T, roots *x509.CertPool, host string) (stop func() (int, []string)) {
+	t.Helper()
+	const callers = 6
+	var (
+		group   sync.WaitGroup
+		calls   atomic.Int64
+		mu      sync.Mutex
+		lost    []string
+		stopped = make(chan struct{})
+	)
+	for i := range callers {
+		transport := &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: i%2 == 1,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", p.node.HTTPS.String())
+			},
+		}
+		client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+		group.Go(func() {
+			defer transport.CloseIdleConnections()
+			for {
+				select {
+				case <-stopped:
+					return
+				default:
+				}
+				calls.Add(1)
+				if what := post(client, host); what != "" {
+					mu.Lock()
+					lost = append(lost, what)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	return func() (int, []string) {
+		close(stopped)
+		group.Wait()
+		return int(calls.Load()), lost
+	}
+}
+
+// post tells what went wrong, or "".
+func post(client *http.Client, host string) string {
+	response, err := client.Post("https://"+host+"/", "text/plain", strings.NewReader("hello"))
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != 200 {
+		return fmt.Sprint(response.Status, " ", response.Header.Get(xds.HeaderReason), " ", string(body), err)
+	}
+	return ""
+}
+
+func keysOf(resources []xds.Resource) []xds.Key {
+	keys := make([]xds.Key, len(resources))
+	for i, r := range resources {
+		keys[i] = r.Key
+	}
+	return keys
+}
+
+// missing lists the keys of before that are not in now.
+func missing(before, now []xds.Key) []xds.Key {
+	return slices.DeleteFunc(slices.Clone(before), func(k xds.Key) bool { return slices.Contains(now, k) })
+}
