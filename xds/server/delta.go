@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -40,19 +41,47 @@ func (s *Server) DeltaAggregatedResources(wire discovery.AggregatedDiscoveryServ
 		})
 }
 
-// serve runs one stream until it ends: the caller's goroutine sends, another hears.
+// serve runs one stream until it ends: one goroutine hears, another sends, and
+// the caller's watches both. They end when the caller has returned, which ends
+// their stream.
 func (s *Server) serve(ctx context.Context, st *stream, hear func() error, send func(string, *response) error) error {
 	s.join(st)
 	defer s.leave(st)
-	heard := make(chan error, 1)
+	ended := make(chan error, 2)
+	stop := make(chan struct{})
+	defer close(stop)
 	go func() {
 		for {
 			if err := hear(); err != nil {
-				heard <- err
+				ended <- err
 				return
 			}
 		}
 	}()
+	go func() { ended <- st.sendAll(send, stop) }()
+	watch := time.NewTicker(s.options.AnswerWait / 4)
+	defer watch.Stop()
+	for {
+		select {
+		case now := <-watch.C:
+			if err := st.overdue(now); err != nil {
+				s.options.Log.Warn("envoy does not answer; its stream is ended", "node", st.node, "reason", err)
+				return status.Error(codes.DeadlineExceeded, err.Error())
+			}
+		case err := <-ended:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// sendAll sends what is due, one message of a type at a time, until stop.
+func (st *stream) sendAll(send func(string, *response) error, stop <-chan struct{}) error {
+	s := st.server
 	warm := time.NewTimer(time.Hour)
 	defer warm.Stop()
 	for {
@@ -74,15 +103,25 @@ func (s *Server) serve(ctx context.Context, st *stream, hear func() error, send 
 		select {
 		case <-st.wake:
 		case <-warm.C:
-		case err := <-heard:
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-stop:
+			return nil
 		}
 	}
+}
+
+// overdue tells of a response that the Envoy should have answered by now,
+// whether it has not answered it or not even read it.
+func (st *stream) overdue(now time.Time) error {
+	s := st.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for typeURL, sub := range st.types {
+		if r := sub.inflight; r != nil && now.Sub(r.at) > s.options.AnswerWait {
+			return fmt.Errorf("node %q has not answered for %s to %d resources of type %s",
+				st.node, now.Sub(r.at).Round(time.Second), len(r.set)+len(r.remove), typeURL)
+		}
+	}
+	return nil
 }
 
 // introduce takes the node's name from the first message that has one.

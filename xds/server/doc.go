@@ -10,6 +10,8 @@
 //   - Bounded work. A change costs time and memory in proportion to itself and
 //     to the number of streams, never to the number of resources. A slow Envoy
 //     grows no queue: it gets the latest state when it is ready for it.
+//   - Deadlines. An Envoy that does not answer, or does not even read, is cut off
+//     after Options.AnswerWait.
 //   - Isolation. A rejected response is taken apart until the resource at
 //     fault is alone. That resource falls back to its last accepted version,
 //     for this Envoy and for those that connect later; all others go on. The

@@ -27,6 +27,10 @@ type Options struct {
 	// WarmWait bounds how long routes wait for endpoints that an Envoy does not
 	// ask for. 0 means 2 s.
 	WarmWait time.Duration
+	// AnswerWait bounds the wait for an Envoy's answer. One that is late is cut
+	// off: it may connect again and tell what it has. Nobody waits for it
+	// meanwhile. 0 means 60 s; Envoy itself may wait 15 s for a cluster's endpoints.
+	AnswerWait time.Duration
 	// Archive keeps accepted versions across restarts. nil keeps them in memory only.
 	Archive *Archive
 	// Rejected is told of every rejected resource, outside the lock. May be nil.
@@ -54,6 +58,9 @@ type Server struct {
 func New(options Options) *Server {
 	if options.WarmWait == 0 {
 		options.WarmWait = 2 * time.Second
+	}
+	if options.AnswerWait == 0 {
+		options.AnswerWait = 60 * time.Second
 	}
 	good, bad := options.Archive.remembered()
 	return &Server{

@@ -39,7 +39,8 @@ type subscription struct {
 // response is one message to an Envoy that waits for its answer.
 type response struct {
 	nonce    string
-	version  string // state of the world: of the whole
+	at       time.Time // when it was sent
+	version  string    // state of the world: of the whole
 	set      []xds.Resource
 	remove   []string
 	previous map[string]xds.Resource // what the Envoy had before
@@ -136,7 +137,7 @@ func (st *stream) next(now time.Time) (string, *response) {
 		}
 		if r := st.collect(step, sub); r != nil {
 			st.nonces++
-			r.nonce = strconv.FormatUint(st.nonces, 10)
+			r.nonce, r.at = strconv.FormatUint(st.nonces, 10), now
 			sub.inflight = r
 			st.expectEndpoints(step.typeURL, r, now)
 			return step.typeURL, r
