@@ -51,7 +51,7 @@ type apiSource interface {
 }
 
 // api is the region's interface for commands, on a Unix socket for the owner only.
-func api(source apiSource) http.Handler {
+func api(source apiSource, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
@@ -85,18 +85,24 @@ func api(source apiSource) http.Handler {
 			http.Error(w, err.Error(), http.StatusNotFound)
 		}
 	})
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /v1/cold", coldHandler(source.Cold))
 	return mux
 }
 
 // serveAPI serves until the context ends.
-func serveAPI(ctx context.Context, socket string, source apiSource) error {
+func serveAPI(ctx context.Context, socket string, source apiSource, metrics http.Handler) error {
 	listener, err := listenUnix(socket)
 	if err != nil {
 		return err
 	}
+	return serveHTTP(ctx, listener, api(source, metrics))
+}
+
+// serveHTTP serves until the context ends.
+func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler: api(source), ReadHeaderTimeout: apiTimeout,
+		Handler: handler, ReadHeaderTimeout: apiTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	stopped := make(chan error, 1)
@@ -107,7 +113,7 @@ func serveAPI(ctx context.Context, socket string, source apiSource) error {
 	})
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("API on %s: %w", socket, err)
+		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
 	}
 	if err := <-stopped; err != nil {
 		server.Close()

@@ -49,7 +49,7 @@ func TestColdAPI(t *testing.T) {
 	handler := api(remembered{
 		{ID: "d", Service: "billing"}, {ID: "c", Service: "catalog", Reason: activator.StartFailed, Cause: "exit 3"},
 		{ID: "b", Service: "billing"}, {ID: "a", Service: "billing"},
-	})
+	}, http.NotFoundHandler())
 	for query, want := range map[string]string{
 		"":                         "dcba",
 		"?id=c":                    "c",

@@ -22,6 +22,7 @@ type Options struct {
 	Join         []string      // gossip addresses of other peers, beside the configuration's
 	Tools        string        // folder with Envoy, for when PATH has none
 	ServerTiming bool          // tell callers what was cold
+	Metrics      string        // loopback address to serve metrics on, beside the API's socket; "" means none
 	Version      string        // of this program, for status
 	Log          *slog.Logger
 }

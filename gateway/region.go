@@ -17,6 +17,7 @@ import (
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/gateway/envoy"
+	"github.com/polder/polder/gateway/metrics"
 	"github.com/polder/polder/prewarm/instance"
 	"github.com/polder/polder/prewarm/instance/local"
 	"github.com/polder/polder/regions/gossip"
@@ -57,6 +58,7 @@ type Region struct {
 	load       *load.Server
 	reconciler *reconciler
 	activator  *activator.Activator
+	metrics    *metrics.Metrics
 	manager    *instance.Manager
 	gossip     *gossip.Gossip
 	envoy      *envoy.Supervisor
@@ -106,6 +108,9 @@ func New(o Options) (*Region, error) {
 	}
 	r.listen = listenOn(o.Listen, region.Listen)
 	if err := r.connectKeys(); err != nil {
+		return nil, err
+	}
+	if err := r.connectMetrics(); err != nil {
 		return nil, err
 	}
 	if err := r.connectControl(); err != nil {
@@ -168,7 +173,7 @@ func (r *Region) connectControl() error {
 	r.reconciler.instances = r.manager
 	r.activator, err = activator.New(activator.Options{
 		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown, Limits: activator.DefaultLimits(),
-		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, Log: o.Log,
+		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, Observe: r.observeCold, Log: o.Log,
 	})
 	return err
 }
@@ -227,7 +232,8 @@ func (r *Region) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
 	for _, part := range []func(context.Context) error{
 		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.archive.Run,
-		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r) },
+		r.serveMetrics,
+		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r, r.metrics) },
 	} {
 		support.Go(func() error { return part(inner) })
 	}

@@ -50,6 +50,7 @@ else they are the defaults below.`,
 	f.StringArrayVar(&o.Join, "join", nil, "gossip `address` of another peer; may be repeated")
 	f.StringVar(&o.Tools, "tools", ".tools", "`folder` in which make envoy put Envoy, for when PATH has none")
 	f.BoolVar(&o.ServerTiming, "server-timing", false, "tell callers in Server-Timing what was cold")
+	f.StringVar(&o.Metrics, "metrics", "", "loopback `address` to serve Prometheus metrics on, such as 127.0.0.1:9464 (they are always on the API's socket, api.sock)")
 	f.IntVar(&tether, "tether", 0, "file descriptor of a pipe; when it closes, the region stops with all that it started")
 	f.BoolVar(&debug, "debug", false, "log more")
 	must(f.MarkHidden("tether"))

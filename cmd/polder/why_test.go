@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
+	"io"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +63,49 @@ func TestWhy(t *testing.T) {
 		t.Errorf("why sleepy, now: %+v", service.Services)
 	}
 	wantText(t, u, "sleepy", first, second, "scale.keep-alive is 1s")
+	u.wantMetrics(t)
+}
+
+// wantMetrics holds the region's metrics to what the calls above must have done.
+func (u *fleetUnderTest) wantMetrics(t *testing.T) {
+	t.Helper()
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", u.layout("fr").API())
+		}}}
+	const labels = `peer="fr-1",region="fr"`
+	var text string
+	wants := []string{
+		`polder_cold_request_duration_seconds_count{outcome="answered",` + labels + `} 2`,
+		`polder_cold_request_duration_seconds_count{outcome="failed",` + labels + `} 1`,
+		`polder_cold_request_phase_seconds_count{` + labels[:len(`peer="fr-1"`)] + `,phase="ready",region="fr"} 2`,
+		`polder_instance_starts_total{` + labels + `,service="sleepy"} 2`,
+		`polder_requests_cold_total{` + labels + `,service="sleepy"} 2`,
+		`polder_requests_failed_total{` + labels + `,service="sleepy"} 0`,
+		`polder_nodes{` + labels + `} 1`,
+		`polder_xds_rejections_total{` + labels + `,type="Cluster"} 0`,
+	}
+	defer func() {
+		for _, line := range wants {
+			if !strings.Contains(text, line+"\n") {
+				t.Errorf("no line %s", line)
+			}
+		}
+		if t.Failed() {
+			t.Log(text)
+		}
+	}()
+	eventually(t, "the metrics tell of the calls: "+strings.Join(wants, ", "), func() bool {
+		response, err := client.Get("http://polder/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		text = string(body)
+		return err == nil && !slices.ContainsFunc(wants, func(line string) bool { return !strings.Contains(text, line+"\n") })
+	})
 }
 
 // requestID calls a host and returns the x-request-id of the answer.

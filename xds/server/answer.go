@@ -26,6 +26,7 @@ type rejectionKey struct {
 func (st *stream) accept(typeURL string, sub *subscription) {
 	r := sub.inflight
 	sub.inflight = nil
+	st.server.count(typeURL).Accepted++
 	for _, resource := range r.set {
 		if typeURL == xds.TypeEndpoint {
 			delete(st.warming, resource.Name)
@@ -48,6 +49,7 @@ func (st *stream) accept(typeURL string, sub *subscription) {
 func (st *stream) reject(typeURL string, sub *subscription, reason string, now time.Time) *Rejection {
 	r := sub.inflight
 	sub.inflight = nil
+	st.server.count(typeURL).Rejected++
 	defer st.server.answered()
 	defer st.kick()
 	if len(r.set) != 1 {

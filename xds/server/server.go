@@ -52,6 +52,7 @@ type Server struct {
 	streams    map[*stream]struct{}
 	changed    chan struct{} // closed and replaced whenever an Envoy answered
 	sequence   uint64        // counts calls of Apply; names state-of-the-world versions
+	counters   map[string]*TypeCounters
 }
 
 // New makes a Server without resources. It starts nothing.
@@ -71,6 +72,7 @@ func New(options Options) *Server {
 		rejections: map[rejectionKey]Rejection{},
 		streams:    map[*stream]struct{}{},
 		changed:    make(chan struct{}),
+		counters:   map[string]*TypeCounters{},
 	}
 }
 

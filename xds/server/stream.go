@@ -139,6 +139,7 @@ func (st *stream) next(now time.Time) (string, *response) {
 			st.nonces++
 			r.nonce, r.at = strconv.FormatUint(st.nonces, 10), now
 			sub.inflight = r
+			st.server.count(step.typeURL).Pushed++
 			st.expectEndpoints(step.typeURL, r, now)
 			return step.typeURL, r
 		}

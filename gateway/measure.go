@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/gateway/metrics"
+)
+
+func (r *Region) connectMetrics() (err error) {
+	if err := checkMetricsAddress(r.options.Metrics); err != nil {
+		return err
+	}
+	r.metrics, err = metrics.New(metrics.Options{
+		Region: r.options.Region, Peer: r.options.Peer, Version: r.options.Version, Read: r.reading,
+	})
+	return err
+}
+
+// checkMetricsAddress lets only this machine read: names and rhythms of services
+// are nobody else's business.
+func checkMetricsAddress(address string) error {
+	if address == "" {
+		return nil
+	}
+	a, err := netip.ParseAddrPort(address)
+	if err == nil && !a.Addr().IsLoopback() {
+		err = errors.New("not an address of this machine alone")
+	}
+	if err != nil {
+		return fmt.Errorf("address of the metrics is %q: %w; write it like 127.0.0.1:9464", address, err)
+	}
+	return nil
+}
+
+// serveMetrics serves the metrics on the address that the options name, if they do.
+func (r *Region) serveMetrics(ctx context.Context) error {
+	if r.options.Metrics == "" {
+		<-ctx.Done()
+		return nil
+	}
+	listener, err := net.Listen("tcp", r.options.Metrics)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	r.options.Log.Info("metrics are served", "address", listener.Addr().String())
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", r.metrics)
+	return serveHTTP(ctx, listener, mux)
+}
+
+// observeCold is told by the activator of each cold request.
+func (r *Region) observeCold(c activator.ColdRequest) {
+	phases := make([]metrics.Phase, 0, 7)
+	for _, step := range c.Phases.Steps() {
+		phases = append(phases, metrics.Phase{Name: step.Name, Took: step.Took})
+	}
+	r.metrics.Cold(c.Phases.Total(), c.Reason == "", phases)
+}
+
+// reading gathers what the metrics tell.
+func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
+	status, err := r.Status(ctx)
+	if err != nil {
+		return metrics.Reading{}, err
+	}
+	stats := r.activator.Stats()
+	unanswered := map[polder.ServiceName]map[string]uint64{}
+	for _, s := range stats.Services {
+		reasons := map[string]uint64{}
+		for reason, n := range s.Failed {
+			reasons[string(reason)] = n
+		}
+		unanswered[s.Service] = reasons
+	}
+	reading := metrics.Reading{
+		Forwarded: stats.Forwarding, Nodes: len(status.Nodes), Restarts: status.Envoy.Restarts,
+		Faults: len(status.Config.Faults), Loaded: status.Config.Loaded, Peers: countPeers(status.Peers), Gossip: r.gossipReading(),
+	}
+	for _, s := range status.Services {
+		reading.Services = append(reading.Services, serviceReading(s, unanswered[s.Service]))
+	}
+	for _, c := range stats.Classes {
+		reading.Holding = append(reading.Holding, metrics.Holding{
+			Class: string(c.Class), Requests: c.Held, MaxRequests: c.Budget.Held, HeldBytes: c.Bytes, MaxBytes: c.Budget.Bytes})
+	}
+	for _, c := range r.server.Counters() {
+		reading.Discovery = append(reading.Discovery, metrics.Discovery{
+			Type: c.Type[strings.LastIndexByte(c.Type, '.')+1:], Pushed: c.Pushed, Accepted: c.Accepted, Rejected: c.Rejected})
+	}
+	for _, n := range status.Nodes {
+		reading.Rejected += len(n.Rejections)
+	}
+	return reading, nil
+}
+
+func serviceReading(s ServiceStatus, unanswered map[string]uint64) metrics.Service {
+	m := metrics.Service{
+		Name: s.Service, Direct: s.Totals.Direct, Activated: s.Totals.Activated, Failed: s.Totals.Failed, Cold: s.Totals.Cold,
+		Unanswered: unanswered, Starts: s.Totals.Starts, Crashes: s.Totals.Crashes, Open: s.Open, Waiting: s.Waiting,
+	}
+	for _, i := range s.Instances {
+		switch i.State {
+		case polder.Starting:
+			m.Starting++
+		case polder.Ready:
+			m.Ready++
+		case polder.Draining:
+			m.Draining++
+		}
+	}
+	return m
+}
+
+// countPeers counts by region, in the order of the peers.
+func countPeers(peers []PeerStatus) []metrics.Peers {
+	var list []metrics.Peers
+	at := map[polder.RegionName]int{}
+	for _, p := range peers {
+		i, ok := at[p.Region]
+		if !ok {
+			i = len(list)
+			at[p.Region] = i
+			list = append(list, metrics.Peers{Region: p.Region})
+		}
+		if p.Healthy {
+			list[i].Healthy++
+		} else {
+			list[i].Unhealthy++
+		}
+	}
+	return list
+}
+
+func (r *Region) gossipReading() metrics.Gossip {
+	c := r.gossip.Counters()
+	return metrics.Gossip{Packets: c.Packets, Bytes: c.Bytes, Dropped: map[string]uint64{
+		"malformed": c.Malformed, "unknown-format": c.UnknownFormat, "undecryptable": c.Undecryptable, "overflow": c.Overflow,
+		"refused": c.Refused, "conflict": c.Conflicts, "stranger": c.Strangers, "table-full": c.TableFull,
+		"raised": c.Raised, "undelivered": c.Undelivered,
+	}}
+}

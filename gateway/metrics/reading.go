@@ -1,0 +1,96 @@
+package metrics
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/polder/polder"
+)
+
+// MaxServices bounds how many services have labels of their own, the first ones
+// by name.
+const MaxServices = 2000
+
+// OtherServices is the label of all services beyond. No service can have that
+// name: it is no DNS label.
+const OtherServices = "_others"
+
+// Reading is what a region tells at one moment. Counters count since its Polder
+// started.
+type Reading struct {
+	Services  []Service
+	Holding   []Holding
+	Forwarded int // requests that the activator forwards now
+	Discovery []Discovery
+	Rejected  int // resources whose present version an Envoy does not accept
+	Nodes     int // Envoys that follow the control plane
+	Restarts  int // of the region's Envoy
+	Peers     []Peers
+	Gossip    Gossip
+	Faults    int // of the configuration
+	Loaded    time.Time
+}
+
+// Service is one service's share.
+type Service struct {
+	Name                      polder.ServiceName
+	Direct, Activated         uint64            // requests straight to instances, and to the activator
+	Failed                    uint64            // answered with 5xx, or not at all
+	Cold                      uint64            // that waited for a start
+	Unanswered                map[string]uint64 // by reason: no instance answered
+	Starts, Crashes           uint64
+	Open, Waiting             int
+	Starting, Ready, Draining int // instances
+}
+
+// Holding is what the activator holds of one class, and may.
+type Holding struct {
+	Class                 string
+	Requests, MaxRequests int
+	HeldBytes, MaxBytes   polder.Bytes
+}
+
+// Discovery counts responses of one resource type.
+type Discovery struct {
+	Type                       string // last word of the type's URL
+	Pushed, Accepted, Rejected uint64
+}
+
+// Peers counts the membership's peers of one region.
+type Peers struct {
+	Region             polder.RegionName
+	Healthy, Unhealthy int
+}
+
+// Gossip counts what the membership sent and dropped.
+type Gossip struct {
+	Packets, Bytes uint64
+	Dropped        map[string]uint64 // messages and rows, by reason
+}
+
+// bounded sums the services beyond MaxServices into one.
+func bounded(services []Service) []Service {
+	if len(services) <= MaxServices {
+		return services
+	}
+	sorted := slices.SortedFunc(slices.Values(services), func(a, b Service) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	others := Service{Name: OtherServices, Unanswered: map[string]uint64{}}
+	for _, s := range sorted[MaxServices:] {
+		others.Direct += s.Direct
+		others.Activated += s.Activated
+		others.Failed += s.Failed
+		others.Cold += s.Cold
+		others.Starts += s.Starts
+		others.Crashes += s.Crashes
+		others.Open += s.Open
+		others.Waiting += s.Waiting
+		others.Starting += s.Starting
+		others.Ready += s.Ready
+		others.Draining += s.Draining
+		for reason, n := range s.Unanswered {
+			others.Unanswered[reason] += n
+		}
+	}
+	return append(sorted[:MaxServices:MaxServices], others)
+}
