@@ -17,11 +17,12 @@ import (
 // bootstrapWords are the words that only a bootstrap says.
 const bootstrapWords = `
 envoy.config.bootstrap.v3.Bootstrap: node admin static_resources dynamic_resources cluster_manager bootstrap_extensions
-  overload_manager layered_runtime
+  overload_manager layered_runtime stats_flush_on_admin deferred_stat_options
 envoy.config.bootstrap.v3.Bootstrap.StaticResources: clusters
 envoy.config.bootstrap.v3.Bootstrap.DynamicResources: lds_config cds_config ads_config
+envoy.config.bootstrap.v3.Bootstrap.DeferredStatOptions: enable_deferred_creation_stats
 envoy.config.bootstrap.v3.Admin: address
-envoy.config.bootstrap.v3.ClusterManager: load_stats_config
+envoy.config.bootstrap.v3.ClusterManager: load_stats_config enable_deferred_cluster_creation
 envoy.config.bootstrap.v3.LayeredRuntime: layers
 envoy.config.bootstrap.v3.RuntimeLayer: name static_layer admin_layer
 envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer:

@@ -52,7 +52,7 @@ func FuzzResource(f *testing.F) {
 		if err := p.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		visit(proto.Clone(changed.Body).ProtoReflect(), func(m protoreflect.Message) {
+		look(changed, func(m protoreflect.Message) {
 			fields, ok := words[string(m.Descriptor().FullName())]
 			if !ok || len(m.GetUnknown()) > 0 {
 				t.Errorf("accepted %s, unknown fields %x", m.Descriptor().FullName(), m.GetUnknown())

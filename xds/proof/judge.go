@@ -104,7 +104,7 @@ func (v *view) concerned(f *facts, x fault) []polder.ServiceName {
 		return v.ownersOf(all)
 	case f.scope != nil:
 		return v.ownersOf([]string{f.scope.key})
-	case f.cluster != nil || f.endpoints != nil:
+	case f.key.Type == typeCluster || f.key.Type == typeEndpoint:
 		return v.users(f.key)
 	}
 	return nil

@@ -23,7 +23,6 @@ import (
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	percent "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -158,7 +157,7 @@ func TestEveryWordIsSpoken(t *testing.T) {
 	spoken := map[string]map[string]bool{}
 	hear := func(resources []proof.Resource) {
 		for _, r := range resources {
-			visit(proto.Clone(r.Body).ProtoReflect(), func(m protoreflect.Message) {
+			look(r, func(m protoreflect.Message) {
 				name := string(m.Descriptor().FullName())
 				if spoken[name] == nil {
 					spoken[name] = map[string]bool{}

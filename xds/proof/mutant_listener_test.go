@@ -2,11 +2,16 @@ package proof_test
 
 import (
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	ratelimitconfig "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	aggregate "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	originaldst "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	ratelimit "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ratelimit/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	ondemand "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -19,7 +24,15 @@ func (s *snapshot) table(of string, change func(*xdsmatcher.ServerNameMatcher)) 
 	edit(s.t, s.listener(of).FilterChainMatcher.GetMatcherTree().GetCustomMatch().TypedConfig, change)
 }
 
-// row is the part of a matcher that leads to a chain.
+// peersTo leads the connections of peers to a cluster.
+func (s *snapshot) peersTo(name string) {
+	s.t.Helper()
+	edit(s.t, s.chain("peers", "peers").Filters[0].GetTypedConfig(), func(p *tcpproxy.TcpProxy) {
+		p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: name}
+	})
+}
+
+// to is the part of a matcher that leads to a chain.
 func (s *snapshot) to(chain string) *xdsmatcher.Matcher_OnMatch {
 	m := s.listener("entrypoint-https").FilterChainMatcher.OnNoMatch
 	action := &xdsmatcher.Matcher_OnMatch{}
@@ -165,6 +178,31 @@ func listenerMutants() []mutant {
 			l := s.listener("entrypoint-https")
 			l.FilterChainMatcher, l.FilterChains = nil, []*listener.FilterChain{s.chain("entrypoint-https", "unknown"), s.chain("entrypoint-https", "forbidden")}
 		}, "", []string{"listener entrypoint-https"}, "requests"},
+		{"chain that does not exist", func(s *snapshot) { s.listener("entrypoint-https").FilterChainMatcher.OnNoMatch = s.to("nowhere") },
+			"", []string{"listener entrypoint-https", "field filter_chain_matcher"}, ""},
+		{"chain chosen by a list of rules", func(s *snapshot) {
+			m := s.listener("entrypoint-https").FilterChainMatcher
+			m.MatcherType = &xdsmatcher.Matcher_MatcherList_{MatcherList: &xdsmatcher.Matcher_MatcherList{}}
+		}, "", []string{"listener entrypoint-https", "filter_chain_matcher", "matcher_list"}, ""},
+		{"chain chosen by something else than the name", func(s *snapshot) {
+			s.listener("entrypoint-https").FilterChainMatcher.GetMatcherTree().Input.TypedConfig = pack(s.t, wrapperspb.String("x"))
+		}, "", []string{"listener entrypoint-https", "field filter_chain_matcher"}, ""},
+		{"host named twice", func(s *snapshot) {
+			s.table("entrypoint-https", func(m *xdsmatcher.ServerNameMatcher) {
+				m.DomainMatchers = append(m.DomainMatchers, &xdsmatcher.ServerNameMatcher_DomainMatcher{Domains: []string{"billing.example.com"}, OnMatch: s.to("forbidden")})
+			})
+		}, "", []string{"listener entrypoint-https", "field filter_chain_matcher"}, ""},
+		{"filter of connections in the place of one of listeners", func(s *snapshot) {
+			l := s.listener("entrypoint-https")
+			l.ListenerFilters = append(l.ListenerFilters, &listener.ListenerFilter{Name: "odd", ConfigType: &listener.ListenerFilter_TypedConfig{TypedConfig: pack(s.t, &tcpproxy.TcpProxy{})}})
+		}, "", []string{"listener entrypoint-https", "listener filter odd"}, ""},
+		{"filter of requests in the place of one of connections", func(s *snapshot) {
+			c := s.chain("entrypoint-https", "serve")
+			c.Filters = append([]*listener.Filter{s.filter("odd", &router.Router{})}, c.Filters...)
+		}, "billing", []string{"listener entrypoint-https", "chain serve", "filter odd"}, ""},
+		{"plain HTTP led to routes that are gone", func(s *snapshot) {
+			s.manager("entrypoint-http", "http", func(m *hcm.HttpConnectionManager) { m.GetRds().RouteConfigName = "later" })
+		}, "", []string{"listener entrypoint-http", "chain http", "routes later"}, "routes later"},
 		{"plain HTTP led to a service", func(s *snapshot) {
 			s.manager("entrypoint-http", "http", func(m *hcm.HttpConnectionManager) { m.GetRds().RouteConfigName = "host/billing.example.com" })
 		}, "billing", []string{"listener entrypoint-http", "chain", "routes host/billing.example.com", "virtual host billing"}, "127.0.0.1:20001"},
@@ -199,14 +237,25 @@ func listenerMutants() []mutant {
 			})
 		}, "", []string{"listener peers", "filter_chains peers", "allow_expired_certificate"}, "anybody"},
 		{"peers led to an instance", func(s *snapshot) {
-			edit(s.t, s.chain("peers", "peers").Filters[0].GetTypedConfig(), func(p *tcpproxy.TcpProxy) {
-				p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: "service/billing"}
-			})
+			s.peersTo("service/billing")
 		}, "", []string{"listener peers", "chain peers", "cluster service/billing", "endpoint 127.0.0.1:20001"}, "127.0.0.1:20001"},
+		{"peers led to a cluster that is gone", func(s *snapshot) { s.peersTo("later") },
+			"", []string{"listener peers", "chain peers", "cluster later"}, "cluster later"},
+		{"peers led to a cluster made of others", func(s *snapshot) {
+			s.add(&cluster.Cluster{Name: "all", CommonLbConfig: calm(), ClusterDiscoveryType: &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
+				Name: "aggregate", TypedConfig: pack(s.t, &aggregate.ClusterConfig{Clusters: []string{"service/billing"}})}}})
+			s.peersTo("all")
+		}, "", []string{"listener peers", "chain peers", "cluster all"}, "cluster service/billing"},
+		{"peers' requests read", func(s *snapshot) {
+			s.chain("peers", "peers").Filters = clone(s.chain("entrypoint-https", "serve")).Filters
+		}, "", []string{"listener peers", "chain peers"}, "requests"},
+		{"peers' connections told to Polder", func(s *snapshot) {
+			c := s.chain("peers", "peers")
+			c.Filters = append([]*listener.Filter{s.filter("early", &ratelimit.RateLimit{StatPrefix: "early", Domain: "arrivals",
+				RateLimitService: &ratelimitconfig.RateLimitServiceConfig{GrpcService: toCluster("polder")}})}, c.Filters...)
+		}, "", []string{"listener peers", "chain peers"}, "cluster polder"},
 		{"peers led out again", func(s *snapshot) {
-			edit(s.t, s.chain("peers", "peers").Filters[0].GetTypedConfig(), func(p *tcpproxy.TcpProxy) {
-				p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: "pass/pl"}
-			})
+			s.peersTo("pass/pl")
 		}, "", []string{"listener peers", "chain peers", "cluster pass/pl", "endpoint"}, "192.0.2.30:7443"},
 		{"connections passed on twice", func(s *snapshot) {
 			l := s.listener("inward")

@@ -5,15 +5,21 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	ratelimitconfig "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
 	aggregate "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	directresponse "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/direct_response/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	ratelimit "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ratelimit/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/proof"
 )
 
 func clone[M proto.Message](m M) M { return proto.Clone(m).(M) }
@@ -112,6 +118,11 @@ func passMutants() []mutant {
 				p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: "later"}
 			})
 		}, "dutch", []string{"listener entrypoint-https", "chain pass/nl", "listener pass/nl", "cluster later"}, "cluster later"},
+		{"listener of this Envoy that tells of what it passes on", func(s *snapshot) {
+			c := s.chain("pass/nl", "pass/nl")
+			c.Filters = append([]*listener.Filter{s.filter("early", &ratelimit.RateLimit{StatPrefix: "early", Domain: "arrivals",
+				RateLimitService: &ratelimitconfig.RateLimitServiceConfig{GrpcService: toCluster("polder")}})}, c.Filters...)
+		}, "dutch", []string{"listener entrypoint-https", "chain pass/nl", "listener pass/nl", "chain pass/nl"}, "cluster polder"},
 		{"passed straight to an instance", func(s *snapshot) {
 			edit(s.t, s.chain("entrypoint-https", "pass/nl").Filters[0].GetTypedConfig(), func(p *tcpproxy.TcpProxy) {
 				p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: "service/billing"}
@@ -126,6 +137,24 @@ func passMutants() []mutant {
 func strangeMutants() []mutant {
 	unknownField := []byte{0xfa, 0x7f, 1, 'x'} // number 2047, length-delimited
 	return []mutant{
+		{"bytes that are no cluster", func(s *snapshot) { s.garbage = proof.Key{Type: xds.TypeCluster, Name: "service/billing"} },
+			"billing", []string{"cluster service/billing"}, ""},
+		{"settings that nest too deep", func(s *snapshot) {
+			deep := structpb.NewStringValue("x")
+			for range 40 {
+				deep = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"x": deep}})
+			}
+			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) {
+				h.LocalReplyConfig.Mappers[0].BodyFormatOverride.GetJsonFormat().Fields["x"] = deep
+			})
+		}, "billing", []string{"listener entrypoint-https", "filter_chains serve", "filters", "local_reply_config"}, ""},
+		{"key in a fixed answer", func(s *snapshot) {
+			edit(s.t, s.chain("entrypoint-https", "unknown").Filters[0].GetTypedConfig(), func(d *directresponse.Config) {
+				d.Response = &core.DataSource{Specifier: &core.DataSource_InlineBytes{InlineBytes: []byte("-----BEGIN PRIVATE KEY-----")}}
+			})
+		}, "", []string{"listener entrypoint-https", "filter_chains unknown", "filters", "response"}, "a private key"},
+		{"endpoint without an address", func(s *snapshot) { s.instance("billing", nil) },
+			"billing", []string{"endpoints service/billing", "endpoint"}, ""},
 		{"secret among the resources", func(s *snapshot) {
 			s.add(&tls.Secret{Name: "vault.example.com", Type: &tls.Secret_TlsCertificate{TlsCertificate: &tls.TlsCertificate{PrivateKey: inline("key")}}})
 		}, "", []string{"secret vault.example.com"}, "secret vault.example.com"},

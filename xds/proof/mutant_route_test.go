@@ -99,6 +99,21 @@ func routeMutants() []mutant {
 		}, "billing", append(billing, "cluster service/billing", "endpoint "+activator), activator},
 		{"routes fetched on demand", func(s *snapshot) { s.routes("host/billing.example.com").Vhds = &route.Vhds{} },
 			"billing", []string{"routes host/billing.example.com", "vhds"}, ""},
+		{"routes from somewhere else", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve-wildcard", func(m *hcm.HttpConnectionManager) { m.GetRds().ConfigSource = nil })
+		}, "billing", []string{"listener entrypoint-https", "chain serve-wildcard", "filter", "field rds"}, ""},
+		{"scopes from somewhere else", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve", func(m *hcm.HttpConnectionManager) { m.GetScopedRoutes().GetScopedRds().ScopedRdsConfigSource = nil })
+		}, "billing", []string{"listener entrypoint-https", "chain serve", "filter", "field scoped_routes"}, ""},
+		{"no routes at all", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve", func(m *hcm.HttpConnectionManager) { m.RouteSpecifier = nil })
+		}, "billing", []string{"listener entrypoint-https", "chain serve", "filter", "field route_specifier"}, ""},
+		{"no filter that sends requests on", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve", func(m *hcm.HttpConnectionManager) { m.HttpFilters = nil })
+		}, "billing", []string{"listener entrypoint-https", "chain serve", "filter", "field http_filters"}, ""},
+		{"route that does nothing known", func(s *snapshot) { s.host("service/billing", "billing").Routes[1].Action = nil },
+			"billing", billing, ""},
+		{"route to no cluster", func(s *snapshot) { s.action("billing").ClusterSpecifier = nil }, "billing", billing, "any address"},
 		{"routes inside the listener", func(s *snapshot) {
 			foreign(s)
 			s.manager("entrypoint-https", "serve", func(m *hcm.HttpConnectionManager) {
@@ -120,6 +135,10 @@ func hostMutants() []mutant {
 			h := s.host("host/billing.example.com", "billing")
 			h.Domains = append(h.Domains, "*")
 		}, "billing", []string{"listener", "routes host/billing.example.com", "virtual host billing", "domain *"}, "127.0.0.1:20001"},
+		{"domain in two virtual hosts", func(s *snapshot) {
+			h := s.host("host/billing.example.com", "misdirected")
+			h.Domains = append(h.Domains, "billing.example.com")
+		}, "billing", []string{"listener", "routes host/billing.example.com", "virtual host misdirected"}, "host billing.example.com"},
 		{"domain of another service", func(s *snapshot) {
 			h := s.host("host/billing.example.com", "billing")
 			h.Domains = append(h.Domains, "catalog.example.com")

@@ -86,6 +86,12 @@ var reasons = map[string]string{
 	"spare cluster with discovered endpoints behind TLS":            "wraps",
 	"spare cluster that writes the caller's address to an instance": "wraps",
 	"spare way into this Envoy that leads out of it":                "outside this Envoy",
+	"resource of another type":                                      "no resource that a node needs",
+	"resource that calls itself something else":                     "calls itself",
+	"listener on a socket":                                          "does not understand it",
+	"host named twice":                                              "twice",
+	"bytes that are no cluster":                                     "cannot be read",
+	"settings that nest too deep":                                   "too deep",
 	"passed on past the listener that hides the header":             "in clear, before TLS begins",
 }
 

@@ -14,56 +14,64 @@ import (
 )
 
 // visit goes through a message and all below it, those packed in Any as well,
-// in the order of the fields. What a visitor changes is packed again.
-func visit(m protoreflect.Message, visitor func(protoreflect.Message)) {
+// in the order of the fields. A visitor tells whether it changed the message;
+// then what it is packed in is packed again.
+func visit(m protoreflect.Message, visitor func(protoreflect.Message) bool) bool {
 	if packed, ok := m.Interface().(*anypb.Any); ok {
 		inner, err := packed.UnmarshalNew()
-		if err != nil {
-			return
+		if err != nil || !visit(inner.ProtoReflect(), visitor) {
+			return false
 		}
-		visit(inner.ProtoReflect(), visitor)
 		if err := anypb.MarshalFrom(packed, inner, proto.MarshalOptions{Deterministic: true}); err != nil {
 			panic(err)
 		}
-		return
+		return true
 	}
+	changed := false
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		field := fields.Get(i)
 		switch {
-		case !m.Has(field):
+		case field.Message() == nil || !m.Has(field):
 		case field.IsMap():
 			if field.MapValue().Message() != nil {
-				m.Get(field).Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool { visit(v.Message(), visitor); return true })
+				m.Get(field).Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+					changed = visit(v.Message(), visitor) || changed
+					return true
+				})
 			}
-		case field.Message() == nil:
 		case field.IsList():
 			for j := range m.Get(field).List().Len() {
-				visit(m.Get(field).List().Get(j).Message(), visitor)
+				changed = visit(m.Get(field).List().Get(j).Message(), visitor) || changed
 			}
 		default:
-			visit(m.Mutable(field).Message(), visitor)
+			changed = visit(m.Mutable(field).Message(), visitor) || changed
 		}
 	}
-	visitor(m)
+	return visitor(m) || changed
+}
+
+// look visits without changing anything.
+func look(r proof.Resource, visitor func(protoreflect.Message)) {
+	visit(r.Body.ProtoReflect(), func(m protoreflect.Message) bool { visitor(m); return false })
 }
 
 // drawMutation changes one message, anywhere in one of the resources, at random.
-func drawMutation(t *rapid.T, good []proof.Resource, pool []string) []proof.Resource {
+// It gives the index of that resource as well.
+func drawMutation(t *rapid.T, good []proof.Resource, pool []string) ([]proof.Resource, int) {
 	bad := slices.Clone(good)
 	i := rapid.IntRange(0, len(bad)-1).Draw(t, "resource")
-	root := proto.Clone(bad[i].Body).(*anypb.Any)
 	nodes := 0
-	visit(root.ProtoReflect(), func(protoreflect.Message) { nodes++ })
-	chosen, n := rapid.IntRange(0, nodes-1).Draw(t, "message"), 0
-	visit(root.ProtoReflect(), func(m protoreflect.Message) {
-		if n == chosen {
+	look(bad[i], func(protoreflect.Message) { nodes++ })
+	bad[i].Body = proto.Clone(bad[i].Body).(*anypb.Any)
+	chosen, n := rapid.IntRange(0, nodes-1).Draw(t, "message"), -1
+	visit(bad[i].Body.ProtoReflect(), func(m protoreflect.Message) bool {
+		if n++; n == chosen {
 			mutateMessage(t, m, pool)
 		}
-		n++
+		return n == chosen
 	})
-	bad[i].Body = root
-	return bad
+	return bad, i
 }
 
 // mutateMessage sets, clears, repeats or drops one field.

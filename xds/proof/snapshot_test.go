@@ -23,11 +23,12 @@ import (
 type snapshot struct {
 	t        testing.TB
 	messages map[proof.Key]proto.Message
+	garbage  proof.Key // the resource whose bytes nobody can read, if any
 }
 
 func open(t testing.TB, resources []proof.Resource) *snapshot {
 	t.Helper()
-	s := &snapshot{t, map[proof.Key]proto.Message{}}
+	s := &snapshot{t: t, messages: map[proof.Key]proto.Message{}}
 	for _, r := range resources {
 		m, err := r.Body.UnmarshalNew()
 		if err != nil {
@@ -42,7 +43,11 @@ func (s *snapshot) resources() []proof.Resource {
 	s.t.Helper()
 	var list []proof.Resource
 	for k, m := range s.messages {
-		list = append(list, proof.Resource{Key: k, Body: pack(s.t, m)})
+		body := pack(s.t, m)
+		if k == s.garbage {
+			body.Value = []byte{0xff, 0xff, 0xff}
+		}
+		list = append(list, proof.Resource{Key: k, Body: body})
 	}
 	return list
 }
