@@ -317,7 +317,7 @@ func (r *reconciler) publishEndpoints(s *service) {
 			instances: map[polder.ServiceName][]polder.Endpoint{s.spec.Name: s.runningEndpoints()},
 		})
 	}
-	r.announceWarm()
+	r.announceIfWarm(s)
 }
 
 // terms are what the region's price list makes of a decision.
@@ -345,6 +345,23 @@ func (r *reconciler) announceWarm() {
 		r.warm = warm
 		r.warmChanged(warm)
 	}
+}
+
+// announceIfWarm does the same when only this service may have changed.
+func (r *reconciler) announceIfWarm(s *service) {
+	at, was := slices.BinarySearch(r.warm, s.spec.Name)
+	is := r.services[s.spec.Name] == s && s.count().Ready > 0
+	if is == was {
+		return
+	}
+	warm := slices.Clone(r.warm) // whoever was told before keeps what it has
+	if is {
+		warm = slices.Insert(warm, at, s.spec.Name)
+	} else {
+		warm = slices.Delete(warm, at, at+1)
+	}
+	r.warm = warm
+	r.warmChanged(warm)
 }
 
 // stepDue asks again for the decisions whose time has come.
