@@ -111,7 +111,7 @@ func routeMutants() []mutant {
 		{"no filter that sends requests on", func(s *snapshot) {
 			s.manager("entrypoint-https", "serve", func(m *hcm.HttpConnectionManager) { m.HttpFilters = nil })
 		}, "billing", []string{"listener entrypoint-https", "chain serve", "filter", "field http_filters"}, ""},
-		{"route that does nothing known", func(s *snapshot) { s.host("service/billing", "billing").Routes[1].Action = nil },
+		{"route that does nothing known", func(s *snapshot) { s.host("host/billing.example.com", "billing").Routes[1].Action = nil },
 			"billing", billing, ""},
 		{"route to no cluster", func(s *snapshot) { s.action("billing").ClusterSpecifier = nil }, "billing", billing, "any address"},
 		{"routes inside the listener", func(s *snapshot) {
