@@ -28,6 +28,9 @@ type config struct {
 	log    *slog.Logger
 	source source.Source
 	file   string // of the last good one
+	// changed is told, with mu held, of every configuration that comes into force,
+	// and of the model before it, which may be nil. May be nil itself.
+	changed func(before, after *polder.Model, status ConfigStatus)
 
 	mu     sync.Mutex // guards all below
 	model  *polder.Model
@@ -71,9 +74,13 @@ func (c *config) take(r source.Reading) *polder.Model {
 		return c.model
 	}
 	faults := r.Result.Against(c.model).Faults
-	model, kept := r.Result.Apply(c.model)
+	before := c.model
+	model, kept := r.Result.Apply(before)
 	c.model = model
 	c.status = ConfigStatus{Source: c.source.Path, Digest: digest, Loaded: time.Now(), Faults: faults, Kept: kept}
+	if c.changed != nil && model != nil {
+		c.changed(before, model, c.status)
+	}
 	for _, f := range faults {
 		c.log.Error("fault in the configuration", "at", f.At.String(), "service", f.Service, "fault", f.Message, "fix", f.Fix)
 	}

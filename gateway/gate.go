@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/audit"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/proof"
 )
@@ -19,6 +20,9 @@ type gate struct {
 	publisher publisher
 	site      proof.Site // without what changes: PeerOf and Alive
 
+	mirror    *audit.Mirror // told of everything that is published
+	journal   *journal
+	rebooked  func() // told that another address book is in force, and published; may be nil
 	checker   *proof.Checker
 	published map[xds.Key]string // versions
 
@@ -41,7 +45,10 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 		Identity: xds.SecretIdentity, Trust: xds.SecretTrust, Local: []string{xds.ControlPlane},
 	}
 	first := proof.NewBook(&polder.Model{}, site)
-	made := &gate{log: log, publisher: p, site: site, checker: proof.NewChecker(first), published: map[xds.Key]string{}}
+	made := &gate{
+		log: log, publisher: p, site: site, mirror: audit.NewMirror(first),
+		checker: proof.NewChecker(first), published: map[xds.Key]string{},
+	}
 	made.book.Store(first)
 	return made
 }
@@ -73,8 +80,13 @@ func (g *gate) publish(c change) []proof.Violation {
 		for _, k := range c.remove {
 			delete(g.published, k)
 		}
+		g.mirror.Publish(c.set, c.remove, c.instances, c.book)
 		g.publisher.Apply(c.set, c.remove)
+		g.journal.accepted(len(c.set)+len(c.remove), c.book == nil)
 		g.refused.Store(nil)
+		if c.book != nil && g.rebooked != nil {
+			g.rebooked()
+		}
 		return nil
 	}
 	lines := make([]string, len(violations))
@@ -83,6 +95,7 @@ func (g *gate) publish(c change) []proof.Violation {
 		g.log.Error("the proof refuses a change; what was published before stays", "violation", lines[i])
 	}
 	g.refused.Store(&lines)
+	g.journal.refused(violations, lines)
 	return violations
 }
 
@@ -115,6 +128,9 @@ func (g *gate) mayHave(name string) bool {
 	}
 	return len(violations) == 0
 }
+
+// lawful is mayHave without a word.
+func (g *gate) lawful(name string) bool { return len(proof.CheckSecret(g.book.Load(), name)) == 0 }
 
 // Refused lists why the last change was refused; nil when it passed.
 func (g *gate) Refused() []string {

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"reflect"
 	"strings"
@@ -115,6 +117,21 @@ func (k *keyring) owns(name string) (polder.ServiceName, bool) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.lookup(canonicalHost(name))
+}
+
+// certificate identifies the certificate that belongs to the name of a secret:
+// its service, "" for the peer's own, and the SHA-256 of its chain.
+func (k *keyring) certificate(name string) (polder.ServiceName, string) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	service, chain := polder.ServiceName(""), k.identity.CertPEM
+	if name != xds.SecretIdentity {
+		if owner, ok := k.lookup(canonicalHost(name)); ok {
+			service, chain = owner, k.pairs[owner].CertPEM
+		}
+	}
+	sum := sha256.Sum256(chain)
+	return service, hex.EncodeToString(sum[:])
 }
 
 func canonicalHost(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }

@@ -52,7 +52,12 @@ func (r *Region) secret(name string) (xds.Resource, bool) {
 	if !r.reconciler.gate.mayHave(name) {
 		return xds.Resource{}, false
 	}
-	return r.keys.Secret(name)
+	secret, ok := r.keys.Secret(name)
+	if ok && name != xds.SecretTrust { // which is no secret at all
+		service, certificate := r.keys.certificate(name)
+		r.journal.delivered(service, name, certificate)
+	}
+	return secret, ok
 }
 
 func (r *Region) isKnown(name polder.ServiceName) bool {
@@ -119,14 +124,14 @@ func (r *Region) renew(ctx context.Context) error {
 }
 
 // watchHealth tells the membership whether this region can serve: it can while
-// its Envoy follows its control plane.
+// its Envoy follows its control plane, and no audit speaks against it.
 func (r *Region) watchHealth(ctx context.Context) error {
 	ticker := time.NewTicker(healthTick)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			r.setHealthy(r.server.Connected(r.node))
+			r.setHealthy(r.server.Connected(r.node) && !r.attestation.distrust.Load())
 		case <-ctx.Done():
 			return nil
 		}
@@ -143,6 +148,7 @@ func (r *Region) Status(ctx context.Context) (Status, error) {
 		Region: r.options.Region, Peer: r.options.Peer, PID: os.Getpid(), Started: r.started, Version: r.options.Version,
 		Listen: r.listen, Envoy: r.envoyStatus(), Config: r.config.Status(), Nodes: r.server.Nodes(),
 		Peers: r.peers(), Services: services, Degraded: r.degraded, Refused: r.reconciler.gate.Refused(),
+		Audit: r.attestation.status(), Ledger: r.journal.status(),
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -15,8 +16,10 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/gateway/audit"
 	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/gateway/envoy"
+	"github.com/polder/polder/gateway/ledger"
 	"github.com/polder/polder/gateway/metrics"
 	"github.com/polder/polder/prewarm/instance"
 	"github.com/polder/polder/prewarm/instance/local"
@@ -52,6 +55,8 @@ type Region struct {
 	node        string
 
 	config     *config
+	journal    *journal
+	auditor    *audit.Auditor
 	keys       *keyring
 	archive    *server.Archive
 	server     *server.Server
@@ -72,7 +77,8 @@ type Region struct {
 	known atomic.Pointer[map[polder.ServiceName]bool] // what the activator may be asked for
 	ctx   atomic.Pointer[context.Context]             // of Run's supporting parts, for callbacks
 
-	envoyState atomic.Pointer[envoy.Event] // its last one
+	envoyState  atomic.Pointer[envoy.Event] // its last one
+	attestation attestation                 // of the Envoy
 
 	rowMu    sync.Mutex // guards the row below
 	healthy  bool
@@ -97,7 +103,9 @@ func New(o Options) (*Region, error) {
 		options: o, layout: layout, started: time.Now(), node: o.Peer,
 		begun: make(chan struct{}), modelChanged: make(chan struct{}, 1),
 	}
+	r.journal = newJournal(o.Log, r.digest)
 	r.config = newConfig(o.Log, o.Config, layout)
+	r.config.changed = r.journal.configured
 	model, err := r.config.load()
 	if err != nil {
 		return nil, err
@@ -159,6 +167,7 @@ func (r *Region) connectControl() error {
 		r.server, r.keys, r.setWarm)
 	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
 	r.reconciler.served, r.reconciler.asleep = r.setKnown, r.fellAsleep
+	r.reconciler.gate.journal, r.reconciler.gate.rebooked = r.journal, r.withdrawKeys
 	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log})
 	if err != nil {
 		return err
@@ -204,9 +213,14 @@ func (r *Region) connectEnvoy() error {
 	if err != nil {
 		return err
 	}
-	r.envoy, err = envoy.NewSupervisor(envoy.Options{
+	if r.envoy, err = envoy.NewSupervisor(envoy.Options{
 		Node: r.node, Binary: binary, Bootstrap: bootstrap, Dir: r.layout.Envoy(), Concurrency: runtime.NumCPU(),
 		DrainTime: drainTime, Grace: drainGrace, Log: r.options.Log, OnEvent: r.envoyChanged,
+	}); err != nil {
+		return err
+	}
+	r.auditor, err = audit.New(audit.Options{
+		Node: r.node, Bootstrap: bootstrap, Admin: r.envoy.Admin(), ControlPlane: r.server, Mirror: r.reconciler.gate.mirror,
 	})
 	return err
 }
@@ -215,12 +229,17 @@ func (r *Region) connectEnvoy() error {
 // goroutine and every process that it started has ended. It stops in an order
 // that loses no request: Envoy drains while all that it relies on still works,
 // then instances end, then the rest.
-func (r *Region) Run(ctx context.Context) error {
+func (r *Region) Run(ctx context.Context) (fault error) {
 	release, err := Hold(r.layout.Dir())
 	if err != nil {
 		return fmt.Errorf("region %s: %w", r.options.Region, err)
 	}
 	defer release()
+	if err := r.journal.open(ledger.Options{Dir: r.layout.Ledger(), Region: r.options.Region},
+		startedRecord{Peer: r.options.Peer, Version: r.options.Version, PID: os.Getpid()}); err != nil {
+		return err
+	}
+	defer func() { fault = errors.Join(fault, r.journal.close(stopReason(ctx, fault))) }()
 	r.degraded = degraded(r.listen)
 	for _, line := range r.degraded {
 		r.options.Log.Warn("this machine does not allow all that the region could do", "region", r.options.Region, "reason", line)
@@ -232,7 +251,7 @@ func (r *Region) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
 	for _, part := range []func(context.Context) error{
 		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.archive.Run,
-		r.serveMetrics,
+		r.serveMetrics, r.journal.Run,
 		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r, r.metrics) },
 	} {
 		support.Go(func() error { return part(inner) })
@@ -270,15 +289,32 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 		return err
 	}
 	support.Go(func() error { return r.activator.Serve(inner, waiting) })
-	support.Go(func() error { return r.serveControl(inner, control) })
+	serve := func(l net.Listener) { support.Go(func() error { return r.serveControl(inner, l) }) }
+	serve(control)
+	relisten := relistener(r.layout.ControlPlane(), serve)
 	front, stopFront := context.WithCancel(ctx)
 	defer stopFront()
 	defer context.AfterFunc(inner, stopFront)() // a part that fails stops all
 	defer context.AfterFunc(front, r.setDraining)()
+	support.Go(func() error { return r.watchEnvoy(front, relisten) })
 	r.options.Log.Info("region runs", "https", r.listen.HTTPS, "http", r.listen.HTTP,
 		"peer", r.listen.Peer, "gossip", r.listen.Gossip, "pid", os.Getpid())
 	return r.envoy.Run(front)
 }
+
+// stopReason says why a region stops.
+func stopReason(ctx context.Context, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause.Error()
+	}
+	return "a part ended"
+}
+
+// digest names everything that is published.
+func (r *Region) digest() string { return r.reconciler.gate.mirror.Digest() }
 
 // adopted lists the instances that ran already, once each is known to answer
 // or not, or after adoptWait: what an Envoy sends to now must not be taken away.

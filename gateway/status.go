@@ -23,6 +23,8 @@ type Status struct {
 	Services []ServiceStatus     `json:"services"`
 	Degraded []string            `json:"degraded,omitempty"` // what this machine does not allow, one line each
 	Refused  []string            `json:"refused,omitempty"`  // why the proof refused the last change
+	Audit    AuditStatus         `json:"audit"`
+	Ledger   LedgerStatus        `json:"ledger"`
 }
 
 // EnvoyStatus tells of the region's Envoy process.

@@ -1,0 +1,134 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/ledger"
+	"github.com/polder/polder/regions/law"
+)
+
+// configurationRecord is what the ledger keeps of a change of the configuration.
+type configurationRecord struct {
+	Source  string         `json:"source"`
+	Digest  string         `json:"digest"` // of its files
+	Faults  int            `json:"faults,omitempty"`
+	Changes []policyChange `json:"changes,omitempty"`
+	More    int            `json:"more,omitempty"`
+}
+
+// policyChange is a service or region that appeared, went, or changed. Of a
+// service Before and After are its policy; "" where there is none.
+type policyChange struct {
+	Service polder.ServiceName `json:"service,omitempty"`
+	Region  polder.RegionName  `json:"region,omitempty"`
+	Before  string             `json:"before,omitempty"`
+	After   string             `json:"after,omitempty"`
+	Other   bool               `json:"other,omitempty"` // only what is no policy changed
+}
+
+// configured tells which configuration is in force, and what changed by it.
+func (j *journal) configured(before, after *polder.Model, status ConfigStatus) {
+	changes := policyChanges(before, after)
+	j.record(ledger.Configuration, configurationRecord{
+		Source: status.Source, Digest: status.Digest, Faults: len(status.Faults),
+		Changes: changes[:min(len(changes), maxListed)], More: max(0, len(changes)-maxListed),
+	})
+}
+
+// policyChanges compares two models; before may be nil. A change of a region can
+// change what a service's policy means without a change of its words, so
+// policies are compared as the law resolves them.
+func policyChanges(before, after *polder.Model) []policyChange {
+	if before == nil {
+		before = &polder.Model{}
+	}
+	var list []policyChange
+	wasRegion, isRegion := map[polder.RegionName]polder.Region{}, map[polder.RegionName]polder.Region{}
+	for _, r := range before.Regions {
+		wasRegion[r.Name] = r
+	}
+	for _, r := range after.Regions {
+		isRegion[r.Name] = r
+	}
+	for _, name := range union(wasRegion, isRegion) {
+		if c := (policyChange{Region: name, Before: carried(wasRegion, name), After: carried(isRegion, name)}); !reflect.DeepEqual(wasRegion[name], isRegion[name]) {
+			c.Other = c.Before == c.After
+			list = append(list, c)
+		}
+	}
+	was, is := map[polder.ServiceName]polder.Service{}, map[polder.ServiceName]polder.Service{}
+	for _, s := range before.Services {
+		was[s.Name] = s
+	}
+	for _, s := range after.Services {
+		is[s.Name] = s
+	}
+	for _, name := range union(was, is) {
+		c := policyChange{Service: name}
+		a, had := was[name]
+		b, has := is[name]
+		if had {
+			c.Before = Policy(a, before.Regions)
+		}
+		if has {
+			c.After = Policy(b, after.Regions)
+		}
+		a.At, b.At = polder.Position{}, polder.Position{} // where it stands in the file means nothing
+		if c.Before == c.After && reflect.DeepEqual(a, b) {
+			continue
+		}
+		c.Other = c.Before == c.After
+		list = append(list, c)
+	}
+	return list
+}
+
+func union[K cmp.Ordered, V any](a, b map[K]V) []K {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return slices.Sorted(maps.Keys(all))
+}
+
+func carried(regions map[polder.RegionName]polder.Region, name polder.RegionName) string {
+	r, ok := regions[name]
+	if !ok {
+		return ""
+	}
+	return "carries " + words(r.Jurisdictions)
+}
+
+// Policy says a service's residency in words, resolved against the regions that
+// exist.
+func Policy(s polder.Service, regions []polder.Region) string {
+	permission := law.Permit(s.Residency, regions)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: may be opened and served in %s", words(s.Hosts), words(permission.Allowed()))
+	if standby := permission.Standby(); len(standby) > 0 {
+		fmt.Fprintf(&b, "; while none of them is alive, in %s", words(standby))
+	} else {
+		b.WriteString("; nowhere else, also when none of them is alive")
+	}
+	if s.Residency.Elsewhere == polder.PassThrough {
+		b.WriteString("; callers elsewhere are passed on unopened")
+	} else {
+		b.WriteString("; callers elsewhere are refused")
+	}
+	return b.String()
+}
+
+func words[T ~string](list []T) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	parts := make([]string, len(list))
+	for i, w := range list {
+		parts[i] = string(w)
+	}
+	return strings.Join(parts, ", ")
+}
