@@ -119,7 +119,7 @@ func TestRunHalvesAndWeights(t *testing.T) {
 		}
 		n[half] = r.Functions
 	}
-	if n[All] != 20 || n[Fitted]+n[HeldOut] != 20 || n[Fitted] < 5 || n[HeldOut] < 5 {
+	if n[All] != 60 || n[Fitted]+n[HeldOut] != 60 || n[Fitted] < 15 || n[HeldOut] < 15 {
 		t.Errorf("functions by half: %v", n)
 	}
 
@@ -130,7 +130,7 @@ func TestRunHalvesAndWeights(t *testing.T) {
 	}
 	var b strings.Builder
 	b.WriteString("HashFunction,weight\n")
-	for f := range (trace.Synthetic{Functions: 20, Minutes: 1440, Seed: 7}).All() {
+	for f := range (trace.Synthetic{Functions: 60, Minutes: 1440, Seed: 7}).All() {
 		b.WriteString(f.Name + ",3\n")
 	}
 	o.Weights = filepath.Join(t.TempDir(), "weights.csv")
