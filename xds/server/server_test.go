@@ -237,7 +237,7 @@ func TestRejectionIsolatesOneResource(t *testing.T) {
 			t.Errorf("node %s still has rejections %v", node.Node, node.Rejections)
 		}
 	}
-	want := TypeCounters{Type: xds.TypeCluster, Pushed: 8, Accepted: 6, Rejected: 2}
+	want := TypeCounters{Type: xds.TypeCluster, Pushed: 9, Accepted: 6, Rejected: 3}
 	if got := c.Counters(); len(got) == 0 || got[0] != want {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
