@@ -65,13 +65,13 @@ func showLogs(ctx context.Context, state string, q gateway.LogQuery, print func(
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, asking := errgroup.WithContext(ctx)
 	for _, layout := range layouts {
 		group.Go(func() error {
 			client := gateway.NewClient(layout)
 			defer client.Close()
-			err := client.Logs(ctx, q, print)
-			if errors.Is(err, gateway.ErrNotRunning) {
+			err := client.Logs(asking, q, print)
+			if errors.Is(err, gateway.ErrNotRunning) || ctx.Err() != nil { // Ctrl-C is how following ends
 				return nil
 			}
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"io"
@@ -77,6 +78,7 @@ func TestUp(t *testing.T) {
 		t.Errorf("logs of broken: exit %d, %q; want what it wrote", code, out)
 	}
 
+	u.followLogs(t)
 	u.editConfig(t)
 	for _, f := range []string{"text", "json"} {
 		code, out, errs := run(t, "status", "--state", u.state, "--output", f)
@@ -109,6 +111,47 @@ func (u *fleetUnderTest) wantHelloToWake(t *testing.T) {
 	eventually(t, "the ClientHello has woken sleepy", func() bool { return u.service("fr", "sleepy").Totals.Starts > before.Starts })
 	if after := u.service("fr", "sleepy").Totals; after.Cold != before.Cold {
 		t.Error("somebody waited for it")
+	}
+}
+
+// followLogs follows a service's log until Ctrl-C, which is no failure.
+func (u *fleetUnderTest) followLogs(t *testing.T) {
+	t.Helper()
+	var errs strings.Builder
+	c := command(t, "logs", "billing", "--follow", "--lines", "0", "--state", u.state)
+	c.Stderr = &errs
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Process.Kill() // an error means that it has ended
+	line := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(out).ReadString('\n')
+		line <- text
+	}()
+	eventually(t, "a line of a new request comes through", func() bool {
+		u.want("nl", "billing.example.com", "fr") // writes one each time
+		select {
+		case text := <-line:
+			return strings.HasPrefix(text, "fr billing-")
+		default:
+			return false
+		}
+	})
+	c.Process.Signal(os.Interrupt)
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil || errs.Len() > 0 {
+			t.Errorf("logs --follow after Ctrl-C: %v, %s", err, errs.String())
+		}
+	case <-time.After(patience):
+		t.Error("logs --follow does not end by Ctrl-C")
 	}
 }
 
