@@ -83,20 +83,50 @@ func (r *reconciler) instanceGone(s *service, was *running, i polder.Instance, n
 
 // retire puts one instance to sleep in the order that loses nothing: remove its
 // endpoint, wait for the acknowledgement, let the workers settle, let it finish
-// what it has, then ask it to end.
+// what it has, then ask it to end. Until that last step revive can bring it back.
 func (r *reconciler) retire(s *service, i *running, reason string) {
+	i.why = i.Reason
 	i.State, i.Reason = polder.Draining, reason
+	i.retired++
 	r.publishEndpoints(s)
 	key := xds.Key{Type: xds.TypeEndpoint, Name: xds.ServiceCluster(s.spec.Name)}
-	id, name := i.ID, s.spec.Name
+	id, name, turn := i.ID, s.spec.Name, i.retired
 	r.retiring.Go(func() {
 		r.awaitAck(key)
 		if !pause(r.ctx, settle) {
 			return // the manager ends, or keeps, all instances
 		}
 		r.awaitIdle(name)
-		r.stopInstance(id, reason)
+		r.post(r.ctx, func(time.Time) { r.endRetired(name, id, turn, reason) })
 	})
+}
+
+// endRetired asks a retired instance to end, unless it was brought back.
+func (r *reconciler) endRetired(name polder.ServiceName, id polder.InstanceID, turn int, reason string) {
+	if s := r.services[name]; s != nil {
+		if i := s.running[id]; i != nil {
+			if i.State != polder.Draining || i.retired != turn {
+				return
+			}
+			i.asked = true
+		}
+	}
+	r.stopInstance(id, reason)
+}
+
+// revive brings back an instance that is retired and was not asked to end yet:
+// whoever calls while a service falls asleep need not wait for another start,
+// for which there may be no room. False means that there is none.
+func (r *reconciler) revive(s *service) bool {
+	for _, i := range s.running {
+		if i.State == polder.Draining && !i.asked && !i.outdated && i.Address.IsValid() {
+			i.State, i.Reason = polder.Ready, i.why
+			s.serve(i)
+			r.publishEndpoints(s)
+			return true
+		}
+	}
+	return false
 }
 
 func (r *reconciler) awaitAck(key xds.Key) {
@@ -141,7 +171,7 @@ func (r *reconciler) stopAll(s *service, reason string) {
 		case polder.Ready:
 			r.retire(s, i, reason)
 		case polder.Starting:
-			i.State, i.Reason = polder.Draining, reason
+			i.State, i.Reason, i.asked = polder.Draining, reason, true
 			r.stopInstance(i.ID, reason)
 		}
 	}

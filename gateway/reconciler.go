@@ -382,7 +382,7 @@ func (r *reconciler) step(s *service, now time.Time) {
 	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), r.terms())
 	count := s.count()
 	for n := count.Warm(); n < s.decision.Desired; n++ {
-		if !r.start(s, s.decision.Reason(), now) {
+		if !r.revive(s) && !r.start(s, s.decision.Reason(), now) {
 			break
 		}
 	}

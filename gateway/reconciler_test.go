@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,9 @@ type world struct {
 	ack     chan struct{} // closed lets Wait return
 	startUp time.Duration // of an instance; negative: it fails
 	starts  int
-	breaker int // starts after which a service that fails is not started again; 0 for never
+	ending  time.Duration // that an instance takes after Stop
+	alive   atomic.Int32  // instances that have not ended
+	breaker int           // starts after which a service that fails is not started again; 0 for never
 	warm    []polder.ServiceName
 
 	mu   sync.Mutex // guards done
@@ -89,6 +92,10 @@ func (w *world) Start(_ context.Context, s polder.Service, reason string) (polde
 	if w.breaker > 0 && w.starts >= w.breaker {
 		return "", &instance.Backoff{Service: s.Name, Until: time.Now().Add(time.Minute), Failures: w.starts, Reason: "exited with code 3"}
 	}
+	if w.alive.Load() >= int32(s.Scale.Max) {
+		return "", &instance.Full{Service: s.Name, Max: s.Scale.Max}
+	}
+	w.alive.Add(1)
 	w.starts++
 	id := polder.InstanceID(string(s.Name) + "-" + strconv.Itoa(w.starts))
 	w.log("start " + string(id))
@@ -98,6 +105,7 @@ func (w *world) Start(_ context.Context, s polder.Service, reason string) (polde
 	time.AfterFunc(max(w.startUp, time.Millisecond), func() {
 		i.Ready = time.Now()
 		if fails {
+			w.alive.Add(-1)
 			i.State, i.Reason = polder.Stopped, "exited with code 3"
 		}
 		w.r.InstanceChanged(w.ctx, instance.Event{Instance: i, Failed: fails})
@@ -109,8 +117,11 @@ func (w *world) Start(_ context.Context, s polder.Service, reason string) (polde
 func (w *world) Stop(id polder.InstanceID, reason string) error {
 	w.log("stop " + string(id))
 	service, _, _ := strings.Cut(string(id), "-")
-	go w.r.InstanceChanged(w.ctx, instance.Event{Instance: polder.Instance{
-		ID: id, Service: polder.ServiceName(service), Region: "fr", State: polder.Stopped, Reason: reason}})
+	time.AfterFunc(w.ending, func() {
+		w.alive.Add(-1)
+		w.r.InstanceChanged(w.ctx, instance.Event{Instance: polder.Instance{
+			ID: id, Service: polder.ServiceName(service), Region: "fr", State: polder.Stopped, Reason: reason}})
+	})
 	return nil
 }
 
@@ -204,24 +215,88 @@ func TestSleepLosesNothing(t *testing.T) {
 		if !slices.Equal(w.journal(), []string{"publish endpoints of service/billing"}) {
 			t.Fatalf("before the acknowledgement: %v", w.journal())
 		}
-		// A request that races is held and gets a new instance, never the sleeping one.
-		target, err := w.wake("billing")
-		if err != nil || target.Instance != "billing-2" {
-			t.Fatalf("a racing request got %v, %v", target.Instance, err)
-		}
-		// The old one still works on something: it is not asked to end yet.
-		w.r.LoadReported(w.ctx, []load.Report{{Node: "fr-1", Service: "billing", InProgress: 1}})
 		close(w.ack)
+		after(time.Second)
+		want := []string{"publish endpoints of service/billing", "acknowledged", "stop billing-1", "asleep billing"}
+		if !slices.Equal(w.journal(), want) {
+			t.Errorf("order: %v, want %v", w.journal(), want)
+		}
+	})
+}
+
+// TestNewVersionWaitsForOldRequests: an instance of an older version is not
+// asked to end while a request is in progress.
+func TestNewVersionWaitsForOldRequests(t *testing.T) {
+	inWorld(t, []polder.Service{started("billing", time.Minute)}, func(w *world) {
+		if _, err := w.wake("billing"); err != nil {
+			t.Fatal(err)
+		}
+		w.r.LoadReported(w.ctx, []load.Report{{Node: "fr-1", Service: "billing", InProgress: 1}})
+		newer := started("billing", time.Minute)
+		newer.Run = &polder.Run{Command: []string{"billing", "--newer"}}
+		w.r.SetModel(w.ctx, &polder.Model{Regions: testRegions, Services: []polder.Service{newer}})
 		after(5 * time.Second)
-		if slices.Contains(w.journal(), "stop billing-1") {
-			t.Fatal("stopped while a request was in progress")
+		if w.started() != 2 || slices.Contains(w.journal(), "stop billing-1") {
+			t.Fatalf("stopped while a request was in progress, or not replaced: %v", w.journal())
 		}
 		w.r.LoadReported(w.ctx, []load.Report{{Node: "fr-1", Service: "billing", InProgress: 0}})
 		after(time.Second)
-		removed, acknowledged, stopped := slices.Index(w.journal(), "publish endpoints of service/billing"),
-			slices.Index(w.journal(), "acknowledged"), slices.Index(w.journal(), "stop billing-1")
-		if !(removed < acknowledged && acknowledged < stopped) {
-			t.Errorf("order: %v", w.journal())
+		if !slices.Contains(w.journal(), "stop billing-1") {
+			t.Errorf("the old version stays: %v", w.journal())
+		}
+	})
+}
+
+// TestCallWhileFallingAsleep: a request that races brings the instance back, at
+// once and without a start; the retirement that it interrupted ends nothing.
+func TestCallWhileFallingAsleep(t *testing.T) {
+	inWorld(t, []polder.Service{started("billing", 10*time.Second)}, func(w *world) {
+		first, err := w.wake("billing")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.r.do(w.ctx, func(time.Time) { w.ack = make(chan struct{}) })
+		after(12 * time.Second)
+		again, err := w.wake("billing")
+		if err != nil || again.Instance != first.Instance || !again.Warm || again.Why != first.Why {
+			t.Fatalf("a racing request got %+v, %v; want %+v, warm", again, err, first)
+		}
+		close(w.ack)
+		after(5 * time.Second)
+		if n := w.started(); n != 1 || slices.Contains(w.journal(), "stop billing-1") {
+			t.Fatalf("%d starts, %v", n, w.journal())
+		}
+		var endpoints xds.Resource
+		w.r.do(w.ctx, func(time.Time) {
+			endpoints = w.held[xds.Key{Type: xds.TypeEndpoint, Name: xds.ServiceCluster("billing")}]
+		})
+		if !strings.Contains(string(endpoints.Body.GetValue()), "127.0.0.1") {
+			t.Error("its endpoint is not published again")
+		}
+		after(12 * time.Second) // nobody calls any more
+		if got := w.journal()[len(w.journal())-1]; got != "asleep billing" {
+			t.Errorf("last of all: %v", w.journal())
+		}
+	})
+}
+
+// TestCallWhileTheLastInstanceEnds: a service that may have one instance is
+// called while that one ends; the request waits for its place and is answered.
+func TestCallWhileTheLastInstanceEnds(t *testing.T) {
+	only := started("billing", 10*time.Second)
+	only.Scale.Max = 1
+	inWorld(t, []polder.Service{only}, func(w *world) {
+		w.ending = 2 * time.Second
+		if _, err := w.wake("billing"); err != nil {
+			t.Fatal(err)
+		}
+		after(11 * time.Second)
+		if !slices.Contains(w.journal(), "stop billing-1") {
+			t.Fatalf("it does not end: %v", w.journal())
+		}
+		target, err := w.wake("billing")
+		if err != nil || target.Instance != "billing-2" {
+			t.Errorf("got %s, %v; want billing-2, %v", target.Instance, err, w.journal())
 		}
 	})
 }

@@ -38,6 +38,9 @@ type service struct {
 type running struct {
 	polder.Instance
 	outdated bool            // was started from an older version of the service
+	why      string          // it was started, while Reason says why it is retired
+	retired  int             // how often it was; tells one retirement from the next
+	asked    bool            // to end: nothing brings it back
 	start    activator.Start // when its start passed each step
 }
 
@@ -106,6 +109,16 @@ func (s *service) count() prewarm.Instances {
 		}
 	}
 	return n
+}
+
+// leaving tells whether an instance is on its way out.
+func (s *service) leaving() bool {
+	for _, i := range s.running {
+		if i.State == polder.Draining {
+			return true
+		}
+	}
+	return false
 }
 
 // countAll counts the instances of any version: an outdated one is as warm as

@@ -63,7 +63,11 @@ func (r *reconciler) admit(name polder.ServiceName, cause activator.Cause, w *wa
 	} else {
 		s.arrivals++
 	}
-	if i, ok := s.pick(); ok {
+	i, ok := s.pick()
+	if !ok && r.revive(s) {
+		i, ok = s.pick()
+	}
+	if ok {
 		w.reply <- wakeReply{target: s.target(i, true)}
 		r.step(s, now)
 		return
@@ -87,6 +91,7 @@ func (r *reconciler) distrust(s *service, address netip.AddrPort) {
 	for _, i := range s.running {
 		if i.State == polder.Ready && i.Address == address {
 			r.retire(s, i, "accepts no connections")
+			i.asked = true // whatever it does until then, it is not brought back
 		}
 	}
 }
@@ -139,6 +144,10 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 		return false
 	}
 	id, err := r.instances.Start(r.ctx, s.spec, reason)
+	var full *instance.Full
+	if errors.As(err, &full) && s.leaving() {
+		return false // one that ends makes room, and its end asks again
+	}
 	if err != nil {
 		s.failure = err.Error()
 		s.retryAt = now.Add(time.Second)
