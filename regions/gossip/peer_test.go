@@ -40,15 +40,34 @@ func options(t *testing.T, name string, epoch uint64, join ...string) Options {
 	return Options{
 		Peer: name, Region: polder.RegionName(name[:2]), Epoch: epoch,
 		Bind: "127.0.0.1:0", Join: join, Keys: [][]byte{key(1)},
-		Disclosure: threeRegions, Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Disclosure: threeRegions, Log: slog.New(slog.NewTextHandler(newTestWriter(t), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
 
 // testWriter shows logs with the test that they belong to, and only if it fails.
-type testWriter struct{ t *testing.T }
+// memberlist's timers may have a word to say a moment after the test has ended.
+type testWriter struct {
+	mu   sync.Mutex
+	t    *testing.T
+	over bool
+}
 
-func (w testWriter) Write(b []byte) (int, error) {
-	w.t.Output().Write(b)
+func newTestWriter(t *testing.T) *testWriter {
+	w := &testWriter{t: t}
+	t.Cleanup(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.over = true
+	})
+	return w
+}
+
+func (w *testWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over {
+		w.t.Output().Write(b)
+	}
 	return len(b), nil
 }
 
