@@ -76,6 +76,11 @@ test-envoy: compiler envoy samples ## Only the tests that start the real Envoy, 
 bench: envoy ## Go benchmarks of every package
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: bench-cold
+bench-cold: build envoy ## Cold starts through Polder beside bare ones, with plot: bin/cold.html
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/sleeper ./bench/cold/sleeper
+	./bin/polder bench cold --html bin/cold.html
+
 .PHONY: clean
 clean: ## Remove what was built or fetched; state under .polder stays
 	rm -rf bin .tools examples/*/bin

@@ -86,6 +86,7 @@ func TestExit(t *testing.T) {
 		{"load --timeout 0s", exitUsage, "--timeout is 0s"},
 		{"load --in-progress 0", exitUsage, "--in-progress is 0"},
 		{"bench policy", exitUsage, "accepts 1 arg"},
+		{"bench cold --programs perl", exitUsage, `there is no program "perl"`},
 		{"bench policy trace.csv --output xml", exitUsage, "want text or json"},
 
 		{"check " + bad, exitFaults, "place"},

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/bench/cold"
 	"github.com/polder/polder/bench/convergence"
 	"github.com/polder/polder/bench/policy"
 	"github.com/polder/polder/gateway"
@@ -192,6 +193,6 @@ func helpCommand() *cobra.Command {
 
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure what Polder promises"}
-	c.AddCommand(policy.Command(), convergence.Command())
+	c.AddCommand(policy.Command(), convergence.Command(), cold.Command())
 	return c
 }

@@ -145,7 +145,7 @@ func TestCompletion(t *testing.T) {
 		"run --config ../../examples/polder.yaml --region ": "fr\nnl\npl\n",
 		"status --output ": "text\njson\n",
 		"lo":               "load\t",
-		"bench ":           "policy\t",
+		"bench ":           "cold\t",
 	} {
 		_, out, _ := run(t, append([]string{"__complete"}, strings.Split(args, " ")...)...)
 		if !strings.HasPrefix(out, want) {

@@ -1,0 +1,92 @@
+package cold
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// Command returns "cold", for the command "polder bench".
+func Command() *cobra.Command {
+	o := DefaultOptions()
+	var output, html string
+	cmd := &cobra.Command{
+		Use:   "cold",
+		Short: "Measure what callers of sleeping services feel, beside bare starts",
+		Long: `Runs a region with a real Envoy and services that fall asleep after half a second,
+and measures: each program's bare start against the first request of the sleeping
+service, in turn; how much of a start the ClientHello hides, from several
+distances; many callers of one sleeper, many sleepers at once, and callers that
+come while services fall asleep. It fails when any caller got an error.
+
+Leave the machine alone meanwhile: the report tells its load, and what stands
+side by side in one report means more than its figures.`,
+		Example: `  polder bench cold --html cold.html
+  polder bench cold --programs go,python --rounds 100 --rtt 0s --callers 0 --sleepers 0 --cycles 0`,
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
+		PreRunE: func(*cobra.Command, []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output is %q, want text or json", output)
+			}
+			return o.Validate()
+		},
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Polder, err = os.Executable(); err != nil {
+				return fmt.Errorf("path of this program: %w", err)
+			}
+			began := time.Now()
+			o.Progress = func(format string, values ...any) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%5.0f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, values...))
+			}
+			report, err := Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if err := write(cmd.OutOrStdout(), report, output, html); err != nil {
+				return err
+			}
+			if n := report.Failed(); n > 0 {
+				return fmt.Errorf("%d requests were not answered as they should", n)
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&o.Rounds, "rounds", o.Rounds, "cold starts of each program")
+	flags.StringSliceVar(&o.Programs, "programs", o.Programs, "which programs")
+	flags.DurationSliceVar(&o.RTTs, "rtt", o.RTTs, "round trips of the callers whose ClientHello wakes")
+	flags.IntVar(&o.Hellos, "hellos", o.Hellos, "connections at each distance, with and without the wake-up")
+	flags.IntVar(&o.Callers, "callers", o.Callers, "callers of one sleeper at once; 0 leaves it out")
+	flags.IntVar(&o.Sleepers, "sleepers", o.Sleepers, "sleepers that are called at once; 0 leaves it out")
+	flags.IntVar(&o.Cycles, "cycles", o.Cycles, "calls around falling asleep; 0 leaves them out")
+	flags.StringVar(&o.Samples, "samples", o.Samples, "`folder` of the sample services")
+	flags.StringVar(&o.Sleeper, "sleeper", o.Sleeper, "`path` of the artificial program, which make bench-cold builds")
+	flags.StringVar(&o.Tools, "tools", o.Tools, "`folder` with the Envoy of make envoy; else the one on PATH is taken")
+	flags.StringVarP(&output, "output", "o", "text", "text or json")
+	flags.StringVar(&html, "html", "", "write a page with the plot to this `file`")
+	return cmd
+}
+
+func write(w io.Writer, r Report, output, html string) error {
+	if html != "" {
+		f, err := os.Create(html)
+		if err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+		if err := errors.Join(r.WriteHTML(f), f.Close()); err != nil {
+			return fmt.Errorf("write report %s: %w", html, err)
+		}
+	}
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	return r.WriteText(w)
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/polder/polder/bench/cold"
+)
+
+// TestBenchCold runs every part of the cold-start benchmark, a little of each,
+// and holds it to what does not depend on the machine: nobody gets an error, and
+// a sleeper is started once however many callers it has.
+func TestBenchCold(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "cold.html")
+	code, out, errs := run(t, "bench", "cold", "--programs", "go,go-inherit", "--rounds", "2", "--rtt", "0s,5ms", "--hellos", "1",
+		"--callers", "120", "--sleepers", "4", "--cycles", "20", "--samples", "../../examples", "--sleeper", "../../examples/billing/bin/billing",
+		"--tools", "../../.tools", "--output", "json", "--html", page)
+	if code != exitDone {
+		t.Fatalf("exit code %d\n%s%s", code, out, errs)
+	}
+	var r cold.Report
+	strict(t, out, &r)
+	if len(r.Starts) != 2 || len(r.Hellos) != 2 || len(r.Crowds) != 3 {
+		t.Fatalf("not all was measured: %s", out)
+	}
+	for _, s := range r.Starts {
+		if s.Samples == 0 || s.Bare.P50 <= 0 || s.Through.P50 <= 0 || s.Outside.P50 <= 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	burst, many, cycles := r.Crowds[0], r.Crowds[1], r.Crowds[2]
+	if burst.Answered != 120 || burst.Starts != 1 {
+		t.Errorf("callers of one sleeper: %+v", burst)
+	}
+	if many.Answered != 4 || many.Starts != 4 {
+		t.Errorf("sleepers at once: %+v", many)
+	}
+	if cycles.Answered != 20 || cycles.Failed != 0 || cycles.Crashes != 0 {
+		t.Errorf("calls around falling asleep: %+v", cycles)
+	}
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "<svg") {
+		t.Errorf("page: %v", err)
+	}
+}
