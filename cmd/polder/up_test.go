@@ -31,6 +31,11 @@ const three = "testdata/three.yaml"
 //  7. A configuration with a fault stops nobody and is reported; its repair is taken.
 func TestUp(t *testing.T) {
 	u := startUp(t, three)
+	// Envoy leaves out what a cluster did before the first report that knows it.
+	eventually(t, "the load reports of fr know its clusters", func() bool {
+		u.want("fr", "vault.example.com", "fr")
+		return u.service("fr", "vault").Totals.Requests > 0
+	})
 	u.want("nl", "billing.example.com", "fr")
 	eventually(t, "the load reports tell of the first call", func() bool { return u.service("fr", "billing").Totals.Requests == 1 })
 	first := u.service("fr", "billing").Totals
