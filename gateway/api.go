@@ -16,11 +16,14 @@ import (
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/audit"
 )
 
 const (
 	// apiTimeout bounds a question that has one answer.
 	apiTimeout = 5 * time.Second
+	// auditTimeout bounds an audit, and the reading of a whole ledger.
+	auditTimeout = time.Minute
 	// apiStop bounds how long answers may take to end when the region stops.
 	apiStop = 2 * time.Second
 	// MaxLogLines bounds what one question for logs returns of each instance
@@ -48,22 +51,16 @@ type apiSource interface {
 	Status(ctx context.Context) (Status, error)
 	Logs(ctx context.Context, q LogQuery, line func(LogLine) error) error
 	Cold(q ColdQuery) []ColdRequest
+	Audit(ctx context.Context) (audit.Result, error)
+	Ledger() (LedgerReport, error)
 }
 
 // api is the region's interface for commands, on a Unix socket for the owner only.
 func api(source apiSource, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
-		defer cancel()
-		status, err := source.Status(ctx)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("content-type", "application/json")
-		json.NewEncoder(w).Encode(status) // an error means that the caller has gone
-	})
+	mux.HandleFunc("GET /v1/status", answer(apiTimeout, source.Status))
+	mux.HandleFunc("GET /v1/audit", answer(auditTimeout, source.Audit))
+	mux.HandleFunc("GET /v1/ledger", answer(auditTimeout, func(context.Context) (LedgerReport, error) { return source.Ledger() }))
 	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) {
 		lines, err := strconv.Atoi(r.FormValue("lines"))
 		if err != nil || lines < 0 || lines > MaxLogLines {
@@ -88,6 +85,21 @@ func api(source apiSource, metrics http.Handler) http.Handler {
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /v1/cold", coldHandler(source.Cold))
 	return mux
+}
+
+// answer answers a question with JSON, or says why it cannot.
+func answer[T any](timeout time.Duration, ask func(context.Context) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		value, err := ask(ctx)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("content-type", "application/json")
+		json.NewEncoder(w).Encode(value) // an error means that the caller has gone
+	}
 }
 
 // serveAPI serves until the context ends.
@@ -161,6 +173,24 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	var status Status
 	err := c.ask(ctx, "/v1/status", &status)
 	return status, err
+}
+
+// Audit has the region's Envoy audited now. An error says that it could not be.
+func (c *Client) Audit(ctx context.Context) (audit.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
+	defer cancel()
+	var result audit.Result
+	err := c.ask(ctx, "/v1/audit", &result)
+	return result, err
+}
+
+// Ledger has the region's ledger verified now.
+func (c *Client) Ledger(ctx context.Context) (LedgerReport, error) {
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
+	defer cancel()
+	var report LedgerReport
+	err := c.ask(ctx, "/v1/ledger", &report)
+	return report, err
 }
 
 // ask asks a question that has one answer, in JSON.

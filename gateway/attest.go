@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polder/polder/gateway/audit"
+	"github.com/polder/polder/gateway/ledger"
 )
 
 // AuditStatus is what the last audit of the region's Envoy found.
@@ -55,7 +56,7 @@ func (r *Region) watchEnvoy(ctx context.Context, relisten func() error) error {
 				r.options.Log.Error("the control plane's socket is not ours, and cannot be taken back", "reason", err)
 			}
 			r.envoy.Restart("audit: " + result.Summary())
-		case result.Settled && r.attestation.distrust.Swap(false):
+		case result.Settled && result.Resources > 0 && r.attestation.distrust.Swap(false):
 			r.options.Log.Info("the Envoy is as it should be again", "node", r.node)
 			r.journal.repaired(result)
 		}
@@ -77,8 +78,26 @@ func (r *Region) distrust(result audit.Result) {
 // Audit audits the region's Envoy now.
 func (r *Region) Audit(ctx context.Context) (audit.Result, error) { return r.auditor.Audit(ctx) }
 
-// Ledger tells the state of the region's ledger.
-func (r *Region) Ledger() LedgerStatus { return r.journal.status() }
+// LedgerReport is the state of a region's ledger, and what reading all of it
+// found.
+type LedgerReport struct {
+	LedgerStatus
+	Summary ledger.Summary `json:"summary"`
+	Faults  []ledger.Fault `json:"faults,omitempty"`
+}
+
+// Ledger verifies the region's ledger, against what this process knows to have
+// written. An error says that it cannot be read.
+func (r *Region) Ledger() (LedgerReport, error) {
+	report := LedgerReport{LedgerStatus: r.journal.status()}
+	var err error
+	report.Summary, err = ledger.VerifyFrom(r.layout.Ledger(), report.Head)
+	var damage *ledger.DamageError
+	if errors.As(err, &damage) {
+		report.Faults, err = damage.Faults, nil
+	}
+	return report, err
+}
 
 // relistener gives a function that listens on the control plane's socket again
 // if the file in its place is not the one of listener.

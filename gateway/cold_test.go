@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -39,17 +38,18 @@ func TestColdPhasesSum(t *testing.T) {
 }
 
 // remembered is a region that remembers some cold requests, and nothing else.
-type remembered []activator.ColdRequest
+type remembered struct {
+	apiSource // nil: nothing else is asked
+	cold      []activator.ColdRequest
+}
 
-func (r remembered) Cold(q ColdQuery) []ColdRequest                            { return choose(r, q) }
-func (r remembered) Status(context.Context) (Status, error)                    { return Status{}, nil }
-func (r remembered) Logs(context.Context, LogQuery, func(LogLine) error) error { return nil }
+func (r remembered) Cold(q ColdQuery) []ColdRequest { return choose(r.cold, q) }
 
 func TestColdAPI(t *testing.T) {
-	handler := api(remembered{
+	handler := api(remembered{cold: []activator.ColdRequest{
 		{ID: "d", Service: "billing"}, {ID: "c", Service: "catalog", Reason: activator.StartFailed, Cause: "exit 3"},
 		{ID: "b", Service: "billing"}, {ID: "a", Service: "billing"},
-	}, http.NotFoundHandler())
+	}}, http.NotFoundHandler())
 	for query, want := range map[string]string{
 		"":                         "dcba",
 		"?id=c":                    "c",

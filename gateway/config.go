@@ -123,22 +123,36 @@ func (c *config) keep(files []polder.File) error {
 
 // remember brings the last good configuration into force before the present one.
 func (c *config) remember() error {
-	data, err := os.ReadFile(c.file)
+	model, _, err := readLastGood(c.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	var files []polder.File
-	if err := json.Unmarshal(data, &files); err != nil {
-		return fmt.Errorf("%s: %w", c.file, err)
-	}
-	model, _ := polder.Decode(files).Apply(nil)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.model = model
 	return nil
+}
+
+// LastGood reads the last configuration without a fault that a region had in
+// force, with its digest. The region need not run.
+func LastGood(l Layout) (*polder.Model, string, error) {
+	return readLastGood(filepath.Join(l.LastGood(), lastGoodFile))
+}
+
+func readLastGood(file string) (*polder.Model, string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, "", err
+	}
+	var files []polder.File
+	if err := json.Unmarshal(data, &files); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", file, err)
+	}
+	model, _ := polder.Decode(files).Apply(nil)
+	return model, digestOf(files), nil
 }
 
 func digestOf(files []polder.File) string {

@@ -25,18 +25,29 @@ func checkCommand() *cobra.Command {
 		Use:   "check [PATH]",
 		Short: "Check a configuration and show every fault with its place and remedy",
 		Long: `Checks a configuration file, or a folder of .yaml files (default polder.yaml),
-and shows all faults at once. Nothing needs to run.`,
+and shows all faults at once. Nothing needs to run.
+
+With --explain it shows what each region does with the callers of a service, and
+every end that a connection or request can come to there, as the proof finds them
+in what Envoy would be given: all regions are taken to live, and one instance of
+each service to run wherever it may. Exit code 5 means that the proof refuses it.`,
 		Example: `  polder check examples/polder.yaml
-  polder check /etc/polder --output json`,
+  polder check /etc/polder --output json
+  polder check examples/polder.yaml --explain billing`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	output := outputFlag(c)
+	var explain string
+	c.Flags().StringVar(&explain, "explain", "", "`service` whose ways to show, region by region: where its callers can get, and why")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		path := defaultConfig
 		if len(args) == 1 {
 			path = args[0]
 		}
 		reading := source.Source{Path: path}.Load()
+		if explain != "" && !reading.Fatal {
+			return explainService(c, *output, reading.Model, polder.ServiceName(explain))
+		}
 		report := checkReport{Fatal: reading.Fatal, Faults: reading.Faults}
 		if reading.Model != nil {
 			report.Regions, report.Services = len(reading.Model.Regions), len(reading.Model.Services)

@@ -27,6 +27,7 @@ const (
 	exitUsage    = 2
 	exitFaults   = 3
 	exitNotThere = 4
+	exitUnlawful = 5
 )
 
 // exitCodes says what each one means; docs/cli.md is made from it.
@@ -36,6 +37,7 @@ var exitCodes = [...]string{
 	exitUsage:    "The command line is wrong: a command, flag, argument or value that does not exist, is missing or is out of range. Nothing was done.",
 	exitFaults:   "The configuration has faults, or cannot be read.",
 	exitNotThere: "Nothing runs with that state folder, or the region or service asked for is not there.",
+	exitUnlawful: "A violation of the law was found: an Envoy that is not as it was published, a change that the proof refuses, or a ledger that another hand wrote to.",
 }
 
 // exitError carries an exit code. An error without one exits with exitFailed.
@@ -125,7 +127,7 @@ instances from zero when a request comes, and puts them to sleep again.`,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: 2,
 	}
-	command.AddCommand(upCommand(), runCommand(), checkCommand(), statusCommand(), logsCommand(), whyCommand(),
+	command.AddCommand(upCommand(), runCommand(), checkCommand(), statusCommand(), logsCommand(), whyCommand(), auditCommand(),
 		loadCommand(), benchCommand(), versionCommand(), guardCommand())
 	command.SetHelpCommand(helpCommand())
 	command.InitDefaultHelpCmd()
@@ -152,7 +154,7 @@ well, from what runs. The help of each shell's command says where to put them.`
 // groups makes commands that only hold others show their help, and refuse what
 // is none of theirs.
 func groups(c *cobra.Command) {
-	if c.HasSubCommands() {
+	if c.HasSubCommands() && c.RunE == nil {
 		c.Use, c.DisableFlagsInUseLine = c.Name()+" COMMAND", true
 		c.Args = noSuchCommand
 		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
