@@ -15,9 +15,10 @@ const (
 	MaxServices = 2000
 	// MaxDetailed bounds those whose ways it lists.
 	MaxDetailed = 200
-	// MaxIncidents and MaxChanges bound the records that it shows, the latest.
+	// MaxIncidents bounds the incidents that it shows, the latest ones.
 	MaxIncidents = 200
-	MaxChanges   = 100
+	// MaxChanges bounds the policy changes that it shows, the latest ones.
+	MaxChanges = 100
 )
 
 // Data is what the page tells.
