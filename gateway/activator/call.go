@@ -18,6 +18,9 @@ import (
 // because an instance can die between its last sign of life and our dial.
 const maxWakes = 2
 
+// atOnce makes ReverseProxy send each part of an answer on as it comes.
+const atOnce = -1
+
 // errStopping is the cause of the context that ends the requests of a server
 // that stops.
 var errStopping = errors.New("the gateway stops")
@@ -130,12 +133,19 @@ func (c *call) forward(ctx context.Context, to link) {
 			}
 			stop = to.watch(ctx, c.upload)
 		},
-		Transport:      to,
-		FlushInterval:  -1,
-		BufferPool:     c.buffers,
-		ErrorLog:       c.quiet,
-		ModifyResponse: c.answered,
-		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { c.broke(ctx, err) },
+		Transport:     to,
+		FlushInterval: atOnce,
+		BufferPool:    c.buffers,
+		ErrorLog:      c.quiet,
+		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) { c.broke(ctx, err) },
+	}
+	proxy.ModifyResponse = func(res *http.Response) error {
+		if res.ContentLength == 0 {
+			// A header that ends the stream must arrive as one: gRPC reads its status
+			// there. Flushed by itself, it would be followed by an empty body.
+			proxy.FlushInterval = 0
+		}
+		return c.answered(res)
 	}
 	whole := false
 	defer func() {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -220,6 +221,28 @@ func TestGRPC(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A status that is the whole answer stays one: header and end of the stream come
+// together, however the goroutines that send them are scheduled.
+func TestGRPCStatusWithoutAnythingElseEndsTheStream(t *testing.T) {
+	to, _ := grpcInstance(t)
+	r := newRig(t, options(at(to)))
+	caller, ctx := r.grpc(), grpcContext(t)
+	var calls errgroup.Group
+	calls.SetLimit(32)
+	for range 2000 {
+		calls.Go(func() error {
+			if _, err := caller.EmptyCall(ctx, &testgrpc.Empty{}); status.Code(err) != codes.Unimplemented {
+				return fmt.Errorf("got %v", err)
+			}
+			return nil
+		})
+	}
+	if err := calls.Wait(); err != nil {
+		t.Error(err)
+	}
+	r.idle()
 }
 
 func TestGRPCRefusalIsAStatus(t *testing.T) {
