@@ -35,6 +35,11 @@ var houseRules = []struct {
 			f.uses("time", named(report, "Sleep"))
 		}
 	}},
+	{"a bubble with several processors can crash Go's race detector: make it with faketime.Test", func(p *pkg, f file, report func(position)) {
+		if p.dir != "internal/faketime" {
+			f.uses("testing/synctest", named(report, "Test"))
+		}
+	}},
 	{"a test that is skipped tells nothing, and nobody sees it: fail with what is missing", func(p *pkg, f file, report func(position)) {
 		ast.Inspect(f.File, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok && f.test && skips(call) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/ledger"
+	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/proof"
 )
@@ -83,7 +84,7 @@ func TestJournalTellsWhatMatters(t *testing.T) {
 // TestJournalGathersEndpoints for ten seconds and no longer.
 func TestJournalGathersEndpoints(t *testing.T) {
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		j := newJournal(slog.New(slog.DiscardHandler), func() string { return "0" })
 		if err := j.open(ledger.Options{Dir: dir, Region: "fr"}, startedRecord{}); err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/prewarm/instance"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/load"
@@ -127,7 +128,7 @@ func (w *world) Stop(id polder.InstanceID, reason string) error {
 
 // inWorld runs a script against a reconciler in fake time.
 func inWorld(t *testing.T, services []polder.Service, script func(w *world)) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		w := &world{t: t, ctx: ctx, held: map[xds.Key]xds.Resource{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
 		close(w.ack)

@@ -7,11 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/polder/polder/internal/faketime"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -86,7 +87,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // and the report says so: no coordinated omission. With only ten places a
 // closed-loop tool would see ten slow requests; three hundred callers waited.
 func TestStallShowsInEveryDelayedRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		stall := func(ctx context.Context, _ int) answer {
 			wait := time.Millisecond
@@ -132,7 +133,7 @@ func TestStallShowsInEveryDelayedRequest(t *testing.T) {
 // Beyond places and backlog arrivals are dropped and counted; none is dropped
 // while there is room.
 func TestOverflowIsCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		o := smallOptions(2, 3)
 		var dropped []time.Duration
 		o.Results = func(r Result) error {
@@ -158,7 +159,7 @@ func TestOverflowIsCounted(t *testing.T) {
 
 // Exactly as many as there are places leave at once, with no backlog at all.
 func TestNoDropWhilePlacesAreFree(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		burst := atOnce(50)
 		plan := Plan{Targets: []Target{{Name: "a", URL: "http://a.example/", Arrivals: burst}}}
 		r := mustRun(t, t.Context(), plan, smallOptions(50, 0), func(ctx context.Context, _ int) answer {
@@ -189,7 +190,7 @@ func (n atOnce) String() string        { return "a burst" }
 // A stop lets what is under way finish, abandons what waits, and sends nothing
 // further.
 func TestStopIsGraceful(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(500*time.Millisecond+time.Microsecond, cancel)
 		o := smallOptions(4, 100)
@@ -208,7 +209,7 @@ func TestStopIsGraceful(t *testing.T) {
 
 // What does not finish within the grace is cut off, and is nobody's failure.
 func TestGraceEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		o := smallOptions(1000, 0)
@@ -227,7 +228,7 @@ func TestGraceEnds(t *testing.T) {
 
 // A run whose context ends when all is answered was not stopped.
 func TestEndOfContextAfterTheLastReply(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		o := DefaultOptions()
@@ -240,7 +241,7 @@ func TestEndOfContextAfterTheLastReply(t *testing.T) {
 }
 
 func TestFaultOfResultsEndsTheRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		full := errors.New("disk full")
 		calls := 0
 		o := DefaultOptions()
@@ -261,7 +262,7 @@ func TestFaultOfResultsEndsTheRun(t *testing.T) {
 // Each Progress is consistent in itself and with the one before, and the last
 // one is the whole.
 func TestProgress(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		var seen []Progress
 		o := smallOptions(20, 100)
 		o.Progress = func(p Progress) { seen = append(seen, p) }
@@ -307,7 +308,7 @@ func TestEveryArrivalHasOneOutcome(t *testing.T) {
 		outcomes := map[Outcome]uint64{}
 		o.Results = func(r Result) error { outcomes[r.Outcome]++; return nil }
 		var report Report
-		synctest.Test(t, func(t *testing.T) {
+		faketime.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), stopAfter)
 			defer cancel()
 			var err error
@@ -413,7 +414,7 @@ func TestOptionFaults(t *testing.T) {
 
 // The distinct error texts of a summary are bounded, and each failure counted.
 func TestReasonsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		n := 0
 		r := mustRun(t, t.Context(), constantPlan(100, time.Second), DefaultOptions(), func(context.Context, int) answer {
 			n++

@@ -12,11 +12,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/html"
 	"pgregory.net/rapid"
+
+	"github.com/polder/polder/internal/faketime"
 )
 
 var update = flag.Bool("update", false, "rewrite the files of testdata")
@@ -98,7 +99,7 @@ func TestReportText(t *testing.T) {
 // A report of nothing but failures, and one that was stopped at once, are
 // written too.
 func TestReportsOfLittle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		failed := mustRun(t, t.Context(), constantPlan(10, time.Second), DefaultOptions(), func(context.Context, int) answer {
 			return answer{err: errors.New("no route")}
 		})

@@ -7,12 +7,12 @@ import (
 	"net/url"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/dump"
 	"github.com/polder/polder/xds/proof"
@@ -157,7 +157,7 @@ func (s *silent) Held(string) server.Held { return server.Held{Connected: true, 
 // TestRun keeps its pauses: some seconds while all is well, less while the
 // Envoy is not trusted; and an Envoy without an answer is neither.
 func TestRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		e := &silent{runtime: []byte(`{}`)}
 		a, err := New(Options{Node: "fr-1", Bootstrap: []byte(`{"node":{"id":"fr-1"}}`), Admin: e, ControlPlane: e, Mirror: NewMirror(nil)})
 		if err != nil {
@@ -196,7 +196,7 @@ func TestRun(t *testing.T) {
 
 // TestDriftIsToldWhenSeenTwice: a moment is no drift.
 func TestDriftIsToldWhenSeenTwice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		const set = `{"layers":["admin"],"entries":{"k":{"layer_values":["v"]}}}`
 		e := &flicker{silent: silent{text: []byte(`{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.BootstrapConfigDump","bootstrap":{"node":{"id":"fr-1"}}}]}`)},
 			answers: []string{set, `{}`, set, set}}

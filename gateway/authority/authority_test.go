@@ -12,11 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/internal/faketime"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -221,7 +221,7 @@ func TestCertificateRestored(t *testing.T) {
 // of its life, and a root that takes over from its predecessor changes nothing
 // for those who trust the old one, nor for leaves that the old one signed.
 func TestRenewal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		a := open(t, filepath.Join(dir, "authority"))
 		i := issuer(t, a, "fr", filepath.Join(dir, "fr"))
@@ -275,7 +275,7 @@ func TestLockWait(t *testing.T) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		_, err := authority.Open(dir)
 		if err == nil || !strings.Contains(err.Error(), lock.Name()) {

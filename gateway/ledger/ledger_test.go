@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/polder/polder/internal/faketime"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -283,7 +285,7 @@ func TestManyWriters(t *testing.T) {
 // TestRunSyncs: what is appended is on disk a second later, and the head says so.
 func TestRunSyncs(t *testing.T) {
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		l := begin(t, dir)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

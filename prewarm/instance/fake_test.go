@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/internal/faketime"
 )
 
 // fakeProvider makes instances of nothing, which do what the test says. It is
@@ -135,7 +136,7 @@ type world struct {
 
 // inFakeTime runs a test with a manager that serves.
 func inFakeTime(t *testing.T, change func(*Options, *fakeProvider), test func(*world)) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		w := &world{T: t, provider: &fakeProvider{}, ended: make(chan error, 1)}
 		o := Options{
 			Region: "nl", Provider: w.provider, StateDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),

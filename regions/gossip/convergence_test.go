@@ -5,10 +5,10 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/internal/faketime"
 )
 
 // convergence is what a membership of some size takes, in the time and the bytes
@@ -98,7 +98,7 @@ func TestConvergence(t *testing.T) {
 		{WAN, 6, 5 * time.Second, 2 * time.Second, 12 * time.Second},
 	} {
 		t.Run(fmt.Sprint(tt.profile, " ", tt.peers), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) {
 				c := simulate(t, tt.peers, tt.profile, 1)
 				if c.meet > tt.meet || c.slowest > tt.spread || c.death > tt.death {
 					t.Errorf("%+v; want meet %v, spread %v, death %v at most", c, tt.meet, tt.spread, tt.death)
@@ -147,7 +147,7 @@ func bubble(b *testing.B, peers int, seed uint64) convergence {
 	ok := testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{
 		Name: "Simulation",
 		F: func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { c = simulate(t, peers, LAN, seed) })
+			faketime.Test(t, func(t *testing.T) { c = simulate(t, peers, LAN, seed) })
 		},
 	}})
 	if !ok {

@@ -37,7 +37,7 @@ func three(t *testing.T) (fr, nl, pl *peer) {
 }
 
 func TestThreePeersMeetAndTell(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr, nl, pl := three(t)
 	for _, p := range []*peer{fr, nl, pl} {
 		<-p.Joined()
@@ -65,7 +65,7 @@ func TestThreePeersMeetAndTell(t *testing.T) {
 }
 
 func TestGoodbyeIsNoDeath(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr, nl, pl := three(t)
 	nl.end()
 	for _, p := range []*peer{fr, pl} {
@@ -86,7 +86,7 @@ func TestGoodbyeIsNoDeath(t *testing.T) {
 // Two processes with one name: the membership keeps the one it knows, everybody
 // is warned, and neither takes the others down with it.
 func TestOneNameTwice(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr, nl, pl := three(t)
 	double := run(t, options(t, "nl-1", 1, fr.at()))
 	double.say(polder.PeerRow{Healthy: true, Digest: "double"})
@@ -127,7 +127,7 @@ func killable(t *testing.T, o Options) (p *peer, kill func()) {
 }
 
 func TestKilledPeerIsUnhealthyUntilItsNextLife(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr := run(t, options(t, "fr-1", 1))
 	nl, kill := killable(t, options(t, "nl-1", 1, fr.at()))
 	pl := run(t, options(t, "pl-1", 1, fr.at()))
@@ -157,7 +157,7 @@ func TestKilledPeerIsUnhealthyUntilItsNextLife(t *testing.T) {
 }
 
 func TestKeysChangeWithoutAPause(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr, nl, pl := three(t)
 	all := []*peer{fr, nl, pl}
 	dropped := map[*peer]uint64{}
@@ -197,7 +197,7 @@ func TestKeysChangeWithoutAPause(t *testing.T) {
 }
 
 func TestWrongKeyLearnsNothing(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr := run(t, options(t, "fr-1", 1))
 	fr.say(polder.PeerRow{Healthy: true, Digest: "secret"})
 	fr.await("itself", healthy("fr-1"))
@@ -264,7 +264,7 @@ func (r *rogue) send(to *peer, message []byte) {
 }
 
 func TestForgedRows(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr, nl, pl := three(t)
 	fr.say(polder.PeerRow{Healthy: true, Digest: "true"})
 	for _, p := range []*peer{fr, nl, pl} {
@@ -298,7 +298,7 @@ func TestForgedRows(t *testing.T) {
 }
 
 func TestNonsenseIsDroppedAndCounted(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr := run(t, options(t, "fr-1", 1))
 	fr.say(polder.PeerRow{Healthy: true})
 	vandal := intrude(t, "nl-9", life{"nl", 1}.encode(), fr.at())
@@ -327,7 +327,7 @@ func TestNonsenseIsDroppedAndCounted(t *testing.T) {
 // A peer of a region that the configuration does not know is not admitted; when
 // the configuration does, it is, by itself.
 func TestStrangersAreNotAdmitted(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	two := regions.Disclosure{Regions: []polder.RegionName{"fr", "nl"}, Permitted: threeRegions.Permitted}
 	o := options(t, "fr-1", 1)
 	o.Disclosure = two
@@ -371,7 +371,7 @@ func TestStrangersAreNotAdmitted(t *testing.T) {
 
 // A row that is too large for packets arrives as well, and so does what follows.
 func TestLargeRows(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr, nl, pl := three(t)
 	var warm []polder.ServiceName
 	for i := range 900 {
@@ -402,7 +402,7 @@ func TestLargeRows(t *testing.T) {
 }
 
 func TestLostEpochIsRisenAbove(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	fr := run(t, options(t, "fr-1", 1))
 	fr.say(polder.PeerRow{Healthy: true})
 	nl, kill := killable(t, options(t, "nl-1", 5, fr.at()))
@@ -420,7 +420,7 @@ func TestLostEpochIsRisenAbove(t *testing.T) {
 }
 
 func TestOwnEvidence(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	_, nl, pl := three(t)
 	nl.Suspect("fr-1", time.Now().Add(time.Hour))
 	nl.await("fr suspected", unhealthy("fr-1"))

@@ -5,10 +5,10 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/regions"
 )
 
@@ -17,7 +17,7 @@ import (
 // contradicted as soon as it is heard of.
 func TestNewsDoesNotWait(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 12)
 		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
 			f.start(name, i+1, 1)
@@ -48,7 +48,7 @@ func TestNewsDoesNotWait(t *testing.T) {
 // gone, the others are told.
 func TestRegionTakenOut(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 13)
 		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
 			f.start(name, i+1, 1)
@@ -86,7 +86,7 @@ func TestRegionTakenOut(t *testing.T) {
 // other's region, meet when both do.
 func TestMutualStrangersMeet(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 14)
 		for i, name := range []string{"fr-1", "nl-1"} {
 			o := options(t, name, 1, place(1).String())
@@ -112,7 +112,7 @@ func TestMutualStrangersMeet(t *testing.T) {
 // rows arrive with the exchanges of tables.
 func TestWithoutUDP(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 2)
 		f.air.loss = 1
 		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
@@ -137,7 +137,7 @@ func TestWithoutUDP(t *testing.T) {
 // its new life at once.
 func TestQuickRestart(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 4)
 		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
 			f.start(name, i+1, 1)
@@ -162,7 +162,7 @@ func TestQuickRestart(t *testing.T) {
 // were configured to join is gone for good.
 func TestHealingWithoutTheSeed(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 6)
 		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
 			f.start(name, i+1, 1)
@@ -184,7 +184,7 @@ func TestHealingWithoutTheSeed(t *testing.T) {
 // everything, and although there is nobody to hear its goodbye.
 func TestStoppingWaitsForNobody(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		for _, after := range []time.Duration{2 * time.Second, 5 * time.Second, 12 * time.Second, time.Minute} {
 			f := newFleet(t, 1)
 			f.profile = WAN
@@ -203,7 +203,7 @@ func TestStoppingWaitsForNobody(t *testing.T) {
 // and is trusted again when it has been steady for a while.
 func TestFlappingRegionComesLast(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 3)
 		f.air.delay = europe(map[netip.AddrPort]string{place(1): "fr-1", place(2): "nl-1", place(3): "pl-1"})
 		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
@@ -235,7 +235,7 @@ func TestFlappingRegionComesLast(t *testing.T) {
 // after a while, and finds them when they come.
 func TestAloneAndLate(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 8)
 		began := time.Now()
 		alone := f.start("fr-1", 1, 1) // it is its own seed

@@ -10,12 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/regions"
 )
 
@@ -264,7 +264,7 @@ func TestLibraryLog(t *testing.T) {
 }
 
 func TestWarningsAreThrottled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		th := &throttle{log: slog.New(slog.NewTextHandler(&out, nil))}
 		for range 1000 {

@@ -3,8 +3,10 @@ package gossip
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -195,25 +197,46 @@ func digest(name, want string) func(*Snapshot) bool {
 }
 
 // checkLeaks must come first in a test, so that it looks last. memberlist's own
-// goroutines end within a probe's time after Run has returned.
+// goroutines end within a probe's time after Run has returned. It is not for
+// tests that run beside others: TestMain looks after those.
 func checkLeaks(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
-		deadline := time.NewTimer(10 * time.Second)
-		defer deadline.Stop()
-		again := time.NewTicker(100 * time.Millisecond)
-		defer again.Stop()
-		for {
-			err := goleak.Find(ignore)
-			if err == nil {
-				return
-			}
-			select {
-			case <-again.C:
-			case <-deadline.C:
-				t.Error(err)
-				return
-			}
+		if err := noLeaks(ignore); err != nil {
+			t.Error(err)
 		}
 	})
+}
+
+func noLeaks(options ...goleak.Option) error {
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := goleak.Find(options...)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			return err
+		}
+	}
+}
+
+// TestMain lets more tests run side by side than there are processors: those on
+// real sockets wait for most of their time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := noLeaks(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }

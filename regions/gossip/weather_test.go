@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/regions"
 )
 
@@ -30,7 +31,7 @@ func TestTwoMinutesOfWeather(t *testing.T) {
 	checkLeaks(t)
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { weather(t, seed) })
+			faketime.Test(t, func(t *testing.T) { weather(t, seed) })
 		})
 	}
 }
@@ -115,7 +116,7 @@ func weather(t *testing.T, seed uint64) {
 // reaches all within seconds, and a death is noticed in time.
 func TestWAN(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 11)
 		f.profile = WAN
 		f.air.loss = 0.05
@@ -148,7 +149,7 @@ func TestWAN(t *testing.T) {
 // they are of none to it.
 func TestOneWayPartition(t *testing.T) {
 	checkLeaks(t)
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := newFleet(t, 5)
 		for i, name := range []string{"fr-1", "nl-1", "pl-1"} {
 			f.start(name, i+1, 1)
