@@ -57,6 +57,11 @@ func tenants(text string) string {
 	return regions + text + "\n" + steady + "  probe: { tenant: acme, hosts: [probe.example.com], residency: { allow: [fr] }, run: { command: [./probe] } }\n"
 }
 
+// broken is a service whose failover is break-glass, with one key more.
+func broken(text string) string {
+	return header + steady + "  probe: { hosts: [probe.example.com], residency: { allow: [fr], failover: { break-glass: [nl], " + text + " } }, run: { command: [./probe] } }\n"
+}
+
 func faults(path, message, fix string) []wanted {
 	return []wanted{{path: path, message: message, fix: fix}}
 }
@@ -183,17 +188,43 @@ func brokenCases() []brokenCase {
 			want: faults("services.probe.residency.failover.listed", "the list of regions that may stand in is empty", "write the regions in order of preference, or failover: closed")},
 		{name: "failover listed without a list", text: residency("{ allow: [fr], failover: ‸listed }"),
 			want: faults("services.probe.residency.failover", "failover is listed, and no region is", "write { listed: [nl] }")},
-		{name: "failover break-glass", text: residency("{ allow: [fr], failover: ‸break-glass }"),
-			want: faults("services.probe.residency.failover", "the failover break-glass is not available in this version; closed and listed are", "write closed, or { listed: [nl] } with the regions that may stand in")},
+		{name: "failover break-glass without a list", text: residency("{ allow: [fr], failover: ‸break-glass }"),
+			want: faults("services.probe.residency.failover", "failover is break-glass, and no region may stand in", "write { break-glass: [nl] }")},
+		{name: "failover of both kinds", text: residency("{ allow: [fr], failover: { ‸listed: [nl], break-glass: [pl] } }"),
+			want: faults("services.probe.residency.failover.listed", "the failover is listed and break-glass; regions stand in either by themselves, or only while the glass is broken", "remove one of the two")},
+		{name: "break-glass to an allowed region", text: residency("{ allow: [EU], failover: { break-glass: [‸nl] } }"),
+			want: faults("services.probe.residency.failover.break-glass[0]", `the region "nl" is allowed anyway, so it cannot stand in`, "remove it")},
+		{name: "no glass to break", text: residency("{ allow: [fr], failover: { listed: [nl], ‸broken: { from: 2026-05-01T08:00:00Z, until: 2026-05-01T20:00:00Z, reason: fire } } }"),
+			want: faults("services.probe.residency.failover.broken", "there is no glass to break", "write break-glass: [nl] with the regions that may stand in, or remove it")},
+		{name: "broken without a reason", text: broken("‸broken: { from: 2026-05-01T08:00:00Z, until: 2026-05-01T20:00:00Z }"),
+			want: faults("services.probe.residency.failover.broken", "reason is missing", "write reason: power cut in Paris")},
+		{name: "broken with an empty reason", text: broken(`broken: { from: 2026-05-01T08:00:00Z, until: 2026-05-01T20:00:00Z, reason: ‸"  " }`),
+			want: faults("services.probe.residency.failover.broken.reason", "the reason is empty", "write why the regions must stand in, such as reason: power cut in Paris")},
+		{name: "broken without an end", text: broken("‸broken: { from: 2026-05-01T08:00:00Z, reason: fire }"),
+			want: faults("services.probe.residency.failover.broken", "until is missing", "write until: 2026-05-01T20:00:00Z")},
+		{name: "broken for too long", text: broken("broken: { from: 2026-05-01T08:00:00Z, until: ‸2026-05-04T08:00:01Z, reason: fire }"),
+			want: faults("services.probe.residency.failover.broken.until", "the glass would be broken for 72h0m1s; at most 72h0m0s are possible at once", "write 2026-05-04T08:00:00Z or earlier, and break it once more if need be")},
+		{name: "broken too shortly", text: broken("broken: { from: 2026-05-01T08:00:00Z, until: ‸2026-05-01T08:00:30Z, reason: fire }"),
+			want: faults("services.probe.residency.failover.broken.until", "the glass would be broken for 30s; nothing would come of it", "write 2026-05-01T08:01:00Z or later")},
+		{name: "broken backwards", text: broken("broken: { from: 2026-05-01T20:00:00Z, until: ‸2026-05-01T20:00:00Z, reason: fire }"),
+			want: faults("services.probe.residency.failover.broken.until", "the glass would be whole again before it is broken", "write a time after from")},
+		{name: "broken at no time", text: broken("broken: { from: ‸soon, until: 2026-05-01T20:00:00Z, reason: fire }"),
+			want: faults("services.probe.residency.failover.broken.from", `"soon" is not a time`, "write date, time and time zone, such as 2026-05-01T08:00:00Z")},
+		{name: "broken without a time zone", text: broken("broken: { from: ‸2026-05-01T08:00:00, until: 2026-05-01T20:00:00Z, reason: fire }"),
+			want: faults("services.probe.residency.failover.broken.from", `"2026-05-01T08:00:00" is not a time`, "write date, time and time zone, such as 2026-05-01T08:00:00Z")},
+		{name: "unknown choice of keys", text: residency("{ allow: [fr], keys: ‸residents }"),
+			want: faults("services.probe.residency.keys", `"residents" is not a choice`, "write resident")},
+		{name: "unknown place of records", text: residency("{ allow: [fr], telemetry: { traces: ‸everywhere } }"),
+			want: faults("services.probe.residency.telemetry.traces", `"everywhere" is not a choice`, "write one of: serving, allowed, nowhere")},
+		{name: "unknown kind of record", text: residency("{ allow: [fr], telemetry: { ‸trace: allowed } }"),
+			want: faults("services.probe.residency.telemetry.trace", `unknown key "trace"`, "write traces")},
 		{name: "unknown failover", text: residency("{ allow: [fr], failover: ‸open }"),
 			want: faults("services.probe.residency.failover", `"open" is not a failover`, "write closed, or { listed: [nl] } with the regions that may stand in")},
 		{name: "failover as a list", text: residency("{ allow: [fr], failover: ‸[nl] }"),
 			want: faults("services.probe.residency.failover", "is a list; expected closed, or a list of regions", "write failover: { listed: [nl] }")},
 
-		{name: "failover as a mapping of something else", text: residency("{ allow: [fr], ‸failover: { ‸list: [nl] } }"),
-			want: append(
-				faults("services.probe.residency.failover", "listed is missing", "write listed: [nl]"),
-				faults("services.probe.residency.failover.list", `unknown key "list"`, "write listed")...)},
+		{name: "failover as a mapping of something else", text: residency("{ allow: [fr], failover: { ‸list: [nl] } }"),
+			want: faults("services.probe.residency.failover.list", `unknown key "list"`, "write listed")},
 		{name: "failover as an empty mapping", text: residency("{ allow: [fr], failover: ‸{} }"),
 			want: faults("services.probe.residency.failover", "is a mapping; expected closed, or a list of regions", "write failover: { listed: [nl] }")},
 

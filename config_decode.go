@@ -333,28 +333,21 @@ func (d *decoder) unknownKey(path, name string, in reflect.Type, fields []field)
 
 // decode takes the word or the mapping of a failover.
 func (f *failoverShape) decode(d *decoder, n *node, path string) {
-	switch n.kind {
-	case textNode:
+	const expected, example = "closed, or a list of regions", "failover: { listed: [nl] }"
+	switch {
+	case n.kind == textNode:
 		f.Class = n.text
-	case mappingNode:
-		f.Class = string(FailoverListed)
-		var shape failoverListShape
+	case n.kind == mappingNode && len(n.entries) > 0:
 		before := len(d.faults)
-		if len(n.entries) == 0 {
-			d.mistaken(n, path, "closed, or a list of regions", "failover: { listed: [nl] }")
-			return
-		}
-		d.structure(n, reflect.ValueOf(&shape).Elem(), path, "failover: { listed: [nl] }")
-		f.Listed = shape.Listed
+		d.structure(n, reflect.ValueOf(&f.failoverListShape).Elem(), path, example)
 		if len(d.faults) > before {
-			f.Class = "" // told already
+			return // told already
+		}
+		f.Class = string(FailoverListed)
+		if _, ok := d.places[path+".break-glass"]; ok {
+			f.Class = string(FailoverBreakGlass)
 		}
 	default:
-		d.mistaken(n, path, "closed, or a list of regions", "failover: { listed: [nl] }")
+		d.mistaken(n, path, expected, example)
 	}
-}
-
-// failoverListShape is the mapping form of a failover.
-type failoverListShape struct {
-	Listed []string `yaml:"listed" jsonschema:"required,minItems=1" jsonschema_description:"The regions that stand in when no allowed one is alive, in order of preference." example:"[nl]"`
 }

@@ -107,7 +107,7 @@ func configs(mistakes int) *rapid.Generator[drawn] {
 			}
 			region := strings.SplitN(rapid.SampledFrom(d.regions).Draw(t, "region"), ":", 2)[0]
 			text := fmt.Sprintf("%s: { hosts: [%s], residency: { allow: [%s]%s }", name, strings.Join(hosts, ", "),
-				pick("allow", []string{region}, "EU", "fr", "nl, ch", "xx", ""), with("failover", pick("failover", []string{"~", "closed"}, "{ listed: [pl] }", "{ listed: [ch, nl] }", "open")))
+				pick("allow", []string{region}, "EU", "fr", "nl, ch", "xx", ""), with("failover", pick("failover", []string{"~", "closed"}, "{ listed: [pl] }", "{ listed: [ch, nl] }", "{ break-glass: [pl], broken: { from: 2026-05-01T08:00:00Z, until: 2026-05-01T20:00:00Z, reason: fire } }", "{ break-glass: [nl], broken: { from: x } }", "open")))
 			if rapid.Bool().Draw(t, "run?") {
 				text += ", run: { command: [./" + name + "]" + with("memory", pick("memory", []string{"~", "64MiB"}, "64")) + " }"
 				text += fmt.Sprintf(", scale: { max: %s%s }", pick("max", []string{"1", "3"}, "0"), with("budget", money("budget")))

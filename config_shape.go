@@ -69,15 +69,38 @@ type serviceShape struct {
 }
 
 type residencyShape struct {
-	Allow     []string      `yaml:"allow" jsonschema:"required,minItems=1" jsonschema_description:"Regions, and jurisdictions (which mean the regions that carry them, and no others). Nothing of the service leaves these." example:"[fr]"`
-	Failover  failoverShape `yaml:"failover" jsonschema_description:"What may happen when no allowed region is alive. closed: callers get a labelled error. listed: the regions of the list stand in, in that order." example:"{ listed: [nl] }" default:"closed"`
-	Elsewhere string        `yaml:"elsewhere" jsonschema:"enum=pass-through,enum=refuse" jsonschema_description:"What a gateway outside the allowed regions does with a caller. pass-through: it passes the TLS bytes on, unopened, to an allowed region. refuse: it ends the connection." example:"refuse" default:"pass-through"`
+	Allow     []string       `yaml:"allow" jsonschema:"required,minItems=1" jsonschema_description:"Regions, and jurisdictions (which mean the regions that carry them, and no others). Nothing of the service leaves these." example:"[fr]"`
+	Failover  failoverShape  `yaml:"failover" jsonschema_description:"What may happen when no allowed region is alive. closed: callers get a labelled error. listed: the regions of the list stand in, in that order. break-glass: those of its list do, but only while somebody has broken the glass, for a bounded time and with a reason." example:"{ listed: [nl] }" default:"closed"`
+	Elsewhere string         `yaml:"elsewhere" jsonschema:"enum=pass-through,enum=refuse" jsonschema_description:"What a gateway outside the allowed regions does with a caller. pass-through: it passes the TLS bytes on, unopened, to an allowed region. refuse: it ends the connection." example:"refuse" default:"pass-through"`
+	Keys      string         `yaml:"keys" jsonschema:"enum=on-demand,enum=resident" jsonschema_description:"How long a gateway that serves the service holds its private key. on-demand: from a caller's ClientHello until the service sleeps; TLS sessions are not resumed. resident: as long as an allowed region serves it; TLS sessions are resumed. A region that stands in always has it on demand." example:"resident" default:"on-demand"`
+	Telemetry telemetryShape `yaml:"telemetry" jsonschema_description:"Where records of the service's traffic may be kept, by kind. serving: wherever it is served, regions that stand in included. allowed: in allowed regions only. nowhere: not at all." example:"{ access-log: allowed, profiles: nowhere }"`
 }
 
-// failoverShape is the word closed, or a mapping with listed.
+type telemetryShape struct {
+	AccessLog string `yaml:"access-log" jsonschema:"enum=nowhere,enum=allowed,enum=serving" jsonschema_description:"A line per request, in a file of the region. The audit holds the addresses in it against the law." example:"allowed" default:"nowhere"`
+	Traces    string `yaml:"traces" jsonschema:"enum=serving,enum=allowed,enum=nowhere" jsonschema_description:"Spans, and what polder why tells of a request." example:"allowed" default:"serving"`
+	Metrics   string `yaml:"metrics" jsonschema:"enum=serving,enum=allowed,enum=nowhere" jsonschema_description:"Figures that carry the service's name." example:"allowed" default:"serving"`
+	Profiles  string `yaml:"profiles" jsonschema:"enum=serving,enum=allowed,enum=nowhere" jsonschema_description:"What the predictor learned of the service's arrivals, kept on disk." example:"allowed" default:"serving"`
+	Ledger    string `yaml:"ledger" jsonschema:"enum=serving,enum=allowed,enum=nowhere" jsonschema_description:"The service's name and policy in the ledger. Elsewhere the ledger has a digest instead, by which whoever knows the name finds the lines." example:"allowed" default:"serving"`
+}
+
+// failoverShape is the word closed, or a mapping with listed or break-glass.
 type failoverShape struct {
-	Class  string   // as written
-	Listed []string // when a mapping was written
+	Class string // as written, or the key of the mapping
+	failoverListShape
+}
+
+// failoverListShape is the mapping form of a failover.
+type failoverListShape struct {
+	Listed     []string     `yaml:"listed" jsonschema:"minItems=1" jsonschema_description:"The regions that stand in when no allowed one is alive, in order of preference. Either this or break-glass." example:"[nl]"`
+	BreakGlass []string     `yaml:"break-glass" jsonschema:"minItems=1" jsonschema_description:"The same, but only while the glass is broken." example:"[nl]"`
+	Broken     *brokenShape `yaml:"broken" jsonschema_description:"Breaks the glass. It is whole again by itself. Only with break-glass." example:"{ from: 2026-05-01T08:00:00Z, until: 2026-05-01T20:00:00Z, reason: power cut in Paris }"`
+}
+
+type brokenShape struct {
+	From   timeText `yaml:"from" jsonschema:"required" jsonschema_description:"When it begins, with time zone (RFC 3339)." example:"2026-05-01T08:00:00Z"`
+	Until  timeText `yaml:"until" jsonschema:"required" jsonschema_description:"When it ends: a minute to 72h after from. Connections that are open then are closed." example:"2026-05-01T20:00:00Z"`
+	Reason string   `yaml:"reason" jsonschema:"required" jsonschema_description:"Why, for the ledger and for whoever looks at the status." example:"power cut in Paris"`
 }
 
 type runShape struct {
@@ -105,4 +128,5 @@ type (
 	memoryText    string // "64MiB"
 	budgetText    string // "30 EUR/month"
 	priceText     string // "0.0000025"
+	timeText      string // "2026-05-01T08:00:00Z"
 )

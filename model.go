@@ -120,11 +120,14 @@ const (
 	HTTP2 Protocol = "h2c" // HTTP/2 with prior knowledge, gRPC
 )
 
-// Residency is the owner's word on where a service may live and be decrypted.
+// Residency is the owner's word on where a service may live and be decrypted,
+// and where what is known of it may be kept.
 type Residency struct {
 	Allow     []Place   // as written: regions and jurisdictions, at least one
 	Failover  Failover  // what may happen when no allowed region is alive
 	Elsewhere Elsewhere // what a gateway outside does with a caller
+	Keys      Keys      // how long a gateway that serves it holds its key
+	Telemetry Telemetry // where records of its traffic may be kept
 }
 
 // Place is a region or a jurisdiction, as written in a policy.
@@ -137,12 +140,35 @@ type FailoverClass string
 const (
 	FailoverClosed FailoverClass = "closed" // none: callers get a labelled error
 	FailoverListed FailoverClass = "listed" // the regions of Failover.Regions, in order
+	// FailoverBreakGlass is listed, but only while the glass is broken.
+	FailoverBreakGlass FailoverClass = "break-glass"
 )
 
 // Failover is a failover class with its regions.
 type Failover struct {
 	Class   FailoverClass
-	Regions []RegionName // in order of preference; only for FailoverListed
+	Regions []RegionName // in order of preference; none for FailoverClosed
+	Broken  *BrokenGlass // only for FailoverBreakGlass; nil while the glass is whole
+}
+
+// BrokenGlass is the owner's word that, from From until Until and no longer, the
+// regions of a break-glass failover may stand in.
+type BrokenGlass struct {
+	From, Until time.Time // UTC; Until is after From, by MinBroken to MaxBroken
+	Reason      string    // in the owner's words; not empty
+}
+
+// MinBroken is the shortest time for which the glass can be broken: the last
+// seconds of it let nobody in any more.
+const MinBroken = time.Minute
+
+// MaxBroken is the longest that one breaking of the glass may last. Whoever needs
+// longer says so once more.
+const MaxBroken = 72 * time.Hour
+
+// In tells whether the glass is broken at an instant. Nil never is.
+func (b *BrokenGlass) In(now time.Time) bool {
+	return b != nil && !now.Before(b.From) && now.Before(b.Until)
 }
 
 // Elsewhere is what a gateway outside the allowed regions does with a caller.
@@ -153,6 +179,75 @@ const (
 	PassThrough Elsewhere = "pass-through" // TLS bytes go on unopened to an allowed region
 	Refuse      Elsewhere = "refuse"       // the connection ends with a reason
 )
+
+// Keys says how long a gateway that serves a service holds its key in memory.
+type Keys string
+
+// The choices of Keys. The zero value counts as KeysOnDemand.
+const (
+	// KeysOnDemand: from a caller's ClientHello until the service sleeps. No TLS
+	// session is resumed.
+	KeysOnDemand Keys = "on-demand"
+	// KeysResident: as long as an allowed region serves it. TLS sessions are resumed.
+	KeysResident Keys = "resident"
+)
+
+// Kept says where records of a service's traffic may be kept.
+type Kept string
+
+// The choices of Kept. The zero value counts as KeptNowhere.
+const (
+	KeptServing Kept = "serving" // wherever it is served, regions that stand in included
+	KeptAllowed Kept = "allowed" // only in allowed regions
+	KeptNowhere Kept = "nowhere"
+)
+
+// Record is a kind of record about a service's traffic.
+type Record string
+
+// The kinds of records.
+const (
+	RecordAccessLog Record = "access-log" // a line per request
+	RecordTraces    Record = "traces"     // spans, and what polder why tells
+	RecordMetrics   Record = "metrics"    // figures that carry the service's name
+	RecordProfiles  Record = "profiles"   // what the predictor learned of its arrivals
+	RecordLedger    Record = "ledger"     // the ledger's lines that name it
+)
+
+// Records are all kinds of records.
+func Records() []Record {
+	return []Record{RecordAccessLog, RecordTraces, RecordMetrics, RecordProfiles, RecordLedger}
+}
+
+// Telemetry says, for each kind of record, where it may be kept. The zero value
+// permits none anywhere.
+type Telemetry struct {
+	AccessLog, Traces, Metrics, Profiles, Ledger Kept
+}
+
+// Of is where records of a kind may be kept.
+func (t Telemetry) Of(kind Record) Kept {
+	switch kind {
+	case RecordAccessLog:
+		return t.AccessLog
+	case RecordTraces:
+		return t.Traces
+	case RecordMetrics:
+		return t.Metrics
+	case RecordProfiles:
+		return t.Profiles
+	case RecordLedger:
+		return t.Ledger
+	}
+	return KeptNowhere
+}
+
+// DefaultTelemetry is that of a policy which says nothing about it: what Polder
+// needs to serve well is kept where the service is served, and no line per request
+// is written.
+func DefaultTelemetry() Telemetry {
+	return Telemetry{AccessLog: KeptNowhere, Traces: KeptServing, Metrics: KeptServing, Profiles: KeptServing, Ledger: KeptServing}
+}
 
 // Run says how an instance is started.
 type Run struct {

@@ -86,8 +86,20 @@ func checkResidency(t tester, m *Model, s Service) {
 		t.Errorf("service %s has elsewhere %q", s.Name, s.Residency.Elsewhere)
 	}
 	f := s.Residency.Failover
-	if (f.Class == FailoverListed) != (len(f.Regions) > 0) || (f.Class != FailoverListed && f.Class != FailoverClosed) {
+	standIn := f.Class == FailoverListed || f.Class == FailoverBreakGlass
+	if standIn != (len(f.Regions) > 0) || !standIn && f.Class != FailoverClosed || f.Broken != nil && f.Class != FailoverBreakGlass {
 		t.Errorf("service %s has failover %+v", s.Name, f)
+	}
+	if b := f.Broken; b != nil && (!b.Until.After(b.From) || b.Until.Sub(b.From) > MaxBroken || b.Reason == "") {
+		t.Errorf("service %s has the broken glass %+v", s.Name, b)
+	}
+	if k := s.Residency.Keys; k != KeysOnDemand && k != KeysResident {
+		t.Errorf("service %s has keys %q", s.Name, k)
+	}
+	for _, kind := range Records() {
+		if kept := s.Residency.Telemetry.Of(kind); kept != KeptServing && kept != KeptAllowed && kept != KeptNowhere {
+			t.Errorf("service %s keeps %s %q", s.Name, kind, kept)
+		}
 	}
 	for _, name := range f.Regions {
 		if _, ok := m.Region(name); !ok || allowed[name] {

@@ -67,6 +67,8 @@ func valueName(t reflect.Type, rule string) string {
 		return "money per month"
 	case reflect.TypeFor[priceText]():
 		return "price"
+	case reflect.TypeFor[timeText]():
+		return "time"
 	case reflect.TypeFor[failoverShape]():
 		return "`closed` or a mapping"
 	}

@@ -15,6 +15,7 @@ const (
 	durationPattern = `^([0-9]+d)?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))*$`
 	memoryPattern   = `^[0-9]+(KiB|MiB|GiB|TiB)$`
 	hostPattern     = `^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
+	timePattern     = `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
 	portPattern     = `:[1-9][0-9]{0,4}$`
 )
 
@@ -60,6 +61,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return text(budgetSyntax.String())
 	case reflect.TypeFor[priceText]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "number", Minimum: "0"}, text(rateSyntax.String())}}
+	case reflect.TypeFor[timeText]():
+		return text(timePattern)
 	case reflect.TypeFor[failoverShape]():
 		return failoverSchema()
 	}
@@ -69,8 +72,11 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 func failoverSchema() *jsonschema.Schema {
 	list := (&jsonschema.Reflector{
 		Anonymous: true, ExpandedStruct: true, DoNotReference: true, RequiredFromJSONSchemaTags: true, FieldNameTag: "yaml",
+		Mapper: scalarSchema,
 	}).Reflect(failoverListShape{})
 	list.Version = ""
+	list.OneOf = []*jsonschema.Schema{{Required: []string{"listed"}}, {Required: []string{"break-glass"}}}
+	list.DependentRequired = map[string][]string{"broken": {"break-glass"}}
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Const: string(FailoverClosed)}, list}}
 }
 

@@ -9,10 +9,10 @@ import (
 // unseen are the mistakes that a schema of one file's form cannot see, by why.
 var unseen = map[string][]string{
 	"a JSON value has no keys twice":                   {"duplicate key", "duplicate section", "duplicate service"},
-	"one value depends on another":                     {"min above max", "host claimed twice", "wildcard claimed twice", "endpoints in a forbidden region", "budget in another currency", "budget without prices", "budget of a tenant without prices", "region without a price"},
-	"names of regions and tenants are the file's own":  {"unknown tenant", "unknown region", "region in capitals", "jurisdiction in lower case", "unknown jurisdiction", "failover to an allowed region", "failover to an unknown region", "failover to a jurisdiction", "endpoints in an unknown region", "prices of an unknown region"},
+	"one value depends on another":                     {"min above max", "broken for too long", "broken too shortly", "broken backwards", "host claimed twice", "wildcard claimed twice", "endpoints in a forbidden region", "budget in another currency", "budget without prices", "budget of a tenant without prices", "region without a price"},
+	"names of regions and tenants are the file's own":  {"unknown tenant", "unknown region", "region in capitals", "jurisdiction in lower case", "unknown jurisdiction", "failover to an allowed region", "break-glass to an allowed region", "failover to an unknown region", "failover to a jurisdiction", "endpoints in an unknown region", "prices of an unknown region"},
 	"a pattern would be long and would explain little": {"address as a host", "endpoint with a bad port", "endpoint by name", "endpoint that is no machine", "IPv6 endpoint without brackets", "listen address by name", "wildcard over a top-level domain", "directory of a shell"},
-	"bounds of text":                                   {"duration out of bounds", "too little memory", "no money", "program without a name", "quota of nothing", "variable with a NUL", "argument with a NUL", "ready with a space", "endpoint with a zone", "peer to join by URL"},
+	"bounds of text":                                   {"duration out of bounds", "too little memory", "no money", "program without a name", "quota of nothing", "variable with a NUL", "argument with a NUL", "ready with a space", "broken with an empty reason", "endpoint with a zone", "peer to join by URL"},
 	"JSON has no such number":                          {"location that is no number"},
 	"bounds of an item among items of one form":        {"latitude out of range", "longitude out of range"},
 	"a folder may have it in another file":             {"no region"},

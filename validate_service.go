@@ -122,6 +122,8 @@ func (c *checker) residency(path string, shape residencyShape, regions []Region)
 		r.Allow = append(r.Allow, Place(name))
 	}
 	r.Failover = c.failover(path+".failover", shape.Failover, r.Allow, regions)
+	r.Keys = oneOf(c, path+".keys", shape.Keys, KeysOnDemand, KeysResident)
+	r.Telemetry = c.telemetry(path+".telemetry", shape.Telemetry)
 	return r
 }
 
@@ -134,50 +136,6 @@ func (c *checker) checkPlace(path, name string) {
 		message = "no region carries the jurisdiction " + quote(name)
 	}
 	c.wrong(path, message, "write "+alternatives(name, slices.Concat(c.regionNames(), c.jurisdictions)))
-}
-
-func (c *checker) failover(path string, shape failoverShape, allow []Place, regions []Region) Failover {
-	f := Failover{Class: FailoverClass(shape.Class)}
-	if !c.present(path) {
-		return Failover{Class: FailoverClosed}
-	}
-	const supported = "write closed, or { listed: [nl] } with the regions that may stand in"
-	_, list := c.places[path+".listed"]
-	switch {
-	case shape.Class == string(FailoverClosed):
-		return f
-	case shape.Class == string(FailoverListed) && !list:
-		c.wrong(path, "failover is listed, and no region is", "write { listed: [nl] }")
-		return f
-	case shape.Class == "break-glass":
-		c.wrong(path, "the failover break-glass is not available in this version; closed and listed are", supported)
-		return f
-	case shape.Class != string(FailoverListed):
-		c.wrong(path, quote(shape.Class)+" is not a failover", supported)
-		return f
-	}
-	path += ".listed"
-	if len(shape.Listed) == 0 {
-		c.wrong(path, "the list of regions that may stand in is empty", "write the regions in order of preference, or failover: closed")
-	}
-	c.unique(path, shape.Listed)
-	for i, name := range shape.Listed {
-		p := index(path, i)
-		f.Regions = append(f.Regions, RegionName(name))
-		if !c.present(p) || !c.sureOfRegions {
-			continue
-		}
-		_, known := c.shape.Regions[name]
-		switch {
-		case !known && slices.Contains(c.jurisdictions, name):
-			c.wrong(p, quote(name)+" is a jurisdiction; failover goes by an order of single regions", "write the regions that are meant, in order of preference")
-		case !known:
-			c.wrong(p, "there is no region "+quote(name), "write "+alternatives(name, c.regionNames()))
-		case allows(allow, RegionName(name), regions):
-			c.wrong(p, fmt.Sprintf("the region %s is allowed anyway, so it cannot stand in", quote(name)), "remove it")
-		}
-	}
-	return f
 }
 
 // allows tells whether the places include the region, by name or by one of its

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/polder/polder"
 )
@@ -26,6 +27,10 @@ type Circumstances struct {
 	Alive     polder.RegionHealth // a missing region is not alive; Here is always alive
 	Rank      []polder.RegionName // all regions, most preferred first, as seen from Here
 	Endpoints []polder.Endpoint   // candidates; those that are not permitted are dropped
+	Now       time.Time           // for what the owner bound to a time
+	// Others are what living peers take the service's policy to be, where they
+	// take it for something else: what all of them permit holds.
+	Others []Permission
 }
 
 // Approved is the law's result for one service at one gateway. The zero value
@@ -37,6 +42,9 @@ type Approved struct {
 	reason    string
 	targets   []polder.RegionName
 	endpoints []netip.AddrPort
+	permitted Permission // what holds, after all peers were heard
+	disputed  bool       // peers disagree about the policy
+	until     time.Time  // end of the broken glass by which it is served or passed on; zero for none
 }
 
 // Judge applies the law to one service at one gateway.
@@ -47,32 +55,64 @@ type Approved struct {
 //     unless it lies outside the allowed regions and the owner said refuse.
 //  3. While no allowed region is alive, and only then, the listed standby
 //     regions take their place, in the owner's order.
-//  4. When nothing is left the service is unavailable here. No other region is
+//     Those behind glass do so only while it is broken.
+//  4. While peers disagree about the policy, what all of them permit holds.
+//  5. When nothing is left the service is unavailable here. No other region is
 //     ever borrowed.
 func Judge(service polder.Service, c Circumstances) Approved {
-	permission := Permit(service.Residency, c.Regions)
-	a := Approved{service: service, here: c.Here}
+	permission := Hold(service.Residency, c.Regions, c.Others)
+	a := Approved{service: service, here: c.Here, permitted: permission, disputed: len(c.Others) > 0}
 
 	capable := keep(permission.allowed, func(r polder.RegionName) bool { return canServe(service, r) })
 	if slices.Contains(capable, c.Here) {
 		return a.serve(c.Endpoints, "region is allowed")
 	}
 	outside := !slices.Contains(permission.allowed, c.Here)
-	alive := keep(capable, func(r polder.RegionName) bool { return c.Alive[r] })
-	if len(alive) == 0 {
-		standby := keep(permission.standby, func(r polder.RegionName) bool {
-			return canServe(service, r) && (r == c.Here || c.Alive[r])
-		})
+	living := func(r polder.RegionName) bool { return canServe(service, r) && (r == c.Here || c.Alive[r]) }
+	alive := keep(capable, living)
+	if !slices.ContainsFunc(permission.primary, living) {
+		standby := keep(permission.StandIns(c.Now), living)
 		if len(standby) > 0 && standby[0] == c.Here {
-			return a.serve(c.Endpoints, "standby region, no allowed region is alive")
+			reason := "standby region, no allowed region is alive"
+			if a = a.within(c.Here); !a.until.IsZero() {
+				reason = "the glass is broken and no allowed region is alive"
+			}
+			return a.serve(c.Endpoints, reason)
 		}
 		// What stands behind Here in the owner's order would have passed on to Here.
 		if i := slices.Index(standby, c.Here); i > 0 {
 			standby = standby[:i]
 		}
+		if i := slices.IndexFunc(standby, permission.behindGlass); i >= 0 {
+			if i > 0 {
+				standby = standby[:i] // what is bound to a time stands alone
+			}
+			a = a.within(standby[0])
+		}
 		return a.passOn(permission, outside, standby)
 	}
 	return a.passOn(permission, outside, byRank(alive, c.Rank))
+}
+
+// Hold is the permission that holds for a service: the owner's word as this peer
+// has it, and what living peers make of theirs where it is another.
+func Hold(residency polder.Residency, regions []polder.Region, others []Permission) Permission {
+	p := Permit(residency, regions)
+	for _, o := range others {
+		p = p.Stricter(o)
+	}
+	return p
+}
+
+func (p Permission) behindGlass(region polder.RegionName) bool {
+	return p.window(region) != nil
+}
+
+// within notes until when the broken glass permits what follows, if it is by it
+// that the region serves.
+func (a Approved) within(region polder.RegionName) Approved {
+	a.until = a.permitted.Until(region)
+	return a
 }
 
 func (a Approved) serve(candidates []polder.Endpoint, reason string) Approved {
@@ -93,8 +133,14 @@ func (a Approved) passOn(p Permission, outside bool, targets []polder.RegionName
 		a.verdict, a.reason = Forbidden, "policy refuses callers outside the allowed regions"
 	case len(targets) == 0:
 		a.verdict, a.reason = Unavailable, "no region that may serve is alive"
+		if a.disputed {
+			a.reason = "peers disagree about the policy, and no region that all of them permit is alive"
+		}
 	default:
 		a.verdict, a.reason, a.targets = Pass, "region may not open this service's connections", targets
+	}
+	if a.verdict != Pass {
+		a.until = time.Time{}
 	}
 	if a.verdict == Pass && !outside {
 		a.reason = "region is allowed but has no instances of its own"
@@ -148,6 +194,27 @@ func (a Approved) Reason() string { return a.reason }
 
 // Targets lists the regions to pass to, most preferred first; only for Pass.
 func (a Approved) Targets() []polder.RegionName { return slices.Clone(a.targets) }
+
+// Until is when what is approved ends by itself, with all connections that are
+// open by then; zero when it does not. It is the end of a broken glass.
+func (a Approved) Until() time.Time { return a.until }
+
+// Disputed tells whether living peers disagree about the service's policy, so
+// that the stricter of what they say holds.
+func (a Approved) Disputed() bool { return a.disputed }
+
+// Permission is what holds for the service here, after all peers were heard.
+func (a Approved) Permission() Permission { return a.permitted }
+
+// Resident tells whether this gateway may keep the service's key as long as it
+// serves it.
+func (a Approved) Resident() bool { return a.verdict == Serve && a.permitted.Resident(a.here) }
+
+// MayKeep tells whether records of that kind about the service's traffic may be
+// kept here. Where the service is not served, none may.
+func (a Approved) MayKeep(kind polder.Record) bool {
+	return a.verdict == Serve && a.permitted.MayKeep(kind, a.here)
+}
 
 // Endpoints lists the permitted addresses, sorted; only for Serve.
 func (a Approved) Endpoints() []netip.AddrPort { return slices.Clone(a.endpoints) }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -42,8 +43,10 @@ func drawTrial(t *rapid.T) trial {
 	}
 	service := polder.Service{Name: "s", Hosts: []polder.Host{"s.example.com"}, Residency: polder.Residency{
 		Allow:     allow,
-		Failover:  polder.Failover{Class: rapid.SampledFrom([]polder.FailoverClass{polder.FailoverClosed, polder.FailoverListed}).Draw(t, "failover"), Regions: subset("listed")},
+		Failover:  drawFailover(t, subset("listed")),
 		Elsewhere: rapid.SampledFrom([]polder.Elsewhere{polder.PassThrough, polder.Refuse}).Draw(t, "elsewhere"),
+		Keys:      rapid.SampledFrom([]polder.Keys{polder.KeysOnDemand, polder.KeysResident}).Draw(t, "keys"),
+		Telemetry: drawTelemetry(t),
 	}}
 	if rapid.Bool().Draw(t, "run") {
 		service.Run = &polder.Run{Command: []string{"s"}}
@@ -58,6 +61,7 @@ func drawTrial(t *rapid.T) trial {
 		Regions: regions,
 		Alive:   alive(subset("alive")...),
 		Rank:    subset("rank"),
+		Now:     drawInstant(t, "now"),
 	}
 	for range rapid.IntRange(0, 6).Draw(t, "candidates") {
 		c.Endpoints = append(c.Endpoints, polder.Endpoint{
@@ -67,6 +71,29 @@ func drawTrial(t *rapid.T) trial {
 		})
 	}
 	return trial{service, c}
+}
+
+// epoch is when the tests' time begins.
+var epoch = time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)
+
+func drawInstant(t *rapid.T, label string) time.Time {
+	return epoch.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, label)) * law.Drain / 2)
+}
+
+func drawFailover(t *rapid.T, regions []polder.RegionName) polder.Failover {
+	f := polder.Failover{
+		Class: rapid.SampledFrom([]polder.FailoverClass{polder.FailoverClosed, polder.FailoverListed, polder.FailoverBreakGlass}).Draw(t, "failover"), Regions: regions,
+	}
+	if rapid.Bool().Draw(t, "broken") {
+		f.Broken = &polder.BrokenGlass{From: drawInstant(t, "from"), Until: drawInstant(t, "until"), Reason: "fire"}
+	}
+	return f
+}
+
+func drawTelemetry(t *rapid.T) polder.Telemetry {
+	kept := rapid.SampledFrom([]polder.Kept{polder.KeptNowhere, polder.KeptAllowed, polder.KeptServing})
+	return polder.Telemetry{AccessLog: kept.Draw(t, "access log"), Traces: kept.Draw(t, "traces"), Metrics: kept.Draw(t, "metrics"),
+		Profiles: kept.Draw(t, "profiles"), Ledger: kept.Draw(t, "ledger")}
 }
 
 func (t trial) judge() law.Approved { return law.Judge(t.service, t.circumstances) }
@@ -83,8 +110,10 @@ func (t trial) may(region polder.RegionName) (allowed, standby bool) {
 				return true, false
 			}
 		}
-		f := t.service.Residency.Failover
-		return false, f.Class == polder.FailoverListed && slices.Contains(f.Regions, region)
+		f, now := t.service.Residency.Failover, t.circumstances.Now
+		broken := f.Class == polder.FailoverBreakGlass && f.Broken != nil &&
+			!now.Before(f.Broken.From) && now.Before(f.Broken.Until.Add(-law.Drain))
+		return false, (f.Class == polder.FailoverListed || broken) && slices.Contains(f.Regions, region)
 	}
 	return false, false
 }
@@ -130,6 +159,20 @@ func TestClausesOfTheLaw(t *testing.T) {
 			}
 			if !law.Permit(trial.service.Residency, trial.circumstances.Regions).Ever(region) {
 				t.Errorf("%s names %s, where the permission says never", got.Verdict(), region)
+			}
+		}
+		f := trial.service.Residency.Failover
+		byGlass := f.Class == polder.FailoverBreakGlass && len(named) > 0 && !trial.allowedAlive()
+		if until := got.Until(); until.IsZero() == byGlass || byGlass && !until.Equal(f.Broken.Until) {
+			t.Errorf("%s of %v ends at %v, by the failover %+v", got.Verdict(), named, until, f)
+		}
+		if resident := got.Resident(); resident != (got.Verdict() == law.Serve && allowedHere && trial.service.Residency.Keys == polder.KeysResident) {
+			t.Errorf("%s with keys %s, allowed %v: resident is %v", got.Verdict(), trial.service.Residency.Keys, allowedHere, resident)
+		}
+		for _, kind := range polder.Records() {
+			kept := trial.service.Residency.Telemetry.Of(kind)
+			if may := got.Verdict() == law.Serve && (kept == polder.KeptServing || kept == polder.KeptAllowed && allowedHere); may != got.MayKeep(kind) {
+				t.Errorf("%s, allowed %v: %s are kept %s, and the law says %v", got.Verdict(), allowedHere, kind, kept, got.MayKeep(kind))
 			}
 		}
 		switch got.Verdict() {
