@@ -50,7 +50,10 @@ type PeerRow struct {
 	Healthy  bool   // its Envoy is connected and serving
 	Draining bool
 	Warm     []ServiceName // sorted; services with a ready instance there
+	Busy     []ServiceName // sorted; those of Warm that are called too often to have one home
+	Load     uint8         // percent of what the peer can take, in tens; from 90 on it is saturated
 	Digest   string        // of its configuration
+	Policy   string        // digest of what its configuration says about where services may be; equal while only other words differ
 }
 
 // RegionHealth says which regions can serve now, as one peer sees it.

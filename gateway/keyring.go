@@ -93,6 +93,22 @@ func (k *keyring) setIdentity(i authority.Identity) {
 	k.identity = i
 }
 
+// Sign and Verify are the membership's: rows are signed with the peer's identity
+// as it is at that moment.
+func (k *keyring) Sign(message []byte) (certificate, signature []byte, err error) {
+	return k.peerIdentity().Sign(message)
+}
+
+func (k *keyring) Verify(certificate, signature, message []byte) (peer string, region polder.RegionName, err error) {
+	return k.peerIdentity().Verify(certificate, signature, message)
+}
+
+func (k *keyring) peerIdentity() authority.Identity {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.identity
+}
+
 // Secret resolves the name of a secret: the peers' identity and trust, or a
 // host as a caller wrote it in the ClientHello.
 func (k *keyring) Secret(name string) (xds.Resource, bool) {

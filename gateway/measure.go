@@ -143,7 +143,7 @@ func (r *Region) gossipReading() metrics.Gossip {
 	c := r.gossip.Counters()
 	return metrics.Gossip{Packets: c.Packets, Bytes: c.Bytes, Dropped: map[string]uint64{
 		"malformed": c.Malformed, "unknown-format": c.UnknownFormat, "undecryptable": c.Undecryptable, "overflow": c.Overflow,
-		"refused": c.Refused, "conflict": c.Conflicts, "stranger": c.Strangers, "table-full": c.TableFull,
+		"refused": c.Refused, "conflict": c.Conflicts, "stranger": c.Strangers, "unproven": c.Unproven, "table-full": c.TableFull,
 		"raised": c.Raised, "undelivered": c.Undelivered,
 	}}
 }

@@ -197,7 +197,7 @@ func (r *Region) connectMembership(m *polder.Model, region polder.Region) error 
 	}
 	r.gossip, err = gossip.New(gossip.Options{
 		Peer: r.options.Peer, Region: r.options.Region, Epoch: epoch, Bind: r.listen.Gossip,
-		Join: slices.Concat(r.options.Join, region.Join), Keys: r.gossipKeys, Disclosure: disclosure(m), Log: r.options.Log,
+		Join: slices.Concat(r.options.Join, region.Join), Keys: r.gossipKeys, Signer: r.keys, Disclosure: disclosure(m), Log: r.options.Log,
 	})
 	return err
 }

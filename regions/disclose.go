@@ -32,7 +32,7 @@ func (d Disclosure) Redact(row polder.PeerRow, also ...polder.RegionName) polder
 			told = append(told, service)
 		}
 	}
-	row.Warm = told
+	row.Warm, row.Busy = told, within(row.Busy, told)
 	return row
 }
 

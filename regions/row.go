@@ -47,6 +47,10 @@ func Check(row polder.PeerRow) error {
 		return fmt.Errorf("peer %s: epoch %d, sequence %d: both stay below 2^62", row.Peer, row.Epoch, row.Sequence)
 	case len(row.Digest) > maxDigest || !isGraphic(row.Digest):
 		return fmt.Errorf("peer %s: digest is not printable ASCII of at most %d bytes", row.Peer, maxDigest)
+	case len(row.Policy) > maxDigest || !isGraphic(row.Policy):
+		return fmt.Errorf("peer %s: digest of policies is not printable ASCII of at most %d bytes", row.Peer, maxDigest)
+	case row.Load > 100:
+		return fmt.Errorf("peer %s: load is %d percent, want 0 to 100", row.Peer, row.Load)
 	case len(row.Warm) > MaxWarm:
 		return fmt.Errorf("peer %s: %d warm services, at most %d fit in a row", row.Peer, len(row.Warm), MaxWarm)
 	}
@@ -59,6 +63,14 @@ func Check(row polder.PeerRow) error {
 		}
 		if i > 0 && row.Warm[i-1] >= s {
 			return fmt.Errorf("peer %s: warm services are not sorted, or repeat: %s before %s", row.Peer, row.Warm[i-1], s)
+		}
+	}
+	for i, s := range row.Busy {
+		if _, warm := slices.BinarySearch(row.Warm, s); !warm {
+			return fmt.Errorf("peer %s: service %.80q is busy and not warm", row.Peer, s)
+		}
+		if i > 0 && row.Busy[i-1] >= s {
+			return fmt.Errorf("peer %s: busy services are not sorted, or repeat: %s before %s", row.Peer, row.Busy[i-1], s)
 		}
 	}
 	if n := encodedSize(row); n > MaxRowBytes {
@@ -128,7 +140,19 @@ func Fit(row polder.PeerRow) (fitted polder.PeerRow, left int) {
 	}
 	left = len(row.Warm) - keep
 	row.Warm = slices.Clone(row.Warm[:keep])
+	row.Busy = within(row.Busy, row.Warm)
 	return row, left
+}
+
+// within keeps the services that are among the sorted ones of list.
+func within(services, list []polder.ServiceName) []polder.ServiceName {
+	var kept []polder.ServiceName
+	for _, s := range services {
+		if _, found := slices.BinarySearch(list, s); found {
+			kept = append(kept, s)
+		}
+	}
+	return kept
 }
 
 func without(row polder.PeerRow) polder.PeerRow {
@@ -141,9 +165,9 @@ func without(row polder.PeerRow) polder.PeerRow {
 //
 // The form is made for packets: about a third of what JSON takes, and sorted
 // service names share their beginnings. In order: format (1), flags (1 healthy,
-// 2 draining), epoch, sequence, peer, region, address, digest, count of warm
-// services, and for each of them the length that it shares with the one before
-// and the rest. Numbers are unsigned varints; strings are their length and
+// 2 draining), load, epoch, sequence, peer, region, address, digest, digest of
+// policies, count of warm services, and for each of them twice the length that it
+// shares with the one before, plus 1 if it is busy, and the rest. Numbers are unsigned varints; strings are their length and
 // their bytes.
 func Encode(row polder.PeerRow) []byte {
 	var flags byte
@@ -154,17 +178,21 @@ func Encode(row polder.PeerRow) []byte {
 		flags |= flagDraining
 	}
 	b := make([]byte, 0, 64+len(row.Address)+len(row.Digest)+16*len(row.Warm))
-	b = append(b, rowFormat, flags)
+	b = append(b, rowFormat, flags, row.Load)
 	b = binary.AppendUvarint(b, row.Epoch)
 	b = binary.AppendUvarint(b, row.Sequence)
 	b = appendString(b, row.Peer)
 	b = appendString(b, string(row.Region))
 	b = appendString(b, row.Address)
 	b = appendString(b, row.Digest)
+	b = appendString(b, row.Policy)
 	b = binary.AppendUvarint(b, uint64(len(row.Warm)))
 	for i, s := range row.Warm {
-		shared := sharedPrefix(row.Warm, i)
-		b = binary.AppendUvarint(b, uint64(shared))
+		shared, busy := sharedPrefix(row.Warm, i), 0
+		if _, is := slices.BinarySearch(row.Busy, s); is {
+			busy = 1
+		}
+		b = binary.AppendUvarint(b, uint64(2*shared+busy))
 		b = appendString(b, string(s[shared:]))
 	}
 	return b
@@ -187,8 +215,8 @@ func sharedPrefix(names []polder.ServiceName, i int) int {
 }
 
 func encodedSize(row polder.PeerRow) int {
-	n := 2 + uvarintSize(row.Epoch) + uvarintSize(row.Sequence)
-	for _, s := range []string{row.Peer, string(row.Region), row.Address, row.Digest} {
+	n := 3 + uvarintSize(row.Epoch) + uvarintSize(row.Sequence)
+	for _, s := range []string{row.Peer, string(row.Region), row.Address, row.Digest, row.Policy} {
 		n += uvarintSize(uint64(len(s))) + len(s)
 	}
 	n += uvarintSize(uint64(len(row.Warm)))
@@ -201,7 +229,7 @@ func encodedSize(row polder.PeerRow) int {
 func warmSize(names []polder.ServiceName, i int) int {
 	shared := sharedPrefix(names, i)
 	rest := len(names[i]) - shared
-	return uvarintSize(uint64(shared)) + uvarintSize(uint64(rest)) + rest
+	return uvarintSize(uint64(2*shared+1)) + uvarintSize(uint64(rest)) + rest
 }
 
 func uvarintSize(v uint64) int {
@@ -232,14 +260,16 @@ func Decode(b []byte) (polder.PeerRow, error) {
 	row := polder.PeerRow{
 		Healthy:  flags&flagHealthy != 0,
 		Draining: flags&flagDraining != 0,
+		Load:     d.byte(),
 		Epoch:    d.uvarint(),
 		Sequence: d.uvarint(),
 		Peer:     d.string(),
 		Region:   polder.RegionName(d.string()),
 		Address:  d.string(),
 		Digest:   d.string(),
+		Policy:   d.string(),
 	}
-	row.Warm = d.warm()
+	row.Warm, row.Busy = d.warm()
 	switch {
 	case d.bad:
 		return polder.PeerRow{}, errors.New("row is cut short or its lengths do not fit")
@@ -296,7 +326,7 @@ func (d *decoder) string() string {
 	return s
 }
 
-func (d *decoder) warm() []polder.ServiceName {
+func (d *decoder) warm() (names, busy []polder.ServiceName) {
 	n := d.uvarint()
 	// Each service takes at least two bytes, which bounds what a lie about the
 	// count can make us allocate.
@@ -304,25 +334,29 @@ func (d *decoder) warm() []polder.ServiceName {
 		d.bad = true
 	}
 	if n == 0 || d.bad {
-		return nil
+		return nil, nil
 	}
-	names := make([]polder.ServiceName, 0, n)
+	names = make([]polder.ServiceName, 0, n)
 	before := ""
 	for range n {
-		shared := d.uvarint()
+		mark := d.uvarint()
+		shared := mark / 2
 		rest := d.string()
 		if d.bad || shared > uint64(len(before)) {
 			d.bad = true
-			return nil
+			return nil, nil
 		}
 		before = before[:shared] + rest
 		if len(before) > 63 { // no label is longer, so sharing cannot inflate
 			d.bad = true
-			return nil
+			return nil, nil
 		}
 		names = append(names, polder.ServiceName(before))
+		if mark%2 == 1 {
+			busy = append(busy, polder.ServiceName(before))
+		}
 	}
-	return names
+	return names, busy
 }
 
 // compareRows orders two rows of one peer: the greater one holds. Equal versions

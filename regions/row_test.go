@@ -18,6 +18,7 @@ func plainRow() polder.PeerRow {
 	return polder.PeerRow{
 		Peer: "fr-1", Region: "fr", Epoch: 3, Sequence: 7, Address: "10.0.0.1:9443",
 		Healthy: true, Warm: []polder.ServiceName{"billing", "billing-eu", "catalog"}, Digest: "sha256:ab12",
+		Busy: []polder.ServiceName{"billing-eu"}, Load: 40, Policy: "sha256:cd34",
 	}
 }
 
@@ -50,11 +51,15 @@ func TestCheck(t *testing.T) {
 		"address with a space":   {func(r *polder.PeerRow) { r.Address = "10.0.0.1 :9443" }, "printable ASCII"},
 		"digest too long":        {func(r *polder.PeerRow) { r.Digest = strings.Repeat("a", 129) }, "digest"},
 		"digest with a bell":     {func(r *polder.PeerRow) { r.Digest = "a\a" }, "digest"},
+		"policy too long":        {func(r *polder.PeerRow) { r.Policy = strings.Repeat("a", 129) }, "digest of policies"},
+		"load beyond all":        {func(r *polder.PeerRow) { r.Load = 101 }, "want 0 to 100"},
+		"busy and not warm":      {func(r *polder.PeerRow) { r.Busy = []polder.ServiceName{"orders"} }, "not warm"},
+		"busy not sorted":        {func(r *polder.PeerRow) { r.Busy = []polder.ServiceName{"catalog", "billing"} }, "not sorted"},
 		"warm not sorted":        {func(r *polder.PeerRow) { slices.Reverse(r.Warm) }, "not sorted"},
 		"warm twice":             {func(r *polder.PeerRow) { r.Warm[1] = r.Warm[0] }, "repeat"},
 		"warm not a label":       {func(r *polder.PeerRow) { r.Warm[0] = "a.b" }, "not a DNS label"},
 		"too many warm":          {func(r *polder.PeerRow) { r.Warm = names(MaxWarm+1, "s") }, "at most 1024"},
-		"warm too long together": {func(r *polder.PeerRow) { r.Warm = longNames(MaxWarm) }, "bytes, at most"},
+		"warm too long together": {func(r *polder.PeerRow) { r.Warm, r.Busy = longNames(MaxWarm), nil }, "bytes, at most"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +230,14 @@ func anyRow() *rapid.Generator[polder.PeerRow] {
 		if len(warm) == 0 {
 			warm = nil
 		}
+		busy := slices.DeleteFunc(slices.Clone(warm), func(polder.ServiceName) bool { return rapid.Bool().Draw(t, "quiet") })
+		if len(busy) == 0 {
+			busy = nil
+		}
 		return polder.PeerRow{
+			Busy:     busy,
+			Load:     rapid.SampledFrom([]uint8{0, 40, 100}).Draw(t, "load"),
+			Policy:   rapid.SampledFrom([]string{"", "p"}).Draw(t, "policy"),
 			Peer:     rapid.SampledFrom([]string{"fr-1", "fr-2", "nl-1", "pl-1", "us-1"}).Draw(t, "peer"),
 			Region:   rapid.SampledFrom([]polder.RegionName{"fr", "nl", "pl"}).Draw(t, "region"),
 			Epoch:    rapid.Uint64Range(1, 3).Draw(t, "epoch"),

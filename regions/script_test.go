@@ -150,8 +150,8 @@ func (c *conversation) run(t *testing.T, words []string) string {
 		return fmt.Sprintf("%s%s\n", news(changed), rowText(said))
 	case "send":
 		out := ""
-		for _, b := range table(1).Tellable() {
-			row, err := Decode(b)
+		for _, peer := range table(1).Tellable() {
+			row, err := Decode(table(1).Encoded(peer))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -79,8 +79,8 @@ func NewTable(own string, region polder.RegionName, epoch uint64, damping Dampin
 	return t
 }
 
-// Say sets what the own peer says of itself: Address, Healthy, Draining, Warm
-// and Digest. Peer, Region, Epoch and Sequence are the table's. It returns the
+// Say sets what the own peer says of itself: Address, Healthy, Draining, Warm,
+// Busy, Load, Digest and Policy. Peer, Region, Epoch and Sequence are the table's. It returns the
 // row to tell the others, and whether that is news.
 func (t *Table) Say(row polder.PeerRow, now time.Time) (polder.PeerRow, bool) {
 	e := t.entries[t.own]
@@ -123,8 +123,21 @@ func (t *Table) Merge(row polder.PeerRow, now time.Time) Outcome {
 	return Changed
 }
 
+// News tells whether Merge would do something with the row: it is newer than the
+// one that the table holds of its peer.
+func (t *Table) News(row polder.PeerRow) bool {
+	e, ok := t.entries[row.Peer]
+	switch {
+	case !ok:
+		return true
+	case row.Peer == t.own:
+		return compareVersions(row, e.row) >= 0 && !equalRows(row, e.row)
+	}
+	return e.row.Sequence == 0 || compareRows(row, e.row) > 0
+}
+
 func (e *entry) set(row polder.PeerRow) {
-	row.Warm = slices.Clone(row.Warm)
+	row.Warm, row.Busy = slices.Clone(row.Warm), slices.Clone(row.Busy)
 	e.row, e.encoded = row, Encode(row)
 }
 
@@ -332,19 +345,19 @@ func (t *Table) Standing(peer string) Standing {
 	return Unknown
 }
 
-// Tellable are the encoded rows that a peer hands on when it tells all it knows:
-// its own, and those of all peers that its failure detector has known, dead ones
-// too until they are forgotten, so that a peer that lost its epoch hears of its
-// former life. Rows that came by relay only are not handed on, or the rows of
-// the dead would outlive every memory by travelling in circles.
-func (t *Table) Tellable() [][]byte {
-	var rows [][]byte
+// Tellable names the peers whose rows a peer hands on when it tells all it knows:
+// itself, and all peers that its failure detector has known, dead ones too until
+// they are forgotten, so that a peer that lost its epoch hears of its former life.
+// Rows that came by relay only are not handed on, or the rows of the dead would
+// outlive every memory by travelling in circles.
+func (t *Table) Tellable() []string {
+	var names []string
 	for _, name := range slices.Sorted(maps.Keys(t.entries)) {
 		if e := t.entries[name]; e.standing != Unknown && e.encoded != nil {
-			rows = append(rows, e.encoded)
+			names = append(names, name)
 		}
 	}
-	return rows
+	return names
 }
 
 // Own is the own row as the others should hold it; Sequence is 0 before Say.
@@ -367,5 +380,5 @@ func (t *Table) Peers() []Peer {
 func equalRows(a, b polder.PeerRow) bool {
 	return a.Peer == b.Peer && a.Region == b.Region && a.Epoch == b.Epoch && a.Sequence == b.Sequence &&
 		a.Address == b.Address && a.Healthy == b.Healthy && a.Draining == b.Draining && a.Digest == b.Digest &&
-		slices.Equal(a.Warm, b.Warm)
+		a.Load == b.Load && a.Policy == b.Policy && slices.Equal(a.Warm, b.Warm) && slices.Equal(a.Busy, b.Busy)
 }

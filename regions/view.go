@@ -37,7 +37,7 @@ func See(peers []Peer) View {
 }
 
 // Observed gives the rows as the rest of the program should read them, by peer
-// name: Healthy only if the peer is usable, and Warm only then, so that nobody
+// name: Healthy only if the peer is usable, and Warm and Busy only then, so that nobody
 // takes a dead peer's last words for the present.
 func Observed(peers []Peer) []polder.PeerRow {
 	rows := make([]polder.PeerRow, 0, len(peers))
@@ -47,7 +47,7 @@ func Observed(peers []Peer) []polder.PeerRow {
 		}
 		row := p.Row
 		if !p.Usable {
-			row.Healthy, row.Warm = false, nil
+			row.Healthy, row.Warm, row.Busy = false, nil, nil
 		}
 		rows = append(rows, row)
 	}

@@ -93,8 +93,9 @@ func New(o Options) (*Gossip, error) {
 		table:      regions.NewTable(o.Peer, o.Region, o.Epoch, regions.DefaultDamping(), memory, now),
 		members:    map[string]member{},
 		disclosure: o.Disclosure,
+		told:       map[string]told{},
 	}
-	g.loop.publish(false, false)
+	g.loop.publish(false, false, now)
 	return g, nil
 }
 
@@ -126,17 +127,20 @@ const (
 	label = "polder"
 )
 
-// Publish says what the own peer has to say: Address, Healthy, Draining, Warm
-// and Digest of row; the rest is the membership's. disclosure is what the
+// Publish says what the own peer has to say: Address, Healthy, Draining, Warm,
+// Busy, Load, Digest and Policy of row; the rest is the membership's. disclosure is what the
 // configuration permits to tell, and to whom. It returns at once; only the
 // latest publication counts, and one that changes nothing costs nothing.
 //
-// Warm may be in any order. The error tells that the row can never be sent.
+// Warm and Busy may be in any order. The error tells that the row can never be sent.
 func (g *Gossip) Publish(row polder.PeerRow, disclosure regions.Disclosure) error {
 	row.Peer, row.Region, row.Epoch, row.Sequence = g.options.Peer, g.options.Region, g.options.Epoch, 1
 	row.Warm = slices.Clone(row.Warm)
 	slices.Sort(row.Warm)
 	row.Warm = slices.Compact(row.Warm)
+	row.Busy = slices.Clone(row.Busy)
+	slices.Sort(row.Busy)
+	row.Busy = slices.Compact(row.Busy)
 	fitted, _ := regions.Fit(row)
 	if err := regions.Check(fitted); err != nil {
 		return fmt.Errorf("publish: %w", err)

@@ -30,6 +30,8 @@ type loop struct {
 	unsaid     bool           // what the own row says may have changed
 	untold     bool           // its version has changed, even if what it says has not
 	heldUntil  time.Time
+	told       map[string]told // by peer: its row with its seal, as it is handed on
+	sealedAt   time.Time       // the own one
 	settleBy   time.Time
 }
 
@@ -85,7 +87,7 @@ func (l *loop) step(now time.Time) time.Duration {
 	joined := len(l.members) > 0
 	ready := before.Ready || rest.joined || rest.alone || !now.Before(l.settleBy)
 	if changed || joined != before.Joined || ready != before.Ready {
-		l.publish(joined, ready)
+		l.publish(joined, ready, now)
 	}
 	return l.idle(now, ready)
 }
@@ -145,8 +147,8 @@ func (l *loop) take(p publication, now time.Time) bool {
 // read takes in a message.
 func (l *loop) read(b []byte, now time.Time) bool {
 	changed := false
-	err := readMessage(b, func(row polder.PeerRow) {
-		changed = l.merge(row, now) || changed
+	err := readMessage(b, func(t told, row polder.PeerRow) {
+		changed = l.merge(t, row, now) || changed
 	})
 	switch {
 	case errors.Is(err, errFormat) || errors.Is(err, regions.ErrFormat):
@@ -158,15 +160,24 @@ func (l *loop) read(b []byte, now time.Time) bool {
 	return changed
 }
 
-func (l *loop) merge(row polder.PeerRow, now time.Time) bool {
+func (l *loop) merge(t told, row polder.PeerRow, now time.Time) bool {
 	if !l.disclosure.Knows(row.Region) {
 		l.count.strangers.Add(1)
 		return false
 	}
+	if !l.table.News(row) {
+		return false // seen before; a signature is checked once
+	}
+	if err := l.proven(t, row); err != nil {
+		l.count.unproven.Add(1)
+		l.report.warn("a row was dropped", "reason", err.Error())
+		return false
+	}
 	switch l.table.Merge(row, now) {
 	case regions.Changed:
+		l.told[row.Peer] = t.clone()
 		if s := l.table.Standing(row.Peer); s == regions.Alive || s == regions.Unknown {
-			l.spread(row.Peer, nil)
+			l.spread(row.Peer, nil, now)
 		}
 		return true
 	case regions.Raised:
@@ -193,7 +204,7 @@ func (l *loop) say(now time.Time) bool {
 	_, news := l.table.Say(row, now)
 	if news || l.untold {
 		l.heldUntil = now.Add(holdOff)
-		l.spread(l.options.Peer, nil)
+		l.spread(l.options.Peer, nil, now)
 	}
 	l.unsaid, l.untold = false, false
 	return news
@@ -202,16 +213,20 @@ func (l *loop) say(now time.Time) bool {
 // drain says goodbye in the own row; sent is told when it has been spread. It is
 // for after the loop's end.
 func (l *loop) drain(sent chan<- struct{}, now time.Time) {
-	l.table.Say(polder.PeerRow{Draining: true, Digest: l.row.Digest}, now)
-	l.spread(l.options.Peer, sent)
-	l.publish(len(l.members) > 0, true)
+	l.table.Say(polder.PeerRow{Draining: true, Digest: l.row.Digest, Policy: l.row.Policy}, now)
+	l.spread(l.options.Peer, sent, now)
+	l.publish(len(l.members) > 0, true, now)
 }
 
 // spread queues a peer's row for all. Rows that fit in packets are passed on by
 // everybody who has not had them; larger ones go from their own peer straight to
 // each of the others, and reach whoever missed them by an exchange of tables.
-func (l *loop) spread(peer string, sent chan<- struct{}) {
-	message := rowMessage(l.table.Encoded(peer))
+func (l *loop) spread(peer string, sent chan<- struct{}, now time.Time) {
+	sealed := l.sealed(peer, now)
+	if sealed == nil {
+		return
+	}
+	message := rowMessage(sealed)
 	if len(message) <= maxPacketRow {
 		l.queue.QueueBroadcast(&rowBroadcast{peer: peer, message: message, sent: sent})
 		return
@@ -222,9 +237,9 @@ func (l *loop) spread(peer string, sent chan<- struct{}) {
 }
 
 // publish makes the table's present state visible.
-func (l *loop) publish(joined, ready bool) {
+func (l *loop) publish(joined, ready bool, now time.Time) {
 	peers := l.table.Peers()
-	rows := l.table.Tellable()
+	rows := l.tellable(now)
 	l.rows.Store(&rows)
 	before := l.snapshot.Swap(&Snapshot{Peers: peers, View: regions.See(peers), Joined: joined, Ready: ready})
 	if joined {

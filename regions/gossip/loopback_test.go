@@ -263,6 +263,9 @@ func (r *rogue) send(to *peer, message []byte) {
 	}
 }
 
+// Whoever has the membership's key, and even the identity of another peer, does
+// not speak for a peer, nor for another region than its own. Everything that it
+// says is proved to have been read by what comes after it on the same way.
 func TestForgedRows(t *testing.T) {
 	t.Parallel()
 	fr, nl, pl := three(t)
@@ -271,29 +274,29 @@ func TestForgedRows(t *testing.T) {
 		p.await("fr's true row", digest("fr-1", "true"))
 	}
 	liar := intrude(t, "nl-9", life{"nl", 1}.encode(), fr.at())
-	forged := func(epoch, sequence uint64) []byte {
-		return rowMessage(regions.Encode(polder.PeerRow{Peer: "fr-1", Region: "fr", Epoch: epoch, Sequence: sequence, Digest: "forged"}))
+	forged := polder.PeerRow{Peer: "fr-1", Region: "fr", Epoch: 7, Sequence: 40, Digest: "forged"}
+	for name, tt := range map[string]struct {
+		signer testSigner
+		row    polder.PeerRow
+	}{
+		"no identity":      {testSigner{"fr-1", "fr", "guessed"}, forged},
+		"another peer's":   {testSigner{"nl-9", "nl", "secret"}, forged},
+		"another region's": {testSigner{"nl-9", "nl", "secret"}, polder.PeerRow{Peer: "nl-9", Region: "fr", Epoch: 1, Sequence: 9}},
+		"a stranger":       {testSigner{"nl-9", "nl", "guessed"}, polder.PeerRow{Peer: "nl-9", Region: "nl", Epoch: 1, Sequence: 9}},
+	} {
+		for _, p := range []*peer{fr, nl} {
+			before := p.Counters()
+			liar.send(p, rowMessage(sealedBy(tt.signer, tt.row)))
+			p.until(name+" is refused", func() bool { return p.Counters().Unproven > before.Unproven })
+			if after := p.Counters(); after.Raised != before.Raised {
+				t.Errorf("%s: %s rose above the forgery, as if it were its own", name, p.options.Peer)
+			}
+		}
 	}
-
-	// An older row is ignored. That it was read is proved by what comes after it
-	// on the same way: a row of the liar's own.
-	liar.send(nl, forged(1, 1))
-	liar.send(nl, rowMessage(regions.Encode(polder.PeerRow{Peer: "nl-9", Region: "nl", Epoch: 1, Sequence: 1, Digest: "after"})))
-	s := nl.await("the liar's own row", digest("nl-9", "after"))
-	if !digest("fr-1", "true")(s) {
-		t.Errorf("an older row was believed:\n%s", describe(s))
-	}
-
-	// A newer one is contradicted by the peer that it pretends to be.
-	liar.send(nl, forged(7, 40))
-	for _, p := range []*peer{fr, nl, pl} {
-		p.await("the truth above the forgery", func(s *Snapshot) bool {
-			got, _ := row(s, "fr-1")
-			return got.Row.Digest == "true" && got.Row.Epoch == 7 && got.Row.Sequence > 40 && got.Usable
-		})
-	}
-	if fr.Counters().Raised == 0 {
-		t.Error("fr-1 counted nothing")
+	liar.send(nl, rowMessage(sealedRow(polder.PeerRow{Peer: "nl-9", Region: "nl", Epoch: 1, Sequence: 1, Digest: "after"})))
+	s := nl.await("the liar's own row, which it may send", digest("nl-9", "after"))
+	if got, _ := row(s, "fr-1"); got.Row.Digest != "true" || got.Row.Epoch != 1 {
+		t.Errorf("a forged row was believed:\n%s", describe(s))
 	}
 }
 
@@ -303,7 +306,7 @@ func TestNonsenseIsDroppedAndCounted(t *testing.T) {
 	fr.say(polder.PeerRow{Healthy: true})
 	vandal := intrude(t, "nl-9", life{"nl", 1}.encode(), fr.at())
 	fr.await("the vandal", func(s *Snapshot) bool { return s.Joined })
-	valid := regions.Encode(polder.PeerRow{Peer: "nl-9", Region: "nl", Epoch: 1, Sequence: 1})
+	valid := sealedRow(polder.PeerRow{Peer: "nl-9", Region: "nl", Epoch: 1, Sequence: 1})
 	before := fr.Counters()
 	for _, b := range [][]byte{
 		{format}, {format, 99}, {format, kindRow, 1}, append(rowMessage(valid), 0),
@@ -313,11 +316,14 @@ func TestNonsenseIsDroppedAndCounted(t *testing.T) {
 	}
 	fr.until("six faults", func() bool { return fr.Counters().Malformed >= before.Malformed+6 })
 	vandal.send(fr, []byte{format + 1, kindRow, 1, 2, 3})
-	newer := append([]byte(nil), valid...)
-	newer[0]++
-	vandal.send(fr, rowMessage(newer))
+	newer, err := unseal(append([]byte(nil), valid...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer.row[0]++
+	vandal.send(fr, rowMessage(newer.sealed))
 	fr.until("two messages from the future", func() bool { return fr.Counters().UnknownFormat >= before.UnknownFormat+2 })
-	vandal.send(fr, rowMessage(regions.Encode(polder.PeerRow{Peer: "us-1", Region: "us", Epoch: 1, Sequence: 1})))
+	vandal.send(fr, rowMessage(sealedRow(polder.PeerRow{Peer: "us-1", Region: "us", Epoch: 1, Sequence: 1})))
 	fr.until("a row of a region that nobody configured", func() bool { return fr.Counters().Strangers > before.Strangers })
 	if s := fr.Snapshot(); !healthy("fr-1")(s) || len(s.Peers) > 2 {
 		t.Errorf("it left traces:\n%s", describe(s))

@@ -33,9 +33,9 @@ func TestNewsDoesNotWait(t *testing.T) {
 			f.all(f.names, "a large row", time.Second, digest("pl-1", want))
 
 			epoch := uint64(100 + round)
-			forged := polder.PeerRow{Peer: "fr-1", Region: "fr", Epoch: epoch, Sequence: 1, Digest: "forged"}
-			f.peers["nl-1"].box.put(rowMessage(regions.Encode(forged))) // as if it had come over the network
-			f.all(f.names, "the truth above the forgery", time.Second, func(s *Snapshot) bool {
+			double := polder.PeerRow{Peer: "fr-1", Region: "fr", Epoch: epoch, Sequence: 1, Digest: "double"}
+			f.peers["nl-1"].box.put(rowMessage(sealedRow(double))) // as if it had come over the network
+			f.all(f.names, "the own row above that of a double", time.Second, func(s *Snapshot) bool {
 				p, _ := row(s, "fr-1")
 				return p.Row.Epoch == epoch && p.Row.Digest == "" && p.Usable
 			})

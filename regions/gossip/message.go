@@ -18,7 +18,7 @@ import (
 //	state  format kind count {length row}…
 //	life   format kind epoch region     (memberlist's meta data of a member)
 //
-// Rows are written by regions.Encode; counts, lengths and epochs are varints.
+// Rows are written by regions.Encode and sealed by their peers (seal.go); counts, lengths and epochs are varints.
 const format = 1
 
 const (
@@ -33,7 +33,7 @@ const (
 	// header, and a ping or an ack that it rides on take their part.
 	maxPacketRow = 1200
 	// maxState bounds a state message: every row of a full table, with its length.
-	maxState = 2 + binary.MaxVarintLen32 + regions.MaxPeers*(regions.MaxRowBytes+binary.MaxVarintLen32)
+	maxState = 2 + binary.MaxVarintLen32 + regions.MaxPeers*(maxSeal+regions.MaxRowBytes+binary.MaxVarintLen32)
 )
 
 var errFormat = errors.New("message is in an unknown format")
@@ -58,7 +58,7 @@ func stateMessage(rows [][]byte) []byte {
 
 // readMessage calls take for each row of a row or state message. It stops at
 // the first fault; the rows before it were good and have been taken.
-func readMessage(b []byte, take func(polder.PeerRow)) error {
+func readMessage(b []byte, take func(told, polder.PeerRow)) error {
 	if len(b) < 2 {
 		return fmt.Errorf("message of %d bytes is too short", len(b))
 	}
@@ -67,11 +67,11 @@ func readMessage(b []byte, take func(polder.PeerRow)) error {
 	}
 	switch body := b[2:]; b[1] {
 	case kindRow:
-		row, err := regions.Decode(body)
+		t, row, err := readSealed(body)
 		if err != nil {
 			return err
 		}
-		take(row)
+		take(t, row)
 		return nil
 	case kindState:
 		return readState(body, take)
@@ -79,7 +79,7 @@ func readMessage(b []byte, take func(polder.PeerRow)) error {
 	return fmt.Errorf("message of unknown kind %d", b[1])
 }
 
-func readState(b []byte, take func(polder.PeerRow)) error {
+func readState(b []byte, take func(told, polder.PeerRow)) error {
 	count, n := binary.Uvarint(b)
 	if n <= 0 || count > regions.MaxPeers {
 		return fmt.Errorf("state does not say how many rows it has, or more than %d", regions.MaxPeers)
@@ -91,7 +91,7 @@ func readState(b []byte, take func(polder.PeerRow)) error {
 		if n <= 0 || length > uint64(len(b)-n) {
 			return errors.New("state is cut short")
 		}
-		row, err := regions.Decode(b[n : n+int(length)])
+		t, row, err := readSealed(b[n : n+int(length)])
 		b = b[n+int(length):]
 		switch {
 		case errors.Is(err, regions.ErrFormat):
@@ -99,7 +99,7 @@ func readState(b []byte, take func(polder.PeerRow)) error {
 		case err != nil:
 			return err
 		default:
-			take(row)
+			take(t, row)
 		}
 	}
 	if len(b) > 0 {

@@ -21,10 +21,10 @@ func TestMessagesComeBack(t *testing.T) {
 		n := rapid.IntRange(0, regions.MaxPeers).Draw(t, "rows")
 		var rows [][]byte
 		for i := range n {
-			rows = append(rows, regions.Encode(someRow(i)))
+			rows = append(rows, sealedRow(someRow(i)))
 		}
 		var got [][]byte
-		take := func(r polder.PeerRow) { got = append(got, regions.Encode(r)) }
+		take := func(told told, _ polder.PeerRow) { got = append(got, told.sealed) }
 		if err := readMessage(stateMessage(rows), take); err != nil {
 			t.Fatal(err)
 		}
@@ -48,10 +48,10 @@ func TestMessagesComeBack(t *testing.T) {
 // A state is as useful as possible: rows in a newer format do not hide the
 // others, and those before a fault have been taken.
 func TestStateWithStrangeRows(t *testing.T) {
-	newer := append([]byte{99}, regions.Encode(someRow(1))[1:]...)
-	mixed := stateMessage([][]byte{regions.Encode(someRow(0)), newer, regions.Encode(someRow(2))})
+	newer := seal([]byte("fr-1 fr"), nil, append([]byte{99}, regions.Encode(someRow(1))[1:]...))
+	mixed := stateMessage([][]byte{sealedRow(someRow(0)), newer, sealedRow(someRow(2))})
 	var got []string
-	take := func(r polder.PeerRow) { got = append(got, r.Peer) }
+	take := func(_ told, r polder.PeerRow) { got = append(got, r.Peer) }
 	if err := readMessage(mixed, take); !errors.Is(err, regions.ErrFormat) || fmt.Sprint(got) != "[fr-0 fr-2]" {
 		t.Errorf("took %v, error %v", got, err)
 	}
@@ -69,7 +69,7 @@ func TestStateWithStrangeRows(t *testing.T) {
 func TestFullStateFits(t *testing.T) {
 	rows := make([][]byte, regions.MaxPeers)
 	for i := range rows {
-		rows[i] = make([]byte, regions.MaxRowBytes)
+		rows[i] = make([]byte, maxSeal+regions.MaxRowBytes)
 	}
 	if n := len(stateMessage(rows)); n > maxState || maxState > 20<<20 {
 		t.Errorf("a full state takes %d bytes, the bound is %d", n, maxState)
@@ -87,7 +87,7 @@ func TestLife(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing":        nil,
 		"another format": append([]byte{format + 1}, l.encode()[1:]...),
-		"another kind":   rowMessage(regions.Encode(someRow(1))),
+		"another kind":   rowMessage(sealedRow(someRow(1))),
 		"no region":      (life{epoch: 1}).encode(),
 		"no epoch":       (life{region: "fr"}).encode(),
 		"bad region":     (life{region: "fr nl", epoch: 1}).encode(),
@@ -104,15 +104,15 @@ func TestLife(t *testing.T) {
 // Whatever arrives: no panic, only rows that pass the check, never more than the
 // bound, and the table that takes them holds.
 func FuzzMessage(f *testing.F) {
-	row := regions.Encode(someRow(1))
+	row := sealedRow(someRow(1))
 	f.Add(rowMessage(row))
-	f.Add(stateMessage([][]byte{row, regions.Encode(someRow(2))}))
+	f.Add(stateMessage([][]byte{row, sealedRow(someRow(2))}))
 	f.Add(stateMessage(nil))
 	f.Add((life{"fr", 1}).encode())
 	f.Add([]byte{format, kindState, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x80})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		taken := 0
-		err := readMessage(b, func(r polder.PeerRow) {
+		err := readMessage(b, func(_ told, r polder.PeerRow) {
 			taken++
 			if fault := regions.Check(r); fault != nil {
 				t.Fatalf("took a row that does not pass: %v", fault)

@@ -22,7 +22,7 @@ const KeyBytes = 32
 // being brought in and taken out.
 const MaxKeys = 8
 
-// Options are what a Gossip is made from. Peer, Region, Epoch, Bind, Keys,
+// Options are what a Gossip is made from. Peer, Region, Epoch, Bind, Keys, Signer,
 // Disclosure and Log are required.
 type Options struct {
 	Peer   string // unique in the membership, a DNS label: "fr-1"
@@ -40,6 +40,11 @@ type Options struct {
 
 	// Keys are AES-256 keys of KeyBytes each. The first encrypts; all decrypt.
 	Keys [][]byte
+
+	// Signer has the identity of this peer in its region, and tells those of
+	// others. Whoever holds the keys but no identity of a region's peer is heard,
+	// and its rows are not believed.
+	Signer Signer
 
 	Profile    Profile // "" means LAN
 	Disclosure regions.Disclosure
@@ -122,6 +127,9 @@ func (o Options) check() error {
 	}
 	if o.Log == nil {
 		fault("a logger is missing")
+	}
+	if o.Signer == nil {
+		fault("an identity to sign rows with is missing")
 	}
 	if !o.Disclosure.Knows(o.Region) {
 		fault("own region %q is not among the regions of the configuration: %v", o.Region, o.Disclosure.Regions)

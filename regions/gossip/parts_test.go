@@ -40,6 +40,7 @@ func TestOptionsNameEveryFault(t *testing.T) {
 		"join without port":    {func(o *Options) { o.Join = []string{"a.example.com"} }, []string{`"a.example.com" is not host:port`}},
 		"join port nought":     {func(o *Options) { o.Join = []string{"a.example.com:0"} }, []string{"needs a host and a port"}},
 		"no logger":            {func(o *Options) { o.Log = nil }, []string{"logger"}},
+		"no identity":          {func(o *Options) { o.Signer = nil }, []string{"identity to sign"}},
 		"all at once": {func(o *Options) { o.Keys, o.Bind, o.Profile = nil, "x", "moon" },
 			[]string{"never unencrypted", "not host:port", "unknown"}},
 	}

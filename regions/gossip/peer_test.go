@@ -3,6 +3,9 @@ package gossip
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -28,6 +31,45 @@ var threeRegions = regions.Disclosure{
 	},
 }
 
+// testSigner signs as a peer of a region. Whoever knows another secret signs in
+// vain.
+type testSigner struct {
+	peer   string
+	region polder.RegionName
+	secret string
+}
+
+func (s testSigner) sum(credential string, message []byte) []byte {
+	sum := hmac.New(sha256.New, []byte(s.secret+" "+credential))
+	sum.Write(message)
+	return sum.Sum(nil)
+}
+
+func (s testSigner) Sign(message []byte) (credential, signature []byte, err error) {
+	who := s.peer + " " + string(s.region)
+	return []byte(who), s.sum(who, message), nil
+}
+
+func (s testSigner) Verify(credential, signature, message []byte) (string, polder.RegionName, error) {
+	peer, region, _ := strings.Cut(string(credential), " ")
+	if !hmac.Equal(signature, s.sum(string(credential), message)) {
+		return "", "", errors.New("the signature is wrong")
+	}
+	return peer, polder.RegionName(region), nil
+}
+
+// sealedBy is a row as a signer sends it.
+func sealedBy(s testSigner, row polder.PeerRow) []byte {
+	body := regions.Encode(row)
+	credential, signature, _ := s.Sign(body)
+	return seal(credential, signature, body)
+}
+
+// sealedRow is a row as its peer sends it.
+func sealedRow(row polder.PeerRow) []byte {
+	return sealedBy(testSigner{row.Peer, row.Region, "secret"}, row)
+}
+
 // peer is a Gossip that runs.
 type peer struct {
 	*Gossip
@@ -42,6 +84,7 @@ func options(t *testing.T, name string, epoch uint64, join ...string) Options {
 	return Options{
 		Peer: name, Region: polder.RegionName(name[:2]), Epoch: epoch,
 		Bind: "127.0.0.1:0", Join: join, Keys: [][]byte{key(1)},
+		Signer:     testSigner{name, polder.RegionName(name[:2]), "secret"},
 		Disclosure: threeRegions, Log: slog.New(slog.NewTextHandler(newTestWriter(t), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
