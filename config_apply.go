@@ -163,7 +163,7 @@ func namesOf(m *Model) []ServiceName {
 
 // assemble builds the model under a price list.
 func (r Result) assemble(last *Model, prices *Prices, owners map[Host]owner) (*Model, []ServiceName) {
-	m := &Model{Regions: r.parts.Regions, Prices: prices}
+	m := &Model{Regions: r.parts.Regions, Prices: prices, Naming: r.parts.Naming}
 	for _, t := range r.parts.Tenants {
 		if prices.counts(t.Budget) {
 			m.Tenants = append(m.Tenants, t)

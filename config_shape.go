@@ -17,6 +17,7 @@ type configShape struct {
 	Regions  map[string]regionShape  `yaml:"regions" jsonschema:"required" jsonschema_description:"The places in which gateways and instances run, by name. Names are DNS labels in lower case. The services' policies speak of these names and of the jurisdictions that they carry." example:"{ fr: { jurisdiction: [FR, EU], location: [48.86, 2.35] } }"`
 	Tenants  map[string]tenantShape  `yaml:"tenants" jsonschema_description:"Who owns services and pays for them, by name." example:"{ acme: { quota: { instances: 50, memory: 16GiB } } }"`
 	Prices   *pricesShape            `yaml:"prices" jsonschema_description:"What running costs. Needed as soon as anything has a budget." example:"{ currency: EUR, default: { gib-second: 0.0000025, vcpu-second: 0.000024, request: 0.0000002 } }"`
+	DNS      *dnsShape               `yaml:"dns" jsonschema_description:"What the authoritative DNS of the regions answers. Regions with listen.dns serve it." example:"{ zones: [example.com] }"`
 	Services map[string]serviceShape `yaml:"services" jsonschema_description:"What customers run, by name. Names are DNS labels in lower case." example:"{ billing: { hosts: [billing.example.com], residency: { allow: [fr] }, run: { command: [./billing] } } }"`
 }
 
@@ -25,6 +26,7 @@ type regionShape struct {
 	Jurisdiction []string    `yaml:"jurisdiction" jsonschema_description:"The bodies of law that the region is under, in capital letters. A policy that allows EU means exactly the regions that list EU here, and never a continent." example:"[FR, EU]"`
 	Location     []float64   `yaml:"location" jsonschema:"required,minItems=2,maxItems=2" jsonschema_description:"Latitude (-90 to 90) and longitude (-180 to 180) in degrees. Distances between regions rank those that may serve." example:"[48.86, 2.35]"`
 	Listen       listenShape `yaml:"listen" jsonschema_description:"Where a peer of the region listens. The command's defaults when absent." example:"{ https: \":443\" }"`
+	Public       []string    `yaml:"public" jsonschema_description:"The IP addresses, without ports, at which callers reach the region's entrypoint. DNS answers with these." example:"[192.0.2.10, \"2001:db8::10\"]"`
 	Join         []string    `yaml:"join" jsonschema_description:"Gossip addresses (host:port) of peers to meet at the start: of other regions, and of this one." example:"[\"nl-1.example.net:7946\"]"`
 }
 
@@ -33,6 +35,20 @@ type listenShape struct {
 	HTTP   string `yaml:"http" jsonschema_description:"The public redirect to HTTPS." example:"\":80\""`
 	Peer   string `yaml:"peer" jsonschema_description:"Where the gateways of other regions connect (mTLS) to pass callers on." example:"\"10.0.0.1:7443\""`
 	Gossip string `yaml:"gossip" jsonschema_description:"Where peers exchange health, over TCP and UDP." example:"\"10.0.0.1:7946\""`
+	DNS    string `yaml:"dns" jsonschema_description:"Where the region answers DNS queries for the services' hosts, over TCP and UDP. It answers none when absent." example:"\":53\""`
+}
+
+type dnsShape struct {
+	Zones       []string     `yaml:"zones" jsonschema_description:"The zones that are delegated to the regions, by their topmost names. When absent, each host is a zone of its own." example:"[example.com]"`
+	Nameservers []string     `yaml:"nameservers" jsonschema_description:"The names of the regions' name servers, as the zones are delegated to. When absent, ns-REGION below each zone." example:"[ns1.example.net, ns2.example.net]"`
+	TTL         durationText `yaml:"ttl" jsonschema_description:"How long resolvers may keep an answer: whole seconds, 1s to 1h. A lost region's callers go elsewhere no sooner." example:"20s" default:"20s"`
+	Places      []placeShape `yaml:"places" jsonschema_description:"Where callers are, by their addresses. Whoever is in none of these counts as being where the asked region is." example:"[{ prefixes: [192.0.2.0/24], region: fr }]"`
+}
+
+type placeShape struct {
+	Prefixes []string  `yaml:"prefixes" jsonschema:"required,minItems=1" jsonschema_description:"Prefixes of IP addresses, of callers and of resolvers. The longest one that holds an address decides." example:"[192.0.2.0/24, \"2001:db8::/32\"]"`
+	Region   string    `yaml:"region" jsonschema_description:"The region near which they are. Either this or location." example:"fr"`
+	Location []float64 `yaml:"location" jsonschema:"minItems=2,maxItems=2" jsonschema_description:"Where they are: latitude and longitude in degrees. Either this or region." example:"[45.76, 4.84]"`
 }
 
 type tenantShape struct {

@@ -28,7 +28,8 @@ type Region struct {
 	Jurisdictions []Jurisdiction
 	Location      Location
 	Listen        Listen
-	Join          []string // gossip addresses (host:port) of other regions' peers
+	Public        []netip.Addr // of the entrypoint, as callers reach it; without zones, each once
+	Join          []string     // gossip addresses (host:port) of other regions' peers
 }
 
 // Location is a point on the earth, in degrees. Latitude is in [-90, 90],
@@ -42,6 +43,25 @@ type Listen struct {
 	HTTP   string `json:"http"`   // public redirect to HTTPS
 	Peer   string `json:"peer"`   // mTLS between gateways, for passed-through connections
 	Gossip string `json:"gossip"` // membership
+	DNS    string `json:"dns"`    // answers for the services' hosts; "" means none, which is the default
+}
+
+// Naming is what the regions' authoritative DNS answers besides the services'
+// addresses. The zero value means that each host is a zone of its own.
+type Naming struct {
+	Zones       []Host         // topmost names of the delegated zones, sorted; none means one for each host
+	Nameservers []Host         // as the zones are delegated to; none means ns-REGION below each zone
+	TTL         time.Duration  // whole seconds in [1 s, 1 h]; 0 means DefaultTTL
+	Places      []CallersPlace // by prefix; no two have the same
+}
+
+// DefaultTTL is how long resolvers may keep what DNS answers.
+const DefaultTTL = 20 * time.Second
+
+// CallersPlace says where the callers with such addresses are.
+type CallersPlace struct {
+	Prefix   netip.Prefix // masked
+	Location Location
 }
 
 // Tenant owns services and pays for them.
@@ -302,6 +322,7 @@ type Model struct {
 	Regions  []Region
 	Tenants  []Tenant
 	Prices   *Prices // nil when the file has no price list; no budget is then possible
+	Naming   Naming
 	Services []Service
 }
 

@@ -16,6 +16,7 @@ const (
 	memoryPattern   = `^[0-9]+(KiB|MiB|GiB|TiB)$`
 	hostPattern     = `^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
 	timePattern     = `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
+	zonePattern     = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
 	portPattern     = `:[1-9][0-9]{0,4}$`
 )
 
@@ -86,6 +87,7 @@ func refine(root *jsonschema.Schema) error {
 	service := root.Definitions["service"]
 	service.OneOf = []*jsonschema.Schema{{Required: []string{"run"}}, {Required: []string{"endpoints"}}}
 	service.DependentRequired = map[string][]string{"scale": {"run"}}
+	root.Definitions["place"].OneOf = []*jsonschema.Schema{{Required: []string{"region"}}, {Required: []string{"location"}}}
 	for _, at := range []struct {
 		properties *orderedmap.OrderedMap[string, *jsonschema.Schema]
 		name       string
@@ -116,6 +118,10 @@ func refine(root *jsonschema.Schema) error {
 		{root.Definitions["listen"].Properties, "http", func(s *jsonschema.Schema) { s.Pattern = portPattern }},
 		{root.Definitions["listen"].Properties, "peer", func(s *jsonschema.Schema) { s.Pattern = portPattern }},
 		{root.Definitions["listen"].Properties, "gossip", func(s *jsonschema.Schema) { s.Pattern = portPattern }},
+		{root.Definitions["listen"].Properties, "dns", func(s *jsonschema.Schema) { s.Pattern = portPattern }},
+		{root.Definitions["region"].Properties, "public", func(s *jsonschema.Schema) { s.UniqueItems = true }},
+		{root.Definitions["dns"].Properties, "zones", func(s *jsonschema.Schema) { s.Items.Pattern, s.UniqueItems = zonePattern, true }},
+		{root.Definitions["dns"].Properties, "nameservers", func(s *jsonschema.Schema) { s.Items.Pattern, s.UniqueItems = zonePattern, true }},
 		{root.Definitions["region"].Properties, "join", func(s *jsonschema.Schema) { s.Items.Pattern = portPattern }},
 	} {
 		property, ok := at.properties.Get(at.name)

@@ -55,6 +55,9 @@ func (c *checker) check() *Model {
 	c.sureOfRegions = whole && !c.faulty["regions"] && len(c.shape.Regions) > 0
 	c.sureOfTenants = whole && (c.shape.Tenants != nil || !c.faulty["tenants"])
 	c.jurisdictions = carried(parts.Regions)
+	if c.shape.DNS != nil {
+		parts.Naming = c.naming(*c.shape.DNS, parts)
+	}
 	if c.shape.Prices != nil {
 		c.prices = c.priceList(*c.shape.Prices)
 		parts.Prices = c.prices

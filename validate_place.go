@@ -30,12 +30,14 @@ func (c *checker) region(name string, shape regionShape) Region {
 	r.Listen = Listen(shape.Listen)
 	for _, l := range []struct{ name, address string }{
 		{"https", r.Listen.HTTPS}, {"http", r.Listen.HTTP}, {"peer", r.Listen.Peer}, {"gossip", r.Listen.Gossip},
+		{"dns", r.Listen.DNS},
 	} {
 		p := path + ".listen." + l.name
 		if message, fix := checkListen(l.address); c.present(p) && message != "" {
 			c.wrong(p, message, fix)
 		}
 	}
+	r.Public = c.public(path+".public", shape.Public)
 	c.unique(path+".join", shape.Join)
 	for i, address := range shape.Join {
 		p := index(path+".join", i)
