@@ -78,6 +78,7 @@ var fences = []struct {
 	{"google.golang.org/protobuf", []string{"xds", "bench/convergence"}, true, "protobufs are how we talk to Envoy, not how we think"},
 	{"google.golang.org/grpc", []string{"xds", "gateway", "bench/convergence"}, true, "gRPC is how we talk to Envoy: xds has the services, gateway the server with its socket"},
 	{"github.com/goccy/go-yaml", []string{"."}, true, "one package reads the configuration, so that its rules are the same for every reader"},
+	{"github.com/miekg/dns", []string{"gateway/dns"}, true, "what is told over DNS is the law's choice, and made in one package"},
 	{"github.com/spf13/cobra", []string{"cmd", "bench"}, true, "flags are the command's matter"},
 	{"github.com/charmbracelet", []string{"cmd"}, true, "the terminal is the command's matter"},
 	{"flag", []string{"cmd", "bench", "tools"}, true, "flags are the command's matter"},

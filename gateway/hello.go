@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/regions/law"
 )
 
 const (
@@ -18,7 +17,8 @@ const (
 	helloPenaltyMax = time.Hour
 )
 
-// hello is what the reconciler remembers of ClientHellos for a sleeping service.
+// hello is what the reconciler remembers of ClientHellos, or of DNS queries, for a
+// sleeping service.
 type hello struct {
 	since  time.Time // of the one whose request has not come yet; zero for none
 	misses int       // in a row
@@ -55,17 +55,7 @@ func (h *hello) expire(now time.Time) {
 // asks for the key of a service that sleeps, and of no other, so this costs
 // nothing while a service is awake.
 func (r *reconciler) Hello(ctx context.Context, name polder.ServiceName) {
-	r.post(ctx, func(now time.Time) {
-		s := r.services[name]
-		if s == nil || s.spec.Run == nil || s.approved.Verdict() != law.Serve || s.spec.Scale.Prewarm == polder.PrewarmOff {
-			return
-		}
-		if s.countAll().Warm() > 0 || !s.hello.heard(now) {
-			return
-		}
-		s.expected = now
-		r.step(s, now)
-	})
+	r.announced(ctx, name, func(s *service) *hello { return &s.hello })
 }
 
 // heardHello finds whose name an Envoy asks the key for.

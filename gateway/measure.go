@@ -82,7 +82,7 @@ func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
 	}
 	reading := metrics.Reading{
 		Forwarded: stats.Forwarding, Nodes: len(status.Nodes), Restarts: status.Envoy.Restarts,
-		Faults: len(status.Config.Faults), Loaded: status.Config.Loaded, Peers: countPeers(status.Peers), Gossip: r.gossipReading(),
+		Faults: len(status.Config.Faults), Loaded: status.Config.Loaded, Peers: countPeers(status.Peers), Gossip: r.gossipReading(), DNS: r.dnsReading(),
 	}
 	for _, s := range status.Services {
 		reading.Services = append(reading.Services, serviceReading(s, unanswered[s.Service]))

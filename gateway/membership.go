@@ -104,7 +104,10 @@ func (r *Region) followMembership(ctx context.Context) error {
 	}
 	v := vitals{}
 	look := func() {
-		r.reconciler.SetSurroundings(ctx, survey(r.config.snapshot(), r.options.Region, r.gossip.Snapshot(), v, time.Now()))
+		model, snapshot := r.config.snapshot(), r.gossip.Snapshot()
+		around := survey(model, r.options.Region, snapshot, v, time.Now())
+		r.reconciler.SetSurroundings(ctx, around)
+		r.describeWorld(model, snapshot, around)
 	}
 	look()
 	r.reconciler.SetModel(ctx, r.config.snapshot())

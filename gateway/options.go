@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/polder/polder"
 )
@@ -37,6 +38,7 @@ func listenOn(flags, file polder.Listen) polder.Listen {
 		HTTP:   cmp.Or(flags.HTTP, file.HTTP, defaultListen.HTTP),
 		Peer:   cmp.Or(flags.Peer, file.Peer, defaultListen.Peer),
 		Gossip: cmp.Or(flags.Gossip, file.Gossip, defaultListen.Gossip),
+		DNS:    strings.TrimPrefix(cmp.Or(flags.DNS, file.DNS), DNSOff),
 	}
 }
 

@@ -414,14 +414,22 @@ func TestCallerWhoLeavesIsForgotten(t *testing.T) {
 	})
 }
 
-func TestClientHelloWakes(t *testing.T) {
+func TestSignsWake(t *testing.T) {
+	for name, sign := range map[string]func(*reconciler, context.Context, polder.ServiceName){
+		"a ClientHello": (*reconciler).Hello, "a DNS query": (*reconciler).Queried,
+	} {
+		t.Run(name, func(t *testing.T) { wantSignToWake(t, sign) })
+	}
+}
+
+func wantSignToWake(t *testing.T, sign func(*reconciler, context.Context, polder.ServiceName)) {
 	service := started("billing", 10*time.Second)
 	service.Scale.Prewarm = polder.PrewarmAuto
 	inWorld(t, []polder.Service{service}, func(w *world) {
-		w.r.Hello(w.ctx, "billing")
+		sign(w.r, w.ctx, "billing")
 		after(time.Second)
 		if w.started() != 1 {
-			t.Fatal("a ClientHello did not wake the service")
+			t.Fatal("it did not wake the service")
 		}
 		target, err := w.wake("billing") // the request that it announced
 		if err != nil || !target.Warm {
@@ -432,13 +440,13 @@ func TestClientHelloWakes(t *testing.T) {
 			t.Fatalf("does not sleep: %v", w.journal())
 		}
 
-		// Scanners greet and ask for nothing: they are heard less and less.
+		// Scanners give signs and ask for nothing: they are heard less and less.
 		for range 60 {
-			w.r.Hello(w.ctx, "billing")
+			sign(w.r, w.ctx, "billing")
 			after(time.Minute)
 		}
 		if n := w.started(); n > 8 {
-			t.Errorf("an hour of greetings started %d instances", n-1)
+			t.Errorf("an hour of signs started %d instances", n-1)
 		}
 		if _, err := w.wake("billing"); err != nil {
 			t.Error(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/gateway/audit"
 	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/gateway/dns"
 	"github.com/polder/polder/gateway/envoy"
 	"github.com/polder/polder/gateway/ledger"
 	"github.com/polder/polder/gateway/metrics"
@@ -66,6 +67,7 @@ type Region struct {
 	metrics    *metrics.Metrics
 	manager    *instance.Manager
 	gossip     *gossip.Gossip
+	dns        *dns.Server // nil when the region answers no queries
 	envoy      *envoy.Supervisor
 	issuer     *authority.Issuer
 	gossipKeys [][]byte
@@ -125,6 +127,9 @@ func New(o Options) (*Region, error) {
 		return nil, err
 	}
 	if err := r.connectMembership(model, region); err != nil {
+		return nil, err
+	}
+	if err := r.connectDNS(); err != nil {
 		return nil, err
 	}
 	return r, r.connectEnvoy()
@@ -251,7 +256,7 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
 	for _, part := range []func(context.Context) error{
 		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.archive.Run,
-		r.serveMetrics, r.journal.Run,
+		r.serveMetrics, r.serveDNS, r.journal.Run,
 		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r, r.metrics) },
 	} {
 		support.Go(func() error { return part(inner) })

@@ -26,7 +26,8 @@ type service struct {
 	inProgress map[string]int // by node, from its last load report
 	startUps   []time.Duration
 	expected   time.Time // of an announced arrival; zero for none
-	hello      hello
+	hello      hello     // ClientHellos
+	query      hello     // DNS queries
 
 	// Evidence since the region started.
 	total   Totals
@@ -82,8 +83,10 @@ func (s *service) observation(now time.Time) prewarm.Observation {
 	}
 	if s.arrivals > 0 {
 		s.hello.followed()
+		s.query.followed()
 	}
 	s.hello.expire(now)
+	s.query.expire(now)
 	s.arrivals, s.startUps, s.expected = 0, nil, time.Time{}
 	return obs
 }

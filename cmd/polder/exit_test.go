@@ -110,6 +110,10 @@ func TestExit(t *testing.T) {
 		{"audit ledger verify --state " + stopped, exitNotThere, "region fr has no ledger"},
 		{"audit ledger export --region xx --state " + stopped, exitNotThere, `there is no region "xx"`},
 		{"audit report --html - --state " + stopped, exitNotThere, "name one with --config"},
+		{"dns records " + filepath.Join(dir, "none.yaml"), exitFaults, "no such file"},
+		{"dns records --without xx " + good, exitNotThere, "--without xx: there is no such region"},
+		{"dns records " + good, exitDone, ""},
+		{"run --region fr --dns nowhere --config " + good + " --state " + state, exitFailed, `address of DNS is "nowhere"`},
 		{"check " + good + " --explain billing", exitNotThere, `there is no service "billing"`},
 		{"run --region xx --config " + good + " --state " + state, exitNotThere, `region "xx" is not in the configuration`},
 

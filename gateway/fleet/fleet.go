@@ -185,7 +185,7 @@ func (f *Fleet) command(m Member) process.Spec {
 	args := []string{
 		"run", "--region", string(m.Region.Name), "--config", f.options.Config, "--state", f.options.State,
 		"--https", m.Listen.HTTPS, "--http", m.Listen.HTTP, "--peer", m.Listen.Peer, "--gossip", m.Listen.Gossip,
-		"--tether", fmt.Sprint(TetherFD),
+		"--dns", gateway.DNSOff, "--tether", fmt.Sprint(TetherFD),
 	}
 	for _, other := range f.members {
 		if other.Region.Name != m.Region.Name {

@@ -79,6 +79,15 @@ func one(number func(r *Reading) int64) func(*Reading, value) {
 	return func(r *Reading, value value) { value(number(r)) }
 }
 
+// each makes the tell function of a metric with one number for each value of a label.
+func each(label string, numbers func(r *Reading) map[string]uint64) func(*Reading, value) {
+	return func(r *Reading, value value) {
+		for of, n := range numbers(r) {
+			value(int64(n), label, of)
+		}
+	}
+}
+
 func regionMetrics(o Options) []entry {
 	discovery := func(number func(d Discovery) uint64) func(*Reading, value) {
 		return func(r *Reading, value value) {
@@ -109,6 +118,12 @@ func regionMetrics(o Options) []entry {
 					value(int64(n), "reason", reason)
 				}
 			}},
+		{"polder.dns.queries", "{query}", "DNS queries, by `transport`: udp or tcp", true, each("transport", func(r *Reading) map[string]uint64 { return r.DNS.Queries })},
+		{"polder.dns.answers", "{answer}", "DNS answers, by response `code`", true, each("code", func(r *Reading) map[string]uint64 { return r.DNS.Answers })},
+		{"polder.dns.truncated", "{answer}", "DNS answers that told the caller to come over TCP", true, one(func(r *Reading) int64 { return int64(r.DNS.Truncated) })},
+		{"polder.dns.limited", "{query}", "DNS packets that were not answered, and connections that were closed, of networks that sent too many, by `transport`", true, each("transport", func(r *Reading) map[string]uint64 { return r.DNS.Limited })},
+		{"polder.dns.malformed", "{packet}", "DNS packets that are no query", true, one(func(r *Reading) int64 { return int64(r.DNS.Malformed) })},
+		{"polder.dns.wakes", "{query}", "DNS queries that announced a request to this region, by `fate`: heard, or ignored beyond the rate", true, each("fate", func(r *Reading) map[string]uint64 { return r.DNS.Wakes })},
 		{"polder.config.faults", "{fault}", "Faults of the configuration that was read last", false, one(func(r *Reading) int64 { return int64(r.Faults) })},
 		{"polder.config.loaded", "s", "When the configuration in force was read, in seconds since 1970", false, one(func(r *Reading) int64 { return r.Loaded.Unix() })},
 		{"polder.build", "", "Always 1; the `version` of Polder", false, func(_ *Reading, value value) { value(1, "version", o.Version) }},

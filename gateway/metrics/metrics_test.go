@@ -31,6 +31,8 @@ func full(context.Context) (Reading, error) {
 		Forwarded: 1, Discovery: []Discovery{{Type: "Cluster", Pushed: 3, Accepted: 2, Rejected: 1}}, Rejected: 1, Nodes: 1, Restarts: 2,
 		Peers: []Peers{{Region: "nl", Healthy: 2, Unhealthy: 1}}, Gossip: Gossip{Packets: 9, Bytes: 900, Dropped: map[string]uint64{"malformed": 1}},
 		Faults: 1, Loaded: time.Unix(1_700_000_000, 0),
+		DNS: DNS{Queries: map[string]uint64{"udp": 5}, Answers: map[string]uint64{"NXDOMAIN": 1}, Truncated: 1, Limited: map[string]uint64{"tcp": 2},
+			Malformed: 1, Wakes: map[string]uint64{"heard": 3}},
 	}, nil
 }
 

@@ -28,6 +28,7 @@ type Reading struct {
 	Restarts  int // of the region's Envoy
 	Peers     []Peers
 	Gossip    Gossip
+	DNS       DNS
 	Faults    int // of the configuration
 	Loaded    time.Time
 }
@@ -67,6 +68,16 @@ type Peers struct {
 type Gossip struct {
 	Packets, Bytes uint64
 	Dropped        map[string]uint64 // messages and rows, by reason
+}
+
+// DNS counts the queries of a region that answers them.
+type DNS struct {
+	Queries   map[string]uint64 // by transport: udp or tcp
+	Answers   map[string]uint64 // by response code
+	Truncated uint64
+	Limited   map[string]uint64 // packets and connections beyond the limits, by transport
+	Malformed uint64
+	Wakes     map[string]uint64 // signs of requests to come: heard, or ignored beyond the rate
 }
 
 // bounded sums the services beyond MaxServices into one.

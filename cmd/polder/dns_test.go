@@ -1,0 +1,92 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	wire "github.com/miekg/dns"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway"
+)
+
+const named = `regions:
+  fr: { jurisdiction: [FR], location: [48.86, 2.35], public: [127.0.0.1] }
+services:
+  billing:
+    hosts: [billing.example.com]
+    residency: { allow: [fr] }
+    run: { command: [./bin/billing], directory: SAMPLES/billing }
+`
+
+// TestDNS asks a region in production where a sleeping service is: it is told, and
+// the service wakes before anybody connects.
+func TestDNS(t *testing.T) {
+	samples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "polder-dns-") // short enough for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	config, state := filepath.Join(dir, "polder.yaml"), filepath.Join(dir, "state")
+	if err := os.WriteFile(config, []byte(strings.ReplaceAll(named, "SAMPLES", samples)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := freePort(t)
+	c := command(t, "run", "--region", "fr", "--config", config, "--state", state, "--tools", "../../.tools", "--dns", address,
+		"--https", freePort(t), "--http", freePort(t), "--peer", freePort(t), "--gossip", freePort(t))
+	var log strings.Builder
+	c.Stderr = &log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	defer func() {
+		c.Process.Signal(os.Interrupt)
+		if err := <-ended; err != nil || t.Failed() {
+			t.Errorf("polder run: %v\n%s", err, log.String())
+		}
+	}()
+
+	layout, err := gateway.NewLayout(state, "fr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := gateway.NewClient(layout)
+	defer client.Close()
+	q := new(wire.Msg).SetQuestion("billing.example.com.", wire.TypeA)
+	eventually(t, "the region says where billing is", func() bool {
+		m, _, err := new(wire.Client).Exchange(q, address)
+		return err == nil && len(m.Answer) == 1 && strings.HasSuffix(m.Answer[0].String(), "127.0.0.1")
+	})
+	eventually(t, "billing is awake, and nobody has called", func() bool {
+		m, _, err := new(wire.Client).Exchange(q, address) // a resolver whose first query was lost
+		if err != nil || m.Rcode != wire.RcodeSuccess {
+			return false
+		}
+		status, err := client.Status(t.Context())
+		if err != nil {
+			return false
+		}
+		service, ok := find(status, "billing")
+		return ok && len(service.Instances) == 1 && service.Instances[0].State == polder.Ready && service.Totals.Cold == 0
+	})
+}
+
+// freePort is an address of this machine on which nobody listens now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,64 @@
+package dns
+
+import (
+	"slices"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/regions"
+	"github.com/polder/polder/regions/law"
+)
+
+// World is what answers are made from. It is read only, and so is what it
+// points to.
+type World struct {
+	Here  polder.RegionName // of the server
+	Model *polder.Model
+	// Alive are the regions that are not given up: what the law goes by.
+	Alive polder.RegionHealth
+	// Usable are those that can take callers at this moment.
+	Usable   polder.RegionHealth
+	Unsteady map[polder.RegionName]bool // usable, but comes and goes
+}
+
+// Entries lists the regions whose addresses callers of a service may be given, as
+// the law has it for the gateway of each. It gives those that can serve now; or
+// else, those from where callers are passed on or told that nothing is alive; or
+// else, those that will serve once they are back. Regions that the owner refuses,
+// and regions without public addresses, are never among them.
+func (w World) Entries(s polder.Service) []polder.RegionName {
+	var serving, telling, resting []polder.RegionName
+	for _, r := range w.Model.Regions {
+		if len(r.Public) == 0 {
+			continue
+		}
+		verdict := law.Judge(s, law.Circumstances{Here: r.Name, Regions: w.Model.Regions, Alive: w.Alive}).Verdict()
+		switch {
+		case verdict == law.Serve && w.Usable[r.Name]:
+			serving = append(serving, r.Name)
+		case verdict == law.Serve:
+			resting = append(resting, r.Name)
+		case (verdict == law.Pass || verdict == law.Unavailable) && w.Usable[r.Name]:
+			telling = append(telling, r.Name)
+		}
+	}
+	for _, tier := range [][]polder.RegionName{serving, telling} {
+		if len(tier) > 0 {
+			return tier
+		}
+	}
+	return resting
+}
+
+// nearest is the region among these that is best for a caller at a place: a
+// steady one before one that flaps, then the nearest.
+func (w World) nearest(among []polder.RegionName, at polder.Location) polder.Region {
+	var candidates []polder.Region
+	for _, r := range w.Model.Regions {
+		if slices.Contains(among, r.Name) {
+			candidates = append(candidates, r)
+		}
+	}
+	order := regions.Order(at, candidates, regions.View{Health: w.Usable, Unsteady: w.Unsteady})
+	best, _ := w.Model.Region(order[0])
+	return best
+}
