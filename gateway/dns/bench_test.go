@@ -11,11 +11,11 @@ import (
 	wire "github.com/miekg/dns"
 )
 
-// BenchmarkAnswer answers one query from packet to packet, with ten thousand
+// BenchmarkAnswer answers one query from packet to packet, with five thousand
 // hosts and as many prefixes.
 func BenchmarkAnswer(b *testing.B) {
 	var services, places strings.Builder
-	for i := range 10_000 {
+	for i := range 5_000 {
 		fmt.Fprintf(&services, "  s%d: { hosts: [s%d.example.com], residency: { allow: [EU] }, run: { command: [./a] } }\n", i, i)
 		fmt.Fprintf(&places, "    - { prefixes: [10.%d.%d.0/24], region: pl }\n", i/256, i%256)
 	}
@@ -44,5 +44,17 @@ func BenchmarkAnswer(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkUpdate takes in that a region was lost, with as many hosts.
+func BenchmarkUpdate(b *testing.B) {
+	var services strings.Builder
+	for i := range 5_000 {
+		fmt.Fprintf(&services, "  s%d: { hosts: [s%d.example.com], residency: { allow: [EU] }, run: { command: [./a] } }\n", i, i)
+	}
+	w := seen(b, countries+services.String(), "fr", "nl", "pl")
+	for b.Loop() {
+		newDirectory(w)
 	}
 }

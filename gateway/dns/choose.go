@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/polder/polder"
@@ -18,6 +19,12 @@ type World struct {
 	// Usable are those that can take callers at this moment.
 	Usable   polder.RegionHealth
 	Unsteady map[polder.RegionName]bool // usable, but comes and goes
+}
+
+// equal tells whether answers would be the same. Models are not changed, so that
+// another one is another pointer.
+func (w World) equal(o World) bool {
+	return w.Here == o.Here && w.Model == o.Model && maps.Equal(w.Alive, o.Alive) && maps.Equal(w.Usable, o.Usable) && maps.Equal(w.Unsteady, o.Unsteady)
 }
 
 // Entries lists the regions whose addresses callers of a service may be given, as

@@ -60,8 +60,13 @@ func New(o Options) *Server {
 }
 
 // Update lets answers be made from another World. Until the first one the server
-// answers that it is not ready (SERVFAIL), so that resolvers ask another.
-func (s *Server) Update(w World) { s.directory.Store(newDirectory(w)) }
+// answers that it is not ready (SERVFAIL), so that resolvers ask another. One that
+// is as before costs nothing. One goroutine at a time may call it.
+func (s *Server) Update(w World) {
+	if d := s.directory.Load(); d == nil || !d.world.equal(w) {
+		s.directory.Store(newDirectory(w))
+	}
+}
 
 // Address is where the server listens; not valid while it does not.
 func (s *Server) Address() netip.AddrPort {
