@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -55,7 +56,7 @@ listen.dns of a region answers does. Name a region that is lost with --without.`
 				return &exitError{exitNotThere, fmt.Errorf("--without %s: there is no such region in %s", name, path)}
 			}
 		}
-		list := dns.Records(dns.World{Model: model, Alive: alive, Usable: alive})
+		list := dns.Records(dns.World{Model: model, Alive: alive, Usable: alive, Now: time.Now()})
 		if *output == formatJSON {
 			return dns.WriteEndpoints(c.OutOrStdout(), list)
 		}

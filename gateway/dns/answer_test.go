@@ -1,10 +1,13 @@
 package dns
 
 import (
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	wire "github.com/miekg/dns"
 
@@ -159,6 +162,30 @@ func TestLongAnswersAreTruncated(t *testing.T) {
 		data, err := m.Pack()
 		if err != nil || len(data) > c.most || m.Truncated == c.stream || c.stream && len(m.Answer) != 200 {
 			t.Errorf("at most %d bytes: %d bytes, truncated %v, %d records, %v", c.most, len(data), m.Truncated, len(m.Answer), err)
+		}
+	}
+}
+
+// Behind broken glass is a region that the owner refuses, until the hour strikes.
+func TestGlassIsBoundToItsTime(t *testing.T) {
+	w := seen(t, countries, "nl", "pl")
+	broken := time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC)
+	for i, s := range w.Model.Services {
+		if s.Name == "secret" {
+			w.Model.Services[i].Residency.Failover = polder.Failover{Class: polder.FailoverBreakGlass, Regions: []polder.RegionName{"pl"},
+				Broken: &polder.BrokenGlass{From: broken, Until: broken.Add(time.Hour), Reason: "fire"}}
+		}
+	}
+	s := New(Options{Region: "nl", Log: slog.New(slog.DiscardHandler)})
+	for _, c := range []struct {
+		at   time.Duration
+		want string
+	}{{-time.Second, "[192.0.2.1]"}, {time.Second, "[192.0.2.3]"}, {time.Hour, "[192.0.2.1]"}} {
+		w.Now = broken.Add(c.at)
+		s.Update(w)
+		m := s.reply(query("secret.example.com", wire.TypeA, ""), resolver, 0, false)
+		if got := fmt.Sprint(told(m)); got != c.want {
+			t.Errorf("%v after the glass broke: %s, want %s", c.at, got, c.want)
 		}
 	}
 }

@@ -2,7 +2,9 @@ package dns
 
 import (
 	"maps"
+	"reflect"
 	"slices"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions"
@@ -19,12 +21,16 @@ type World struct {
 	// Usable are those that can take callers at this moment.
 	Usable   polder.RegionHealth
 	Unsteady map[polder.RegionName]bool // usable, but comes and goes
+	// Others are what living peers take a service's policy to be, where they take it
+	// for something else; see law.Circumstances.
+	Others map[polder.ServiceName][]law.Permission
+	Now    time.Time // for what owners bound to a time
 }
 
 // equal tells whether answers would be the same. Models are not changed, so that
-// another one is another pointer.
+// another one is another pointer. Time counts when an owner bound something to it.
 func (w World) equal(o World) bool {
-	return w.Here == o.Here && w.Model == o.Model && maps.Equal(w.Alive, o.Alive) && maps.Equal(w.Usable, o.Usable) && maps.Equal(w.Unsteady, o.Unsteady)
+	return reflect.DeepEqual(w.Others, o.Others) && w.Here == o.Here && w.Model == o.Model && maps.Equal(w.Alive, o.Alive) && maps.Equal(w.Usable, o.Usable) && maps.Equal(w.Unsteady, o.Unsteady)
 }
 
 // Entries lists the regions whose addresses callers of a service may be given, as
@@ -38,7 +44,7 @@ func (w World) Entries(s polder.Service) []polder.RegionName {
 		if len(r.Public) == 0 {
 			continue
 		}
-		verdict := law.Judge(s, law.Circumstances{Here: r.Name, Regions: w.Model.Regions, Alive: w.Alive}).Verdict()
+		verdict := law.Judge(s, law.Circumstances{Here: r.Name, Regions: w.Model.Regions, Alive: w.Alive, Others: w.Others[s.Name], Now: w.Now}).Verdict()
 		switch {
 		case verdict == law.Serve && w.Usable[r.Name]:
 			serving = append(serving, r.Name)

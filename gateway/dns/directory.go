@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
@@ -21,6 +22,7 @@ type directory struct {
 	wild     map[string]*entry        // by the name below which the wildcard stands
 	servers  map[string]polder.Region // by name of a name server that lies in a zone
 	branches map[string]bool          // names that only have others below them
+	turns    time.Time                // when the law says something else by itself; zero for never
 }
 
 // zone is what is delegated to the regions.
@@ -51,6 +53,9 @@ func newDirectory(w World) *directory {
 	d.delegate()
 	for _, s := range w.Model.Services {
 		e := &entry{service: s.Name, regions: w.Entries(s)}
+		if next, ever := law.Hold(s.Residency, w.Model.Regions, w.Others[s.Name]).Turns(w.Now); ever && (d.turns.IsZero() || next.Before(d.turns)) {
+			d.turns = next
+		}
 		for _, h := range s.Hosts {
 			name := string(h)
 			if below, ok := strings.CutPrefix(name, "*."); ok {

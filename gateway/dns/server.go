@@ -63,7 +63,8 @@ func New(o Options) *Server {
 // answers that it is not ready (SERVFAIL), so that resolvers ask another. One that
 // is as before costs nothing. One goroutine at a time may call it.
 func (s *Server) Update(w World) {
-	if d := s.directory.Load(); d == nil || !d.world.equal(w) {
+	d := s.directory.Load()
+	if d == nil || !d.world.equal(w) || !d.turns.IsZero() && !w.Now.Before(d.turns) {
 		s.directory.Store(newDirectory(w))
 	}
 }
