@@ -81,6 +81,7 @@ type serviceShape struct {
 	Endpoints map[string][]string `yaml:"endpoints" jsonschema_description:"Addresses (IP:port), by region, of a service that is only routed and not started by Polder. Either this or run." example:"{ fr: [\"10.0.0.5:8080\"] }"`
 	Scale     *scaleShape         `yaml:"scale" jsonschema_description:"How many instances, and for how long. Only with run." example:"{ max: 20, concurrency: 80 }"`
 	Protocol  string              `yaml:"protocol" jsonschema:"enum=http/1.1,enum=h2c" jsonschema_description:"What instances speak behind the gateway: http/1.1, or h2c (HTTP/2 with prior knowledge, as gRPC needs)." example:"h2c" default:"http/1.1"`
+	Cold      *coldShape          `yaml:"cold" jsonschema_description:"What a caller gets while the service has no instance. Whatever it is, the call wakes the service. Only with run." example:"{ answer: page, paths: { /api: hold } }"`
 	Timeout   durationText        `yaml:"timeout" jsonschema_description:"The longest that one request may take, the start of an instance included. At most 24h." example:"60s" default:"60s"`
 }
 
@@ -135,6 +136,11 @@ type scaleShape struct {
 	KeepAlive   keepAliveText `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
 	Prewarm     string        `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"Whether instances are started ahead of predicted requests." example:"off" default:"auto"`
 	Budget      budgetText    `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month. Needs prices. The tenant's when absent." example:"30 EUR/month"`
+}
+
+type coldShape struct {
+	Answer string            `yaml:"answer" jsonschema:"enum=hold,enum=accepted,enum=page,enum=reject" jsonschema_description:"hold: the call waits for an instance, and is answered by it. accepted: 202 with a link to the state of the start; the call itself is dropped, and its caller repeats it. page: browsers that open a page see one that waits and loads again by itself; all other calls are held. reject: 503 with retry-after." example:"accepted" default:"hold"`
+	Paths  map[string]string `yaml:"paths" jsonschema_description:"Other answers for some paths and all below them; the longest that matches holds." example:"{ /api: hold, /jobs: accepted }"`
 }
 
 // Scalars with a syntax of their own. See schema.go for their patterns.

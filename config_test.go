@@ -45,6 +45,7 @@ services:
     scale: { min: 1, max: 20, concurrency: 5, keep-alive: 7d, prewarm: off, budget: 30 EUR/month }
     protocol: h2c
     timeout: 1m30s
+    cold: { answer: page, paths: { /api: reject, /jobs/: accepted } }
   legacy:
     hosts: [legacy.example.com]
     residency: { allow: [EU] }
@@ -65,12 +66,13 @@ services:
 				Run: &Run{Command: []string{"./billing", "-v"}, Directory: "/etc/bin", Environment: map[string]string{"LOG": "info"},
 					Listen: ListenInherit, Ready: "/healthz", Memory: 64 * MiB},
 				Scale:    Scale{Min: 1, Max: 20, Concurrency: 5, KeepAlive: 7 * 24 * time.Hour, Prewarm: PrewarmOff, Budget: &Money{30_000_000, "EUR"}},
-				Protocol: HTTP2, Timeout: 90 * time.Second, At: Position{"polder.yaml", 12, 3}},
+				Protocol: HTTP2, Timeout: 90 * time.Second, At: Position{"polder.yaml", 12, 3},
+				Cold: Cold{Answer: ColdPage, Paths: map[string]ColdAnswer{"/api": ColdReject, "/jobs/": ColdAccepted}}},
 			{Name: "legacy", Hosts: []Host{"legacy.example.com"},
 				Residency: Residency{Allow: []Place{"EU"}, Failover: Failover{Class: FailoverClosed}, Elsewhere: PassThrough, Keys: KeysOnDemand, Telemetry: DefaultTelemetry()},
 				Endpoints: map[RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort("10.0.0.5:8080"), netip.MustParseAddrPort("[2001:db8::1]:80")}},
 				Scale:     Scale{Max: DefaultMax, Concurrency: DefaultConcurrency, KeepAlive: AutoKeepAlive, Prewarm: PrewarmAuto},
-				Protocol:  HTTP1, Timeout: DefaultTimeout, At: Position{"polder.yaml", 20, 3}},
+				Protocol:  HTTP1, Timeout: DefaultTimeout, Cold: Cold{Answer: ColdHold}, At: Position{"polder.yaml", 21, 3}},
 		},
 	}
 	if !reflect.DeepEqual(m, want) {
@@ -134,8 +136,8 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 		return strings.Join(keys, ", ")
 	}
 	silent := decodeGood(t, header+"services:\n  a: { hosts: [a.example.com], residency: { allow: [fr] }, run: { command: [./a] } }\n")
-	spoken := decodeGood(t, header+fmt.Sprintf("services:\n  a: { hosts: [a.example.com], residency: { allow: [fr], %s }, run: { command: [./a], %s }, scale: { %s }, %s }\n",
-		defaults(residencyShape{}), defaults(runShape{}), defaults(scaleShape{}), defaults(serviceShape{})))
+	spoken := decodeGood(t, header+fmt.Sprintf("services:\n  a: { hosts: [a.example.com], residency: { allow: [fr], %s }, run: { command: [./a], %s }, scale: { %s }, cold: { %s }, %s }\n",
+		defaults(residencyShape{}), defaults(runShape{}), defaults(scaleShape{}), defaults(coldShape{}), defaults(serviceShape{})))
 	if !reflect.DeepEqual(silent, spoken) {
 		t.Errorf("left out:\n%+v\nwritten:\n%+v", silent, spoken)
 	}

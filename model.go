@@ -125,7 +125,8 @@ type Service struct {
 	Scale     Scale
 	Protocol  Protocol
 	Timeout   time.Duration // of one request including a start; default 60 s
-	At        Position      // where the file declares it
+	Cold      Cold
+	At        Position // where the file declares it
 }
 
 // Host is a name that callers use: a lower-case DNS name, or "*." and one.

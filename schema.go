@@ -86,8 +86,8 @@ func refine(root *jsonschema.Schema) error {
 	label := &jsonschema.Schema{Pattern: labelSyntax.String()}
 	service := root.Definitions["service"]
 	service.OneOf = []*jsonschema.Schema{{Required: []string{"run"}}, {Required: []string{"endpoints"}}}
-	service.DependentRequired = map[string][]string{"scale": {"run"}}
 	root.Definitions["place"].OneOf = []*jsonschema.Schema{{Required: []string{"region"}}, {Required: []string{"location"}}}
+	service.DependentRequired = map[string][]string{"scale": {"run"}, "cold": {"run"}}
 	for _, at := range []struct {
 		properties *orderedmap.OrderedMap[string, *jsonschema.Schema]
 		name       string
@@ -112,6 +112,10 @@ func refine(root *jsonschema.Schema) error {
 				Pattern: variableSyntax.String(),
 				Not:     &jsonschema.Schema{Pattern: "^(POLDER_.*|" + strings.Join(reserved, "|") + ")$"},
 			}
+		}},
+		{root.Definitions["cold"].Properties, "paths", func(s *jsonschema.Schema) {
+			s.PropertyNames = &jsonschema.Schema{Pattern: coldPathSyntax.String()}
+			s.AdditionalProperties.Enum = coldAnswers()
 		}},
 		{root.Definitions["run"].Properties, "ready", func(s *jsonschema.Schema) { s.Pattern = "^/" }},
 		{root.Definitions["listen"].Properties, "https", func(s *jsonschema.Schema) { s.Pattern = portPattern }},

@@ -40,6 +40,7 @@ func (c *checker) declare(name string, shape serviceShape, regions []Region) {
 	}
 	s.Endpoints = c.endpoints(path+".endpoints", shape.Endpoints, s.Residency, regions)
 	s.Scale = c.scale(path+".scale", shape.Scale)
+	s.Cold = c.cold(path+".cold", shape.Cold)
 	if !c.broken.services[s.Name] {
 		d.service = &s
 	}
@@ -152,6 +153,7 @@ func (c *checker) source(path string, shape serviceShape) {
 	_, run := c.places[path+".run"]
 	_, endpoints := c.places[path+".endpoints"]
 	_, scale := c.places[path+".scale"]
+	_, cold := c.places[path+".cold"]
 	switch {
 	case run && endpoints:
 		c.wrongKey(path+".endpoints", "the service has run and endpoints; it is either started by Polder or only routed", "remove one of the two")
@@ -161,6 +163,8 @@ func (c *checker) source(path string, shape serviceShape) {
 		c.wrongKey(path, "the service has neither run nor endpoints, so nothing would answer", "write "+exampleOf[serviceShape]("run"))
 	case scale && !run:
 		c.wrongKey(path+".scale", "scale says nothing about endpoints, which Polder does not start", "remove it")
+	case cold && !run:
+		c.wrongKey(path+".cold", "cold says nothing about endpoints, which never sleep", "remove it")
 	}
 }
 
