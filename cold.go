@@ -9,6 +9,11 @@ type Cold struct {
 	Paths  map[string]ColdAnswer // for a path and all below it, instead; "" and nil hold none
 }
 
+// ColdStatePath is the path below which a caller who was told to come back asks
+// how the start goes: one segment, the identifier of the request. It is the
+// gateway's own for services that tell anybody so, and the service's otherwise.
+const ColdStatePath = "/.well-known/polder/cold/"
+
 // ColdAnswer is what one caller of a service without an instance gets.
 type ColdAnswer string
 

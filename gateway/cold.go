@@ -35,6 +35,7 @@ type ColdRequest struct {
 	Wakes    int                `json:"wakes"`            // 2 when the first instance was gone before the request reached it
 	Status   int                `json:"status"`           // what the caller got; 0 when the caller had left
 	Reason   activator.Reason   `json:"reason,omitempty"` // why no instance answered
+	Answer   polder.ColdAnswer  `json:"answer,omitempty"` // what the caller got at once, as the service's cold says
 	Cause    string             `json:"cause,omitempty"`  // of that, for the operator
 	Why      string             `json:"why,omitempty"`    // the decision that started the instance
 }
@@ -68,7 +69,7 @@ func choose(all []activator.ColdRequest, q ColdQuery) []ColdRequest {
 func coldRequest(c activator.ColdRequest) ColdRequest {
 	out := ColdRequest{
 		ID: c.ID, Service: c.Service, Region: c.Region, Instance: c.Instance, Noticed: c.Noticed,
-		Wakes: c.Wakes, Status: c.Status, Reason: c.Reason, Cause: c.Cause, Why: c.Why,
+		Wakes: c.Wakes, Status: c.Status, Reason: c.Reason, Cause: c.Cause, Why: c.Why, Answer: c.Answer,
 	}
 	var end time.Duration
 	for _, step := range c.Phases.Steps() {

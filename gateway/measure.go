@@ -72,20 +72,16 @@ func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
 		return metrics.Reading{}, err
 	}
 	stats := r.activator.Stats()
-	unanswered := map[polder.ServiceName]map[string]uint64{}
+	activated := map[polder.ServiceName]activator.ServiceStats{}
 	for _, s := range stats.Services {
-		reasons := map[string]uint64{}
-		for reason, n := range s.Failed {
-			reasons[string(reason)] = n
-		}
-		unanswered[s.Service] = reasons
+		activated[s.Service] = s
 	}
 	reading := metrics.Reading{
 		Forwarded: stats.Forwarding, Nodes: len(status.Nodes), Restarts: status.Envoy.Restarts,
 		Faults: len(status.Config.Faults), Loaded: status.Config.Loaded, Peers: countPeers(status.Peers), Gossip: r.gossipReading(), DNS: r.dnsReading(),
 	}
 	for _, s := range status.Services {
-		reading.Services = append(reading.Services, serviceReading(s, unanswered[s.Service]))
+		reading.Services = append(reading.Services, serviceReading(s, activated[s.Service]))
 	}
 	for _, c := range stats.Classes {
 		reading.Holding = append(reading.Holding, metrics.Holding{
@@ -101,10 +97,10 @@ func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
 	return reading, nil
 }
 
-func serviceReading(s ServiceStatus, unanswered map[string]uint64) metrics.Service {
+func serviceReading(s ServiceStatus, a activator.ServiceStats) metrics.Service {
 	m := metrics.Service{
 		Name: s.Service, Direct: s.Totals.Direct, Activated: s.Totals.Activated, Failed: s.Totals.Failed, Cold: s.Totals.Cold,
-		Unanswered: unanswered, Starts: s.Totals.Starts, Crashes: s.Totals.Crashes, Open: s.Open, Waiting: s.Waiting,
+		Unanswered: byName(a.Failed), Brief: byName(a.Brief), Starts: s.Totals.Starts, Crashes: s.Totals.Crashes, Open: s.Open, Waiting: s.Waiting,
 	}
 	for _, i := range s.Instances {
 		switch i.State {
@@ -117,6 +113,15 @@ func serviceReading(s ServiceStatus, unanswered map[string]uint64) metrics.Servi
 		}
 	}
 	return m
+}
+
+// byName has the keys as labels.
+func byName[K ~string](counts map[K]uint64) map[string]uint64 {
+	out := make(map[string]uint64, len(counts))
+	for name, n := range counts {
+		out[string(name)] = n
+	}
+	return out
 }
 
 // countPeers counts by region, in the order of the peers.

@@ -62,10 +62,23 @@ func (r *Region) secret(name string) (xds.Resource, bool) {
 
 func (r *Region) isKnown(name polder.ServiceName) bool {
 	known := r.known.Load()
-	return known != nil && (*known)[name]
+	if known == nil {
+		return false
+	}
+	_, is := (*known)[name]
+	return is
 }
 
-func (r *Region) setKnown(served map[polder.ServiceName]bool) { r.known.Store(&served) }
+// cold tells what callers of a sleeping service get.
+func (r *Region) cold(name polder.ServiceName) polder.Cold {
+	known := r.known.Load()
+	if known == nil {
+		return polder.Cold{}
+	}
+	return (*known)[name]
+}
+
+func (r *Region) setKnown(served map[polder.ServiceName]polder.Cold) { r.known.Store(&served) }
 
 // serveControl serves discovery and load reports to the region's Envoy.
 func (r *Region) serveControl(ctx context.Context, listener net.Listener) error {

@@ -64,9 +64,9 @@ type reconciler struct {
 	gate         *gate // to publisher
 	instances    instances
 	certificates certificates
-	warmChanged  func([]polder.ServiceName)        // told of the services with a ready instance, sorted
-	served       func(map[polder.ServiceName]bool) // told of the services that are served here
-	asleep       func(polder.ServiceName)          // told of a service whose last instance has stopped
+	warmChanged  func([]polder.ServiceName)               // told of the services with a ready instance, sorted
+	served       func(map[polder.ServiceName]polder.Cold) // told of the services that are served here, and what their cold callers get
+	asleep       func(polder.ServiceName)                 // told of a service whose last instance has stopped
 	events       chan func(now time.Time)
 	retiring     sync.WaitGroup
 
@@ -236,13 +236,13 @@ func (r *reconciler) adoptModel(now time.Time) {
 // change that is proved as a whole.
 func (r *reconciler) judgeAll(now time.Time) {
 	served := map[polder.ServiceName][]polder.Host{}
-	known := map[polder.ServiceName]bool{}
+	known := map[polder.ServiceName]polder.Cold{}
 	names := slices.Sorted(maps.Keys(r.services))
 	for _, name := range names {
 		s := r.services[name]
 		s.approved = r.judge(s)
 		if s.approved.Verdict() == law.Serve {
-			served[name], known[name] = s.spec.Hosts, true
+			served[name], known[name] = s.spec.Hosts, s.spec.Cold
 		}
 	}
 	r.served(known)

@@ -136,7 +136,7 @@ func inWorld(t *testing.T, services []polder.Service, script func(w *world)) {
 			xds.NodeConfig{Region: "fr", TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
 				HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}, w, w, func(warm []polder.ServiceName) { w.warm = warm })
 		w.r.instances = w
-		w.r.served = func(map[polder.ServiceName]bool) {}
+		w.r.served = func(map[polder.ServiceName]polder.Cold) {}
 		w.r.asleep = func(name polder.ServiceName) { w.log("asleep " + string(name)) }
 		ended := make(chan error, 1)
 		go func() { ended <- w.r.Run(ctx) }()

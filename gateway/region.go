@@ -76,8 +76,8 @@ type Region struct {
 	begun        chan struct{} // closed when the model is in force
 	modelChanged chan struct{} // capacity 1: there is a new model
 
-	known atomic.Pointer[map[polder.ServiceName]bool] // what the activator may be asked for
-	ctx   atomic.Pointer[context.Context]             // of Run's supporting parts, for callbacks
+	known atomic.Pointer[map[polder.ServiceName]polder.Cold] // what the activator may be asked for
+	ctx   atomic.Pointer[context.Context]                    // of Run's supporting parts, for callbacks
 
 	envoyState  atomic.Pointer[envoy.Event] // its last one
 	attestation attestation                 // of the Envoy
@@ -186,7 +186,8 @@ func (r *Region) connectControl() error {
 	}
 	r.reconciler.instances = r.manager
 	r.activator, err = activator.New(activator.Options{
-		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown, Limits: activator.DefaultLimits(),
+		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown,
+		Cold: r.cold, Rouse: r.reconciler.Rouse, Look: r.reconciler.Look, Limits: activator.DefaultLimits(),
 		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, Observe: r.observeCold, Log: o.Log,
 	})
 	return err

@@ -28,6 +28,7 @@ type service struct {
 	expected   time.Time // of an announced arrival; zero for none
 	hello      hello     // ClientHellos
 	query      hello     // DNS queries
+	promised   bool      // somebody was told to come back when an instance is ready
 
 	// Evidence since the region started.
 	total   Totals
@@ -77,6 +78,7 @@ func (s *service) observe(r load.Report) {
 
 // observation hands the evidence since the last decision to the predictor.
 func (s *service) observation(now time.Time) prewarm.Observation {
+	s.promise(now)
 	obs := prewarm.Observation{
 		Now: now, Arrivals: s.arrivals, InProgress: s.busy(), Waiting: len(s.waiters),
 		Instances: s.countAll(), StartUps: s.startUps, Expected: s.expected,

@@ -48,6 +48,12 @@ func ClusterService(cluster string) (polder.ServiceName, bool) {
 	return polder.ServiceName(name), ok
 }
 
+const coldPrefix = "cold/"
+
+// coldCluster is the name of the cluster that leads to the activator whether
+// the service sleeps or not: for callers who ask how its start goes.
+func coldCluster(s polder.ServiceName) string { return coldPrefix + string(s) }
+
 const hostPrefix = "host/"
 
 // hostRoutes is the name of an exact host's scope and route configuration.

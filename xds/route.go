@@ -63,14 +63,18 @@ func routesOf(host string, s polder.Service, exact []string, here polder.RegionN
 func serviceHosts(s polder.Service, domains []string, here polder.RegionName) *route.VirtualHost {
 	// Methods that RFC 9110 section 9.2.1 calls safe may be sent again even when
 	// the instance died halfway; all others only when nothing was sent.
+	var first []*route.Route
+	if tellsState(s) {
+		first = append(first, stateRoute(s))
+	}
 	return &route.VirtualHost{
 		Name:    string(s.Name),
 		Domains: domains,
-		Routes: []*route.Route{
+		Routes: append(first,
 			serviceRoute(s, "safe", safeMethods(), "connect-failure,refused-stream,reset-before-request,retriable-headers,reset", sentRetries,
 				activatorStopping, activatorInstanceFailed),
 			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request,retriable-headers", unsentRetries, activatorStopping),
-		},
+		),
 		RequestHeadersToAdd:    []*core.HeaderValueOption{overwrite(HeaderService, string(s.Name))},
 		RequestHeadersToRemove: []string{headerHost},
 		ResponseHeadersToAdd: []*core.HeaderValueOption{

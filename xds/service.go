@@ -26,6 +26,9 @@ func Service(a law.Approved, g Gateway) []Resource {
 		newResource(TypeCluster, ServiceCluster(s.Name), serviceCluster(s)),
 		Endpoints(a, g),
 	}
+	if tellsState(s) {
+		resources = append(resources, newResource(TypeCluster, coldCluster(s.Name), activatorCluster(coldCluster(s.Name), g)))
+	}
 	exact := slices.DeleteFunc(plain(s.Hosts), isWildcard)
 	for _, host := range exact {
 		resources = append(resources,

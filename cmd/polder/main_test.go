@@ -29,11 +29,17 @@ import (
 // very program, with the race detector, and its children are it as well.
 const bePolder = "POLDER_TEST_IS_POLDER"
 
+// beInstance makes it be an instance that listens only after the duration in it.
+const beInstance = "TEST_IS_INSTANCE"
+
 // patience bounds every wait of the tests. Machines are slow at times; nothing
 // here asserts how long anything takes.
 const patience = 90 * time.Second
 
 func TestMain(m *testing.M) {
+	if after, is := os.LookupEnv(beInstance); is {
+		os.Exit(runInstance(after))
+	}
 	if os.Getenv(bePolder) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		context.AfterFunc(ctx, stop)
@@ -113,7 +119,7 @@ func newFleet(t *testing.T, config string) *fleetUnderTest {
 		t.Fatal(err)
 	}
 	u := &fleetUnderTest{t: t, state: filepath.Join(dir, "state"), config: filepath.Join(dir, "polder.yaml")}
-	u.write(strings.ReplaceAll(string(text), "SAMPLES", samples))
+	u.write(strings.NewReplacer("SAMPLES", samples, "TESTPROGRAM", testProgram(t)).Replace(string(text)))
 	t.Cleanup(func() {
 		if u.cmd != nil {
 			u.stop()

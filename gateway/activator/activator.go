@@ -79,6 +79,13 @@ func (a *Activator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	// Over HTTP/1 the server does not see a caller leave while a body is unread.
 	defer onHangup(r, cancel)()
+	if after, ok := a.asksState(service, r); ok {
+		c.tell(ctx, after)
+		return
+	}
+	if answer := a.answerOf(service, r); answer != polder.ColdHold && c.brief(ctx, answer) {
+		return
+	}
 	c.run(ctx)
 }
 

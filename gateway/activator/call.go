@@ -38,6 +38,7 @@ type call struct {
 	upload  *upload // once forwarded; nil without a body
 	target  Target
 	wakes   int
+	answer  polder.ColdAnswer // what its caller got in place of the instance's; "" for that one
 
 	noticed   time.Time
 	queued    time.Time // zero until it is held
@@ -203,7 +204,7 @@ func (c *call) fail(ctx context.Context, err error) {
 		// connection, or advise to repeat what an instance may have done already.
 		panic(http.ErrAbortHandler)
 	}
-	refuse(c.w, c.r, refusal{Reason: failure.Reason, Service: c.service, Region: c.options.Region, Request: c.id}, failure.RetryAfter)
+	refuse(c.w, c.r, refusal{Reason: failure.Reason, at: c.at()}, failure.RetryAfter)
 }
 
 // failure finds the one reason under which an error is known to callers.
@@ -242,7 +243,7 @@ func (c *call) count(failure *Failure) {
 		return
 	}
 	level := slog.LevelWarn
-	if failure.Reason == CallerGone {
+	if failure.Reason == CallerGone || failure.Reason == Asleep { // as the caller wished, and as the owner
 		level = slog.LevelDebug
 	}
 	c.options.Log.Log(context.Background(), level, "request not answered", "service", c.service, "region", c.options.Region,
@@ -255,7 +256,7 @@ func (c *call) record(now time.Time, status int, failure *Failure) Phases {
 	p := newMarks(c.queued, c.target.Start, c.forwarded).split(c.noticed, now, failure == nil)
 	entry := ColdRequest{
 		ID: c.id, Service: c.service, Region: c.options.Region, Instance: c.target.Instance, Class: c.class,
-		Noticed: c.noticed, Phases: p, Wakes: c.wakes, Status: status, Why: c.target.Why,
+		Noticed: c.noticed, Phases: p, Wakes: c.wakes, Status: status, Why: c.target.Why, Answer: c.answer,
 	}
 	if failure != nil {
 		entry.Reason = failure.Reason
@@ -265,7 +266,7 @@ func (c *call) record(now time.Time, status int, failure *Failure) Phases {
 		}
 	}
 	c.ledger.add(entry)
-	if c.options.Observe != nil {
+	if c.options.Observe != nil && c.answer == "" { // the others did not wait
 		c.options.Observe(entry)
 	}
 	return p

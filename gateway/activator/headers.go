@@ -12,6 +12,9 @@ import (
 // caller may have sent.
 const serviceHeader = "X-Polder-Service"
 
+// reasonHeader labels what no instance answered.
+const reasonHeader = "X-Polder-Reason"
+
 // maxRequestID bounds what is kept and repeated of x-request-id, in bytes.
 const maxRequestID = 128
 
@@ -44,12 +47,17 @@ func requestID(h http.Header) string {
 	if len(id) > maxRequestID {
 		id = id[:maxRequestID]
 	}
-	for _, c := range []byte(id) {
+	return visible(id)
+}
+
+// visible returns a text of visible ASCII, and "" for any other.
+func visible(text string) string {
+	for _, c := range []byte(text) {
 		if c <= ' ' || c > '~' {
 			return ""
 		}
 	}
-	return id
+	return text
 }
 
 // isOurs tells whether a header is one of x-polder-*. Frameworks that turn

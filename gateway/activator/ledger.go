@@ -17,11 +17,12 @@ type ColdRequest struct {
 	Class    Class
 	Noticed  time.Time // when it arrived here
 	Phases   Phases
-	Wakes    int    // 2 when the first instance was gone before the request reached it
-	Status   int    // what the caller got; 0 when the caller had left
-	Reason   Reason // "" when an instance answered
-	Why      string // the decision that started the instance, in words; "" when none came up
-	Cause    string // of a failure, for the operator, cut to maxCause bytes; "" when an instance answered
+	Wakes    int               // 2 when the first instance was gone before the request reached it
+	Status   int               // what the caller got; 0 when the caller had left
+	Reason   Reason            // "" when an instance answered
+	Answer   polder.ColdAnswer // what the caller got at once, in place of the instance's; "" when it waited
+	Why      string            // the decision that started the instance, in words; "" when none came up
+	Cause    string            // of a failure, for the operator, cut to maxCause bytes; "" when an instance answered
 }
 
 // maxCause bounds what the ledger keeps of a failure's cause, in bytes: it may

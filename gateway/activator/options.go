@@ -14,8 +14,11 @@ import (
 type Options struct {
 	Region       polder.RegionName
 	Wake         Wake
-	Known        func(polder.ServiceName) bool // tells whether a service may be asked for at all; called often, must not call back
-	Saturated    func(polder.ServiceName) bool // tells whether all its instances are busy; nil means that none ever is
+	Known        func(polder.ServiceName) bool        // tells whether a service may be asked for at all; called often, must not call back
+	Saturated    func(polder.ServiceName) bool        // tells whether all its instances are busy; nil means that none ever is
+	Cold         func(polder.ServiceName) polder.Cold // what callers get while it sleeps; nil holds them all; called often, must not call back
+	Rouse        Rouse                                // only needed with Cold
+	Look         Look                                 // only needed with Cold
 	Limits       Limits
 	ServerTiming bool              // tell callers what was cold: Server-Timing and x-polder-cold
 	Remember     int               // cold requests kept in the ledger, at least 1
@@ -66,6 +69,7 @@ func (o Options) Validate() error {
 	}
 	need(o.Wake != nil, "no Wake function: nothing could be started")
 	need(o.Known != nil, "no Known function: no service could be told from a wrong one")
+	need(o.Cold == nil || o.Rouse != nil && o.Look != nil, "Cold without Rouse and Look: nobody could be answered at once")
 	need(o.Log != nil, "no Log")
 	need(o.Region != "", "no Region")
 	need(o.Remember >= 1, "Remember is %d, want at least 1", o.Remember)

@@ -1,18 +1,16 @@
 package activator
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/polder/polder"
 )
 
 // public is what callers are told: the reason in words, without a detail that
 // only the operator should know.
 var public = map[Reason]string{
+	Asleep:         "the service was asleep and is starting; this call was not passed on: repeat it",
 	ActivatorFull:  "too many requests are waiting for services to start",
 	CrashLoop:      "the service fails to start again and again",
 	InstanceFailed: "the service broke the connection before it answered",
@@ -28,11 +26,9 @@ var public = map[Reason]string{
 
 // refusal is the body of an answer that no instance gave.
 type refusal struct {
-	Error   string             `json:"error"`
-	Reason  Reason             `json:"reason"`
-	Service polder.ServiceName `json:"service"`
-	Region  polder.RegionName  `json:"region"`
-	Request string             `json:"request-id"`
+	Error  string `json:"error"`
+	Reason Reason `json:"reason,omitempty"`
+	at
 }
 
 // status is what callers get. InstanceFailed is the only failure after the
@@ -49,7 +45,7 @@ func (r Reason) status() int {
 func refuse(w http.ResponseWriter, r *http.Request, body refusal, retryAfter time.Duration) {
 	body.Error = public[body.Reason]
 	header := w.Header()
-	header.Set("X-Polder-Reason", string(body.Reason))
+	header.Set(reasonHeader, string(body.Reason))
 	header.Set("Cache-Control", "no-store")
 	status := body.Reason.status()
 	if status == http.StatusServiceUnavailable {
@@ -63,14 +59,7 @@ func refuse(w http.ResponseWriter, r *http.Request, body refusal, retryAfter tim
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // only strings are marshalled here
-	}
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(text)+1))
-	w.WriteHeader(status)
-	w.Write(append(text, '\n'))
+	writeJSON(w, status, body)
 }
 
 // retrySeconds rounds up to whole seconds in [1, 3600].

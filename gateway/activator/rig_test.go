@@ -224,7 +224,11 @@ func (r *rig) idle() {
 				failed += n
 			}
 		}
-		if s.Held != 0 || s.Forwarding != 0 || s.Forwarded != s.Cold+s.Late || s.Requests < s.Forwarded || s.Requests > s.Forwarded+failed {
+		told := uint64(0)
+		for _, n := range s.Brief {
+			told += n
+		}
+		if s.Held != 0 || s.Forwarding != 0 || s.Forwarded != s.Cold+s.Late || s.Requests < s.Forwarded+told || s.Requests > s.Forwarded+told+failed {
 			r.t.Errorf("the counters do not add up: %+v", s)
 		}
 	}

@@ -11,16 +11,17 @@ import (
 )
 
 // ServiceStats counts one service's requests since its first one. At any time
-// Requests = Held + Forwarded + those of Failed that were never forwarded.
+// Requests = Held + Forwarded + Brief + those of Failed that were never forwarded.
 type ServiceStats struct {
 	Service    polder.ServiceName
-	Requests   uint64            // arrived here
-	Held       int               // held now
-	Forwarding int               // forwarded and not ended, now
-	Forwarded  uint64            // connected to an instance
-	Cold       uint64            // forwarded after waiting for a start
-	Late       uint64            // forwarded to an instance that was ready already
-	Failed     map[Reason]uint64 // not answered, or not completely, by reason
+	Requests   uint64                       // arrived here
+	Held       int                          // held now
+	Forwarding int                          // forwarded and not ended, now
+	Forwarded  uint64                       // connected to an instance
+	Cold       uint64                       // forwarded after waiting for a start
+	Late       uint64                       // forwarded to an instance that was ready already
+	Brief      map[polder.ColdAnswer]uint64 // answered at once in place of an instance, by answer; what is rejected is in Failed
+	Failed     map[Reason]uint64            // not answered, or not completely, by reason
 }
 
 // ClassStats is what a class holds now, and its bounds.
@@ -87,7 +88,7 @@ func (b *book) of(service polder.ServiceName) *ServiceStats {
 		if len(b.services) >= b.sweepAt {
 			b.sweep()
 		}
-		stats = &ServiceStats{Service: service, Failed: make(map[Reason]uint64)}
+		stats = &ServiceStats{Service: service, Brief: make(map[polder.ColdAnswer]uint64), Failed: make(map[Reason]uint64)}
 		b.services[service] = stats
 	}
 	return stats
@@ -160,6 +161,15 @@ func (b *book) refuse(service polder.ServiceName, reason Reason) {
 	stats.Failed[reason]++
 }
 
+// brief counts a request that was answered at once, as the service's owner wants.
+func (b *book) brief(service polder.ServiceName, answer polder.ColdAnswer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	stats := b.of(service)
+	stats.Requests++
+	stats.Brief[answer]++
+}
+
 // abandon gives back the room of a held request that will not be forwarded.
 func (b *book) abandon(service polder.ServiceName, class Class, bytes polder.Bytes, reason Reason) {
 	b.mu.Lock()
@@ -209,7 +219,7 @@ func (b *book) snapshot() Stats {
 	out := Stats{Unknown: b.unknown, Forwarding: b.forwarding}
 	for _, stats := range b.services {
 		one := *stats
-		one.Failed = maps.Clone(stats.Failed)
+		one.Failed, one.Brief = maps.Clone(stats.Failed), maps.Clone(stats.Brief)
 		out.Services = append(out.Services, one)
 	}
 	slices.SortFunc(out.Services, func(a, b ServiceStats) int {

@@ -56,6 +56,7 @@ type Reason string
 
 // The reasons. No other value reaches callers or metrics.
 const (
+	Asleep         Reason = "asleep"          // the service was, and its owner wants callers not to wait
 	ActivatorFull  Reason = "activator-full"  // a budget for holding is used up
 	CallerGone     Reason = "caller-gone"     // the caller left before its answer was complete; only counted
 	CrashLoop      Reason = "crash-loop"      // starts failed in a row, the next try is later

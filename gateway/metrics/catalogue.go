@@ -42,6 +42,14 @@ func serviceMetrics() []entry {
 					}
 				}
 			}},
+		{"polder.requests.told", "{request}", "Requests whose callers were told at once to come back, by `service` and `answer`: accepted or page", true,
+			func(r *Reading, value value) {
+				for _, s := range r.Services {
+					for answer, n := range s.Brief {
+						value(int64(n), "service", string(s.Name), "answer", answer)
+					}
+				}
+			}},
 		{"polder.requests.open", "{request}", "Requests in progress at Envoy's last load report, by `service`", false, of(func(s *Service) int64 { return int64(s.Open) })},
 		{"polder.requests.waiting", "{request}", "Requests that wait for an instance now, by `service`", false, of(func(s *Service) int64 { return int64(s.Waiting) })},
 		{"polder.instance.starts", "{start}", "Instances that were started, by `service`", true, of(func(s *Service) int64 { return int64(s.Starts) })},

@@ -40,6 +40,7 @@ type Service struct {
 	Failed                    uint64            // answered with 5xx, or not at all
 	Cold                      uint64            // that waited for a start
 	Unanswered                map[string]uint64 // by reason: no instance answered
+	Brief                     map[string]uint64 // by answer: told at once to come back
 	Starts, Crashes           uint64
 	Open, Waiting             int
 	Starting, Ready, Draining int // instances

@@ -76,6 +76,7 @@ func drawService(t *rapid.T, name polder.ServiceName, hosts []polder.Host) polde
 		}}
 	if rapid.Bool().Draw(t, "run") {
 		s.Run = &polder.Run{Command: []string{"./x"}}
+		s.Cold.Answer = rapid.SampledFrom([]polder.ColdAnswer{polder.ColdHold, polder.ColdAccepted, polder.ColdReject}).Draw(t, "cold")
 		return s
 	}
 	s.Endpoints = map[polder.RegionName][]netip.AddrPort{}
