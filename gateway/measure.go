@@ -62,7 +62,7 @@ func (r *Region) observeCold(c activator.ColdRequest) {
 	for _, step := range c.Phases.Steps() {
 		phases = append(phases, metrics.Phase{Name: step.Name, Took: step.Took})
 	}
-	r.metrics.Cold(c.Phases.Total(), c.Reason == "", phases)
+	r.metrics.Cold(c.Phases.Total(), string(c.Reason), phases)
 }
 
 // reading gathers what the metrics tell.

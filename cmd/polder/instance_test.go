@@ -31,7 +31,7 @@ func runInstance(after string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	time.Sleep(pause) // this is the program's start, not a wait of a test
+	<-time.After(pause) // this is the program's start, not a wait of a test
 	said := make(chan string)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
@@ -72,6 +72,7 @@ func runInstance(after string) int {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "instance %d was sent %q", os.Getpid(), body)
 	})
-	fmt.Fprintln(os.Stderr, http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux))
+	server := http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: mux, ReadHeaderTimeout: patience}
+	fmt.Fprintln(os.Stderr, server.ListenAndServe())
 	return 1
 }

@@ -63,7 +63,7 @@ func New(o Options) (*Metrics, error) {
 	meter := sdk.NewMeterProvider(sdk.WithReader(reader), sdk.WithCardinalityLimit(mostSeries), sdk.WithResource(
 		resource.NewSchemaless(attribute.String("region", string(o.Region)), attribute.String("peer", o.Peer)))).Meter("polder")
 	m.cold, err = meter.Float64Histogram("polder.cold_request.duration", metric.WithUnit("s"), metric.WithExplicitBucketBoundaries(buckets...),
-		metric.WithDescription("From the arrival of a cold request at the activator to the first byte of its answer, by `outcome` (answered or failed)"))
+		metric.WithDescription("From the arrival of a cold request at the activator to the first byte of its answer, by `outcome` (answered or failed) and `reason` (none, or why it failed)"))
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
@@ -106,17 +106,19 @@ type Phase struct {
 	Took time.Duration
 }
 
-// Cold records a cold request.
-func (m *Metrics) Cold(total time.Duration, answered bool, phases []Phase) {
+// Cold records a cold request. The reason, of a fixed list, says why no instance
+// answered; "" when one did.
+func (m *Metrics) Cold(total time.Duration, reason string, phases []Phase) {
 	ctx := context.Background()
 	outcome := "failed"
-	if answered {
+	if reason == "" {
+		reason = "none"
 		outcome = "answered"
 		for _, p := range phases {
 			m.phase.Record(ctx, p.Took.Seconds(), metric.WithAttributes(attribute.String("phase", p.Name)))
 		}
 	}
-	m.cold.Record(ctx, total.Seconds(), metric.WithAttributes(attribute.String("outcome", outcome)))
+	m.cold.Record(ctx, total.Seconds(), metric.WithAttributes(attribute.String("outcome", outcome), attribute.String("reason", reason)))
 }
 
 // observed is an instrument that is read when somebody asks.

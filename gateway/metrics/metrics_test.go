@@ -25,7 +25,7 @@ const page = "../../docs/metrics.md"
 // full has a value for every metric.
 func full(context.Context) (Reading, error) {
 	return Reading{
-		Services: []Service{{Name: "billing", Direct: 7, Activated: 2, Failed: 1, Cold: 2, Unanswered: map[string]uint64{"start-failed": 1},
+		Services: []Service{{Name: "billing", Direct: 7, Activated: 2, Failed: 1, Cold: 2, Unanswered: map[string]uint64{"start-failed": 1}, Brief: map[string]uint64{"accepted": 4},
 			Starts: 3, Crashes: 1, Open: 4, Waiting: 5, Starting: 1, Ready: 2, Draining: 3}},
 		Holding:   []Holding{{Class: "cold", Requests: 5, MaxRequests: 4096, HeldBytes: 1 << 20, MaxBytes: 1 << 28}},
 		Forwarded: 1, Discovery: []Discovery{{Type: "Cluster", Pushed: 3, Accepted: 2, Rejected: 1}}, Rejected: 1, Nodes: 1, Restarts: 2,
@@ -53,8 +53,8 @@ func ask(m *Metrics) (int, string) {
 
 func TestMetricsTellTheReading(t *testing.T) {
 	m := newMetrics(t, full)
-	m.Cold(30*time.Millisecond, true, []Phase{{"ready", 20 * time.Millisecond}, {"first-byte", 10 * time.Millisecond}})
-	m.Cold(time.Second, false, []Phase{{"ready", time.Second}})
+	m.Cold(30*time.Millisecond, "", []Phase{{"ready", 20 * time.Millisecond}, {"first-byte", 10 * time.Millisecond}})
+	m.Cold(time.Second, "start-failed", []Phase{{"ready", time.Second}})
 	code, text := ask(m)
 	for _, want := range []string{
 		`polder_requests_total{path="direct",peer="fr-1",region="fr",service="billing"} 7`,
@@ -65,8 +65,8 @@ func TestMetricsTellTheReading(t *testing.T) {
 		`polder_xds_rejections_total{peer="fr-1",region="fr",type="Cluster"} 1`,
 		`polder_peers{health="unhealthy",peer="fr-1",peer_region="nl",region="fr"} 1`,
 		`polder_config_loaded_seconds{peer="fr-1",region="fr"} 1.7e+09`,
-		`polder_cold_request_duration_seconds_count{outcome="answered",peer="fr-1",region="fr"} 1`,
-		`polder_cold_request_duration_seconds_bucket{outcome="failed",peer="fr-1",region="fr",le="0.5"} 0`,
+		`polder_cold_request_duration_seconds_count{outcome="answered",peer="fr-1",reason="none",region="fr"} 1`,
+		`polder_cold_request_duration_seconds_bucket{outcome="failed",peer="fr-1",reason="start-failed",region="fr",le="0.5"} 0`,
 		`polder_cold_request_phase_seconds_sum{peer="fr-1",phase="ready",region="fr"} 0.02`,
 	} {
 		if code != http.StatusOK || !strings.Contains(text, want+"\n") {
@@ -92,7 +92,7 @@ func TestLabelsAreBounded(t *testing.T) {
 		var r Reading
 		for i := range MaxServices + beyond {
 			r.Services = append(r.Services, Service{
-				Name: polder.ServiceName(fmt.Sprintf("s%05d", i)), Direct: 10, Ready: 1, Unanswered: map[string]uint64{"saturated": 2}})
+				Name: polder.ServiceName(fmt.Sprintf("s%05d", i)), Direct: 10, Ready: 1, Unanswered: map[string]uint64{"saturated": 2}, Brief: map[string]uint64{"page": 1}})
 		}
 		slices.Reverse(r.Services)
 		return r, nil
@@ -101,6 +101,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	for _, want := range []string{
 		`polder_requests_total{path="direct",peer="fr-1",region="fr",service="_others"} 30`,
 		`polder_requests_unanswered_total{peer="fr-1",reason="saturated",region="fr",service="_others"} 6`,
+		`polder_requests_told_total{answer="page",peer="fr-1",region="fr",service="_others"} 3`,
 		`polder_requests_total{path="direct",peer="fr-1",region="fr",service="s01999"} 10`,
 	} {
 		if !strings.Contains(text, want+"\n") {
@@ -118,7 +119,7 @@ func TestLabelsAreBounded(t *testing.T) {
 // TestGoldenPage keeps docs/metrics.md what the registry has.
 func TestGoldenPage(t *testing.T) {
 	m := newMetrics(t, full)
-	m.Cold(time.Second, true, []Phase{{"ready", time.Second}})
+	m.Cold(time.Second, "", []Phase{{"ready", time.Second}})
 	m.reading, _ = full(t.Context())
 	families, err := m.registry.Gather()
 	if err != nil {

@@ -87,7 +87,7 @@ func bounded(services []Service) []Service {
 		return services
 	}
 	sorted := slices.SortedFunc(slices.Values(services), func(a, b Service) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	others := Service{Name: OtherServices, Unanswered: map[string]uint64{}}
+	others := Service{Name: OtherServices, Unanswered: map[string]uint64{}, Brief: map[string]uint64{}}
 	for _, s := range sorted[MaxServices:] {
 		others.Direct += s.Direct
 		others.Activated += s.Activated
@@ -102,6 +102,9 @@ func bounded(services []Service) []Service {
 		others.Draining += s.Draining
 		for reason, n := range s.Unanswered {
 			others.Unanswered[reason] += n
+		}
+		for answer, n := range s.Brief {
+			others.Brief[answer] += n
 		}
 	}
 	return append(sorted[:MaxServices:MaxServices], others)
