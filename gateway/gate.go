@@ -42,6 +42,7 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 	site := proof.Site{
 		Region: n.Region, HTTPS: n.HTTPS, HTTP: n.HTTP, Peer: n.Peer, TrustDomain: n.TrustDomain,
 		Activator: g.Activator, ActivatorHeader: xds.HeaderService,
+		Resident: xds.ResidentSecrets, Ending: xds.EndingChains,
 		Identity: xds.SecretIdentity, Trust: xds.SecretTrust, Local: []string{xds.ControlPlane},
 	}
 	first := proof.NewBook(&polder.Model{}, site)

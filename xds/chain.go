@@ -22,19 +22,32 @@ const (
 	alertUnrecognizedName = 112 // nobody owns this name
 )
 
-// servingChains end TLS here. They differ only in where the routes are found.
-func servingChains(stat string) []*listener.FilterChain {
-	chain := func(name string, manager *listener.Filter) *listener.FilterChain {
-		return &listener.FilterChain{
-			Name:                          name,
-			TransportSocket:               publicTLS(),
-			TransportSocketConnectTimeout: durationpb.New(handshakeTimeout),
-			Filters:                       []*listener.Filter{manager},
-		}
+// servingChains end TLS here. They differ in where the routes are found, and how
+// the key is held.
+func servingChains(stat string, t hostTable) []*listener.FilterChain {
+	chains := []*listener.FilterChain{
+		servingFilterChain(chainServe, onDemandTLS(), scopedManager(stat)),
+		servingFilterChain(chainWildcard, onDemandTLS(), wildcardManager(stat)),
 	}
-	return []*listener.FilterChain{
-		chain(chainServe, scopedManager(stat)),
-		chain(chainWildcard, wildcardManager(stat)),
+	for _, c := range t.owned {
+		manager, socket := scopedManager(stat), onDemandTLS()
+		if c.wild {
+			manager = wildcardManager(stat)
+		}
+		if c.resident != "" {
+			socket = residentTLS(c.resident)
+		}
+		chains = append(chains, servingFilterChain(c.name, socket, manager))
+	}
+	return chains
+}
+
+func servingFilterChain(name string, socket *core.TransportSocket, manager *listener.Filter) *listener.FilterChain {
+	return &listener.FilterChain{
+		Name:                          name,
+		TransportSocket:               socket,
+		TransportSocketConnectTimeout: durationpb.New(handshakeTimeout),
+		Filters:                       []*listener.Filter{manager},
 	}
 }
 

@@ -26,7 +26,7 @@ type Hosts struct {
 type treatment struct {
 	owner   polder.ServiceName
 	verdict law.Verdict
-	pass    string
+	chain   string // where its connections go; "" when the verdict tells
 }
 
 // Put takes in the law's word on a service, new or not.
@@ -43,9 +43,12 @@ func (h *Hosts) Put(a law.Approved) {
 	h.judged[s.Name] = a
 	now := treatment{owner: s.Name, verdict: a.Verdict()}
 	if now.verdict == law.Pass {
-		now.pass = passName(a.Targets())
+		now.chain = ending(a.Until(), passName(a.Targets()))
 	}
 	for _, host := range s.Hosts {
+		if now.verdict == law.Serve {
+			now.chain = servingChain(a, string(host))
+		}
 		h.treat(string(host), now)
 	}
 	// The routes of wildcard hosts are the node's.

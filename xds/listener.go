@@ -40,11 +40,8 @@ const (
 func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 	l := tcpListener(listenerHTTPS, n.HTTPS)
 	l.ListenerFilters = []*listener.ListenerFilter{inspectTLS()}
-	l.FilterChains = append(servingChains("https"), refusingChains()...)
-	matched := []hostsTo{
-		{chainServe, t.served}, {chainWildcard, t.servedWild},
-		{chainForbidden, t.forbidden}, {chainUnavailable, t.unavailable},
-	}
+	l.FilterChains = append(servingChains("https", t), refusingChains()...)
+	matched := append(t.opened(), hostsTo{chainForbidden, t.forbidden}, hostsTo{chainUnavailable, t.unavailable})
 	for _, p := range t.passes {
 		l.FilterChains = append(l.FilterChains, passChain(p))
 		matched = append(matched, hostsTo{p.name, p.hosts})
@@ -67,10 +64,8 @@ func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
 			listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocol.ProxyProtocol{}),
 			inspectTLS(),
 		},
-		FilterChains: append(servingChains("inward"), alertChain(chainUnknown, alertUnrecognizedName)),
-		FilterChainMatcher: byServerName([]hostsTo{
-			{chainServe, t.served}, {chainWildcard, t.servedWild}, {chainUnknown, t.outside},
-		}),
+		FilterChains:       append(servingChains("inward", t), alertChain(chainUnknown, alertUnrecognizedName)),
+		FilterChainMatcher: byServerName(append(t.opened(), hostsTo{chainUnknown, t.outside})),
 	}
 }
 
@@ -99,6 +94,15 @@ func tcpListener(name string, bind netip.AddrPort) *listener.Listener {
 type hostsTo struct {
 	chain string
 	hosts []string
+}
+
+// opened lists the hosts whose connections end here.
+func (t hostTable) opened() []hostsTo {
+	list := []hostsTo{{chainServe, t.served}, {chainWildcard, t.servedWild}}
+	for _, c := range t.owned {
+		list = append(list, hostsTo{c.name, c.hosts})
+	}
+	return list
 }
 
 // byServerName chooses a filter chain by the SNI through a trie, which costs

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -46,8 +47,9 @@ func Node(judged []law.Approved, n NodeConfig) []Resource {
 // hostTable sorts all hosts by what happens to their connections. Every slice
 // is sorted, so that equal verdicts give equal bytes.
 type hostTable struct {
-	served      []string // exact hosts that end here
-	servedWild  []string // wildcard hosts that end here
+	served      []string   // exact hosts that end here, in the chain that all share
+	servedWild  []string   // wildcard hosts that end here, in the chain that all share
+	owned       []ownChain // and in others
 	forbidden   []string
 	unavailable []string
 	passes      []pass
@@ -72,19 +74,21 @@ func sortHosts(judged []law.Approved) hostTable {
 		hosts := plain(s.Hosts)
 		switch a.Verdict() {
 		case law.Serve:
-			wild := false
 			for _, h := range hosts {
-				if isWildcard(h) {
-					t.servedWild, wild = append(t.servedWild, h), true
-				} else {
+				switch own := t.own(a, h); {
+				case own != nil:
+					own.hosts = append(own.hosts, h)
+				case isWildcard(h):
+					t.servedWild = append(t.servedWild, h)
+				default:
 					t.served = append(t.served, h)
 				}
 			}
-			if wild {
+			if slices.ContainsFunc(hosts, isWildcard) {
 				t.wildcards = append(t.wildcards, s)
 			}
 		case law.Pass:
-			name := passName(a.Targets())
+			name := ending(a.Until(), passName(a.Targets()))
 			if passes[name] == nil {
 				passes[name] = &pass{name: name, targets: a.Targets()}
 			}
@@ -98,6 +102,7 @@ func sortHosts(judged []law.Approved) hostTable {
 	for _, list := range [][]string{t.served, t.servedWild, t.forbidden, t.unavailable} {
 		slices.Sort(list)
 	}
+	t.sortOwned()
 	for _, p := range passes {
 		slices.Sort(p.hosts)
 		t.passes = append(t.passes, *p)
@@ -112,6 +117,9 @@ func sortHosts(judged []law.Approved) hostTable {
 // belong to their own service all the same.
 func (t *hostTable) findCaptured(judged []law.Approved) {
 	served, closed := wildcardSet(t.servedWild), wildcardSet(t.forbidden, t.unavailable)
+	for _, c := range t.owned {
+		maps.Copy(served, wildcardSet(c.hosts))
+	}
 	for _, a := range judged {
 		hosts := plain(a.Service().Hosts)
 		own := a.Verdict() == law.Serve && slices.ContainsFunc(hosts, isWildcard)

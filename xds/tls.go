@@ -11,11 +11,11 @@ import (
 	"github.com/polder/polder"
 )
 
-// publicTLS ends callers' TLS. The certificate is fetched by SNI when the
+// onDemandTLS ends callers' TLS. The certificate is fetched by SNI when the
 // ClientHello arrives, so that a gateway holds a key only once it is needed,
 // and adding a host touches no listener. Envoy demands that both kinds of
 // session resumption are off for that.
-func publicTLS() *core.TransportSocket {
+func onDemandTLS() *core.TransportSocket {
 	return transportSocket("envoy.transport_sockets.tls", &tls.DownstreamTlsContext{
 		RequireSni:                       wrapperspb.Bool(true),
 		DisableStatefulSessionResumption: true,
@@ -33,6 +33,20 @@ func publicTLS() *core.TransportSocket {
 					},
 				}),
 			},
+		},
+	})
+}
+
+// residentTLS ends callers' TLS with the key of one service, which Envoy has
+// before anybody calls, and resumes sessions. Tickets are sealed with a key that
+// Envoy makes for this chain alone and tells nobody.
+func residentTLS(service polder.ServiceName) *core.TransportSocket {
+	return transportSocket("envoy.transport_sockets.tls", &tls.DownstreamTlsContext{
+		RequireSni: wrapperspb.Bool(true),
+		CommonTlsContext: &tls.CommonTlsContext{
+			TlsParams:                      modernTLS(),
+			AlpnProtocols:                  []string{"h2", "http/1.1"},
+			TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{{Name: ResidentSecrets + string(service), SdsConfig: ads()}},
 		},
 	})
 }

@@ -2,8 +2,12 @@ package proof
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
@@ -20,11 +24,23 @@ type Site struct {
 	PeerOf map[polder.RegionName][]string
 	// Alive says which regions live; a missing one does not, this one always does.
 	Alive polder.RegionHealth
+	// Now is when the book is written, for what the owner bound to a time.
+	Now time.Time
+	// Others are what living peers take the policy of a service to be, where they
+	// take it for something else.
+	Others map[polder.ServiceName][]law.Permission
 	// Activator is the path of its Unix socket; ActivatorHeader the request
 	// header by which Envoy tells it the service.
 	Activator, ActivatorHeader string
 	// Identity and Trust name the secrets of mTLS between gateways.
 	Identity, Trust string
+	// Resident begins the names of the secrets that Envoy holds before anybody
+	// calls; the service's name follows.
+	Resident string
+	// Ending begins the names of filter chains that go, with their connections,
+	// when a broken glass is whole again: the second, counted from 1970, and a
+	// slash follow.
+	Ending string
 	// Local are the bootstrap's clusters that end in this node's own Polder.
 	Local []string
 	// LogFiles are the files that may hold access logs.
@@ -40,6 +56,7 @@ type Book struct {
 	reversed []string                      // all hosts, labels reversed, sorted
 	holders  map[string][]holder           // by address
 	peers    map[string][]polder.RegionName
+	ends     map[int64]bool // seconds at which some broken glass is whole
 }
 
 // entry is one service.
@@ -50,7 +67,10 @@ type entry struct {
 	passed    bool                // this node may pass its callers on
 	allowed   []polder.RegionName // for messages
 	receivers []polder.RegionName // regions that may be passed to now
-	local     []string            // addresses of the configuration in this region
+	resident  bool                // this node may hold its key before anybody calls
+	records   map[polder.Record]bool
+	ends      map[polder.RegionName]int64 // of regions behind broken glass, the second when it is whole
+	local     []string                    // addresses of the configuration in this region
 }
 
 // holder is a service that has an address in a region.
@@ -67,9 +87,14 @@ func NewBook(model *polder.Model, site Site) *Book {
 		owners:   map[string]polder.ServiceName{},
 		holders:  map[string][]holder{},
 		peers:    map[string][]polder.RegionName{},
+		ends:     map[int64]bool{},
 	}
 	for _, s := range model.Services {
-		b.services[s.Name] = newEntry(s, model.Regions, site)
+		e := newEntry(s, model.Regions, site)
+		b.services[s.Name] = e
+		for _, second := range e.ends {
+			b.ends[second] = true
+		}
 		for _, h := range s.Hosts {
 			if _, contested := b.owners[string(h)]; contested {
 				b.owners[string(h)] = ""
@@ -96,18 +121,21 @@ func NewBook(model *polder.Model, site Site) *Book {
 }
 
 func newEntry(s polder.Service, regions []polder.Region, site Site) *entry {
-	permission := law.Permit(s.Residency, regions)
+	permission := law.Hold(s.Residency, regions, site.Others[s.Name])
 	can := func(r polder.RegionName) bool { return s.Run != nil || len(s.Endpoints[r]) > 0 }
 	living := func(r polder.RegionName) bool { return can(r) && (r == site.Region || site.Alive[r]) }
-	e := &entry{name: s.Name, allowed: permission.Allowed()}
+	e := &entry{name: s.Name, allowed: permission.Allowed(), records: map[polder.Record]bool{}, ends: map[polder.RegionName]int64{}}
 	for _, h := range s.Hosts {
 		e.hosts = append(e.hosts, string(h))
 	}
 	serving := permission.Allowed()
-	if !slices.ContainsFunc(serving, living) {
-		serving = append(serving, permission.Standby()...)
+	if !slices.ContainsFunc(permission.Primary(), living) {
+		serving = append(serving, permission.StandIns(site.Now)...)
 	}
 	for _, r := range serving {
+		if until := permission.Until(r); !until.IsZero() {
+			e.ends[r] = until.Unix()
+		}
 		if r == site.Region {
 			e.opened = can(r)
 		} else if can(r) {
@@ -115,7 +143,11 @@ func newEntry(s polder.Service, regions []polder.Region, site Site) *entry {
 		}
 	}
 	slices.Sort(e.receivers)
-	e.passed = s.Residency.Elsewhere == polder.PassThrough || slices.Contains(e.allowed, site.Region)
+	e.passed = permission.Elsewhere() == polder.PassThrough || slices.Contains(e.allowed, site.Region)
+	e.resident = e.opened && permission.Resident(site.Region)
+	for _, kind := range polder.Records() {
+		e.records[kind] = e.opened && permission.MayKeep(kind, site.Region)
+	}
 	for _, a := range s.Endpoints[site.Region] {
 		e.local = append(e.local, canonical(a))
 	}
@@ -126,7 +158,8 @@ func newEntry(s polder.Service, regions []polder.Region, site Site) *entry {
 func (e *entry) equal(f *entry) bool {
 	return e.name == f.name && e.opened == f.opened && e.passed == f.passed &&
 		slices.Equal(e.hosts, f.hosts) && slices.Equal(e.allowed, f.allowed) &&
-		slices.Equal(e.receivers, f.receivers) && slices.Equal(e.local, f.local)
+		slices.Equal(e.receivers, f.receivers) && slices.Equal(e.local, f.local) &&
+		e.resident == f.resident && maps.Equal(e.records, f.records) && maps.Equal(e.ends, f.ends)
 }
 
 // identity is the beginning of the SPIFFE IDs of a region's peers; of all
@@ -141,4 +174,26 @@ func (s Site) identity(region polder.RegionName) string {
 // mayNot says that a service may not be opened here.
 func (b *Book) mayNot(e *entry) string {
 	return fmt.Sprintf("service %s may not be opened in region %s now; it is allowed in %v", e.name, b.site.Region, e.allowed)
+}
+
+// residentOf is the service whose resident key a secret is; false for any other
+// secret.
+func (s Site) residentOf(secret string) (polder.ServiceName, bool) {
+	name, ok := strings.CutPrefix(secret, s.Resident)
+	return polder.ServiceName(name), ok && s.Resident != ""
+}
+
+// endOf is the second at which a filter chain of that name goes with its
+// connections; 0 when it stays.
+func (s Site) endOf(chain string) int64 {
+	rest, ok := strings.CutPrefix(chain, s.Ending)
+	if !ok || s.Ending == "" {
+		return 0
+	}
+	digits, _, ended := strings.Cut(rest, "/")
+	second, err := strconv.ParseInt(digits, 10, 64)
+	if !ended || err != nil || strconv.FormatInt(second, 10) != digits {
+		return 0
+	}
+	return second
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/polder/polder"
 )
@@ -49,8 +50,9 @@ func comparePeers(before, after *Book, changed map[Key]bool) {
 	if a.TrustDomain != b.TrustDomain || !maps.EqualFunc(a.PeerOf, b.PeerOf, slices.Equal[[]string]) {
 		changed[Key{onPeers, ""}] = true
 	}
-	// Who lives is in the services' entries.
-	a.PeerOf, b.PeerOf, a.Alive, b.Alive = nil, nil, nil, nil
+	// Who lives, when it is and what peers say is in the services' entries.
+	a.PeerOf, b.PeerOf, a.Alive, b.Alive, a.Others, b.Others = nil, nil, nil, nil, nil, nil
+	a.Now, b.Now = time.Time{}, time.Time{}
 	if !reflect.DeepEqual(a, b) {
 		changed[Key{onSite, ""}] = true
 	}

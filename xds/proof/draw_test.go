@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -68,12 +69,8 @@ func drawWorld(t *rapid.T) world {
 
 func drawService(t *rapid.T, name polder.ServiceName, hosts []polder.Host) polder.Service {
 	s := polder.Service{Name: name, Hosts: slices.Sorted(slices.Values(hosts)),
-		Protocol: rapid.SampledFrom([]polder.Protocol{polder.HTTP1, polder.HTTP2}).Draw(t, "protocol"),
-		Residency: polder.Residency{
-			Allow:     subset(t, "allow", placePool, 1),
-			Failover:  polder.Failover{Class: rapid.SampledFrom([]polder.FailoverClass{polder.FailoverClosed, polder.FailoverListed}).Draw(t, "failover"), Regions: subset(t, "listed", regionPool, 0)},
-			Elsewhere: rapid.SampledFrom([]polder.Elsewhere{polder.PassThrough, polder.Refuse}).Draw(t, "elsewhere"),
-		}}
+		Protocol:  rapid.SampledFrom([]polder.Protocol{polder.HTTP1, polder.HTTP2}).Draw(t, "protocol"),
+		Residency: drawResidency(t)}
 	if rapid.Bool().Draw(t, "run") {
 		s.Run = &polder.Run{Command: []string{"./x"}}
 		s.Cold.Answer = rapid.SampledFrom([]polder.ColdAnswer{polder.ColdHold, polder.ColdAccepted, polder.ColdReject}).Draw(t, "cold")
@@ -86,9 +83,36 @@ func drawService(t *rapid.T, name polder.ServiceName, hosts []polder.Host) polde
 	return s
 }
 
+func drawResidency(t *rapid.T) polder.Residency {
+	kept := rapid.SampledFrom([]polder.Kept{polder.KeptNowhere, polder.KeptAllowed, polder.KeptServing})
+	r := polder.Residency{
+		Allow: subset(t, "allow", placePool, 1),
+		Failover: polder.Failover{
+			Class:   rapid.SampledFrom([]polder.FailoverClass{polder.FailoverClosed, polder.FailoverListed, polder.FailoverBreakGlass}).Draw(t, "failover"),
+			Regions: subset(t, "stand in", regionPool, 0),
+		},
+		Elsewhere: rapid.SampledFrom([]polder.Elsewhere{polder.PassThrough, polder.Refuse}).Draw(t, "elsewhere"),
+		Keys:      rapid.SampledFrom([]polder.Keys{polder.KeysOnDemand, polder.KeysResident}).Draw(t, "keys"),
+		Telemetry: polder.Telemetry{AccessLog: kept.Draw(t, "access log"), Traces: kept.Draw(t, "traces"), Metrics: kept.Draw(t, "metrics"),
+			Profiles: kept.Draw(t, "profiles"), Ledger: kept.Draw(t, "ledger")},
+	}
+	if rapid.IntRange(0, 3).Draw(t, "broken") > 0 {
+		hours := rapid.IntRange(1, 6)
+		r.Failover.Broken = &polder.BrokenGlass{From: noon.Add(-2 * time.Hour), Until: noon.Add(time.Duration(hours.Draw(t, "until")-2) * time.Hour), Reason: "fire"}
+	}
+	return r
+}
+
 // drawCircumstances draws what changes while a model stays.
 func drawCircumstances(t *rapid.T, w *world) {
 	w.alive, w.peers, w.instances = polder.RegionHealth{}, map[polder.RegionName][]string{}, nil
+	w.now = noon.Add(time.Duration(rapid.IntRange(-3, 5).Draw(t, "now")) * time.Hour)
+	w.disputed = map[polder.ServiceName][]polder.Residency{}
+	for _, s := range w.model.Services {
+		for range max(0, rapid.IntRange(-3, 2).Draw(t, "disputed")) {
+			w.disputed[s.Name] = append(w.disputed[s.Name], drawResidency(t))
+		}
+	}
 	for _, r := range subset(t, "alive", regionPool, 0) {
 		w.alive[r] = true
 	}

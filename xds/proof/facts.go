@@ -67,6 +67,7 @@ type tlsFacts struct {
 	wantsPeer  bool   // as a server: demands a certificate
 	peerNames  []peerName
 	requireSNI bool
+	resumes    bool // as a server: takes up sessions that began earlier
 }
 
 // peerName is a name that the other side's certificate may have.

@@ -3,6 +3,7 @@ package proof
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/polder/polder"
 )
@@ -13,6 +14,8 @@ const maxNesting = 6
 // deed is what a filter chain does with connections, once it is understood.
 type deed struct {
 	kind    deedKind
+	ends    int64                        // the second at which the chain goes with its connections; 0 for never
+	keyOf   polder.ServiceName           // whose resident key it opens with; "" for those on demand
 	regions map[polder.RegionName]string // passed to, with an address there
 }
 
@@ -50,6 +53,9 @@ func (v *view) judgeNames(l *listenerFacts, path []string, public bool) {
 	for i := range l.chains {
 		c := &l.chains[i]
 		d := v.deedOf(l, c, path)
+		if d.ends = v.site().endOf(c.name); d.ends != 0 && (d.kind == opens || d.kind == passes) && !v.book.ends[d.ends] {
+			v.report(v.servicesOf(l, c.name), extend(path, at("chain", c.name)), someAddress(d), "keeps connections alive that ended with a broken glass which is whole again")
+		}
 		if d.kind == passes && !public {
 			v.report(v.servicesOf(l, c.name), extend(path, at("chain", c.name)), someAddress(d), "passes on once more what a peer passed on")
 			d.kind = strange
@@ -92,6 +98,12 @@ func (v *view) judgeCallers(e *entry, l *listenerFacts, path []string, deeds map
 		case d.kind == opens && (!e.opened || v.book.owners[host] != e.name):
 			v.report(whose, path(), "requests for "+host, v.book.mayNot(e))
 			return
+		case d.kind == opens && d.keyOf != "" && d.keyOf != e.name:
+			v.report(whose, path(), "requests for "+host, fmt.Sprintf("are opened with the key of service %s", d.keyOf))
+			return
+		case d.kind == opens && e.ends[v.site().Region] != 0 && d.ends != e.ends[v.site().Region]:
+			v.report(whose, path(), "requests for "+host, outlives(e.ends[v.site().Region]))
+			return
 		case d.kind == passes && !e.passed:
 			v.report(whose, path(), someAddress(d), "is passed on, though the owner refuses callers outside the allowed regions")
 			return
@@ -101,9 +113,18 @@ func (v *view) judgeCallers(e *entry, l *listenerFacts, path []string, deeds map
 					v.report(whose, path(), address, fmt.Sprintf("is passed on to region %s, which may not have it now; it is allowed in %v", region, e.allowed))
 					return
 				}
+				if second := e.ends[region]; second != 0 && d.ends != second {
+					v.report(whose, path(), address, outlives(second))
+					return
+				}
 			}
 		}
 	}
+}
+
+// outlives says that connections would stay when a broken glass is whole again.
+func outlives(second int64) string {
+	return fmt.Sprintf("is permitted only by a broken glass, until %s, and the chain's connections would not end then", time.Unix(second, 0).UTC().Format(time.RFC3339))
 }
 
 func someAddress(d deed) string {
@@ -150,11 +171,21 @@ func (v *view) deedOf(l *listenerFacts, c *chainFacts, path []string) deed {
 // name, that its routes exist, and that only the book's sinks are told.
 func (v *view) judgeOpening(whose callers, c *chainFacts, path []string) deed {
 	t := c.socket.tls
+	keyOf, resident := v.site().residentOf(t.identity)
 	switch {
-	case t.identity != "":
+	case t.identity != "" && t.onDemand:
+		v.report(whose(), path, at("secret", t.identity), "opens connections with a key on demand and another that is there before anybody calls")
+	case t.identity != "" && !resident:
 		v.report(whose(), path, at("secret", t.identity), "opens connections with a key that is there before anybody calls")
+	case resident:
+		if e := v.service(keyOf); e == nil || !e.resident {
+			v.report(append(whose(), keyOf), path, at("secret", t.identity), "holds a key before anybody calls, which the policy does not permit here")
+		}
 	case !t.onDemand:
 		v.report(whose(), path, "a key", "opens connections with a key that is not chosen by the name in the ClientHello")
+	}
+	if t.onDemand && t.resumes {
+		v.report(whose(), path, "sessions", "takes up sessions that began with a key which may be gone")
 	}
 	if t.trust != "" || t.wantsPeer || len(t.peerNames) > 0 {
 		v.report(whose(), path, at("secret", t.trust), "asks callers for certificates")
@@ -165,7 +196,7 @@ func (v *view) judgeOpening(whose callers, c *chainFacts, path []string) deed {
 	for _, s := range c.sinks {
 		v.judgeSink(whose, path, s)
 	}
-	return deed{kind: opens}
+	return deed{kind: opens, keyOf: keyOf}
 }
 
 func (v *view) judgeSink(whose callers, path []string, s sink) {

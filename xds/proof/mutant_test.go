@@ -18,6 +18,7 @@ regions:
   fr: { jurisdiction: [FR, EU], location: [48.86, 2.35] }
   nl: { jurisdiction: [NL, EU], location: [52.37, 4.90] }
   pl: { jurisdiction: [PL, EU], location: [52.23, 21.01] }
+  se: { jurisdiction: [SE], location: [59.33, 18.07] }
 services:
   billing: # served here, with a wildcard
     hosts: [billing.example.com, "*.billing.example.com"]
@@ -31,10 +32,22 @@ services:
     hosts: [dutch.example.com]
     residency: { allow: [nl] }
     run: { command: [./dutch] }
+  fire: # served here, by a broken glass
+    hosts: [fire.example.com]
+    residency: { allow: [se], failover: { break-glass: [fr], broken: { from: 2026-05-01T08:00:00Z, until: 2026-05-01T20:00:00Z, reason: fire } } }
+    run: { command: [./fire] }
+  flood: # passed on, by a broken glass
+    hosts: [flood.example.com]
+    residency: { allow: [se], failover: { break-glass: [nl], broken: { from: 2026-05-01T08:00:00Z, until: 2026-05-01T20:00:00Z, reason: flood } } }
+    run: { command: [./flood] }
   inner: # passed on, below a wildcard that is served here
     hosts: [inner.billing.example.com]
     residency: { allow: [nl] }
     run: { command: [./inner] }
+  keyed: # served here, with a key that stays
+    hosts: [keyed.example.com]
+    residency: { allow: [fr], keys: resident }
+    run: { command: [./keyed] }
   legacy: # routed, with addresses in two regions
     hosts: [legacy.example.com]
     residency: { allow: [nl, fr] }
@@ -100,7 +113,7 @@ var reasons = map[string]string{
 // a checker that had proved the good snapshot, and leaves it as it was.
 func TestMutants(t *testing.T) {
 	mutants := slices.Concat(endpointMutants(), clusterMutants(), routeMutants(), hostMutants(),
-		openingMutants(), sinkMutants(), filterMutants(), listenerMutants(), passMutants(), spareMutants(), strangeMutants())
+		openingMutants(), residentMutants(), glassMutants(), sinkMutants(), filterMutants(), listenerMutants(), passMutants(), spareMutants(), strangeMutants())
 	if len(mutants) < 40 {
 		t.Fatalf("only %d mutants", len(mutants))
 	}

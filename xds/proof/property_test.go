@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
@@ -22,26 +23,78 @@ import (
 // and from the book of the proof.
 type lawbook struct{ world }
 
-// may tells whether a region may serve a service now.
+// policies are the service's policy, and what peers take it to be.
+func (w lawbook) policies(s polder.Service) []polder.Residency {
+	return append(slices.Clone(w.disputed[s.Name]), s.Residency)
+}
+
+func (w lawbook) allows(r polder.Residency, name polder.RegionName) bool {
+	return slices.ContainsFunc(w.model.Regions, func(region polder.Region) bool {
+		return region.Name == name && slices.ContainsFunc(r.Allow, func(p polder.Place) bool {
+			return string(p) == string(name) || slices.Contains(region.Jurisdictions, polder.Jurisdiction(p))
+		})
+	})
+}
+
+// may tells whether a region may serve a service now, by the policy and by all
+// that peers take it to be.
 func (w lawbook) may(s polder.Service, region polder.RegionName) bool {
 	can := func(r polder.RegionName) bool { return s.Run != nil || len(s.Endpoints[r]) > 0 }
-	allowed := func(r polder.Region) bool {
-		return slices.ContainsFunc(s.Residency.Allow, func(p polder.Place) bool {
-			return string(p) == string(r.Name) || slices.Contains(r.Jurisdictions, polder.Jurisdiction(p))
-		})
+	if !can(region) {
+		return false
 	}
-	living, here, known := false, false, false
-	for _, r := range w.model.Regions {
-		if allowed(r) && can(r.Name) && (w.alive[r.Name] || r.Name == w.here) {
-			living = true
+	for _, policy := range w.policies(s) {
+		if w.allows(policy, region) {
+			continue
 		}
-		if r.Name == region {
-			here, known = allowed(r), true
+		living, known := false, false
+		for _, r := range w.model.Regions {
+			living = living || w.allows(policy, r.Name) && can(r.Name) && (w.alive[r.Name] || r.Name == w.here)
+			known = known || r.Name == region
+		}
+		f := policy.Failover
+		standby := f.Class == polder.FailoverListed || f.Class == polder.FailoverBreakGlass && f.Broken != nil &&
+			!w.now.Before(f.Broken.From) && w.now.Before(f.Broken.Until)
+		if living || !known || !standby || !slices.Contains(f.Regions, region) {
+			return false
 		}
 	}
-	f := s.Residency.Failover
-	standby := known && !living && f.Class == polder.FailoverListed && slices.Contains(f.Regions, region)
-	return can(region) && (here || standby)
+	return true
+}
+
+// ends tells when the region must have no connection of the service any more;
+// zero when it may go on.
+func (w lawbook) ends(s polder.Service, region polder.RegionName) time.Time {
+	var first time.Time
+	for _, policy := range w.policies(s) {
+		b := policy.Failover.Broken
+		if !w.allows(policy, region) && policy.Failover.Class == polder.FailoverBreakGlass && (first.IsZero() || b.Until.Before(first)) {
+			first = b.Until
+		}
+	}
+	return first
+}
+
+// inTime tells whether a way goes with the filter chain that it came through, no
+// later than it must.
+func inTime(way proof.Way, end time.Time) bool {
+	if end.IsZero() {
+		return true
+	}
+	i := slices.IndexFunc(way.Path, func(element string) bool { return strings.HasPrefix(element, "chain until/") })
+	if i < 0 {
+		return false
+	}
+	digits, _, _ := strings.Cut(strings.TrimPrefix(way.Path[i], "chain until/"), "/")
+	second, err := strconv.ParseInt(digits, 10, 64)
+	return err == nil && !time.Unix(second, 0).After(end)
+}
+
+// resident tells whether this node may hold the service's key before anybody calls.
+func (w lawbook) resident(s polder.Service) bool {
+	return w.may(s, w.here) && !slices.ContainsFunc(w.policies(s), func(r polder.Residency) bool {
+		return r.Keys != polder.KeysResident || !w.allows(r, w.here)
+	})
 }
 
 // addresses are all that this node may connect to or listen on: its own, those
@@ -116,11 +169,14 @@ func (w lawbook) unlawful(c *proof.Checker) []proof.Way {
 				case proof.ToAnswer:
 					lawful = true
 				case proof.ToInstance:
-					lawful = here && own[way.Address]
-				case proof.ToActivator, proof.ToKey, proof.ToSink:
-					lawful = here
+					lawful = here && own[way.Address] && inTime(way, w.ends(s, w.here))
+				case proof.ToActivator, proof.ToSink:
+					lawful = here && inTime(way, w.ends(s, w.here))
+				case proof.ToKey:
+					resident := strings.HasPrefix(way.Address, "secret resident/")
+					lawful = here && (!resident || w.resident(s) && way.Address == "secret resident/"+string(s.Name))
 				case proof.ToPeer:
-					lawful = way.Region != w.here && w.may(s, way.Region)
+					lawful = way.Region != w.here && w.may(s, way.Region) && inTime(way, w.ends(s, way.Region))
 				}
 				if !lawful {
 					found = append(found, way)

@@ -75,6 +75,9 @@ func (e *explorer) enter(l *listenerFacts, path []string, depth int) {
 		if c.socket.kind == tlsKind && c.socket.tls.onDemand {
 			e.end(ToKey, path, at("secret", e.host), e.site().Region)
 		}
+		if c.socket.kind == tlsKind && c.http != nil && c.socket.tls.identity != "" {
+			e.end(ToKey, path, at("secret", c.socket.tls.identity), e.site().Region)
+		}
 		for _, s := range c.sinks {
 			e.end(ToSink, extend(path, s.path[1:]...), s.name(), "")
 		}

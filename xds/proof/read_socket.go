@@ -44,6 +44,7 @@ func (r *reader) readDownstream(s *core.TransportSocket, chain string) socket {
 	case *tls.DownstreamTlsContext:
 		t := r.readTLS(m.CommonTlsContext)
 		t.wantsPeer, t.requireSNI = m.GetRequireClientCertificate().GetValue(), m.GetRequireSni().GetValue()
+		t.resumes = !m.GetDisableStatefulSessionResumption() || !m.GetDisableStatelessSessionResumption()
 		return socket{kind: tlsKind, tls: t}
 	}
 	r.fault(fault{path: []string{at("chain", chain), at("transport socket", s.Name)}, chain: chain, address: unknown,

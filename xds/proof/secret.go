@@ -14,6 +14,13 @@ func CheckSecret(book *Book, name string) []Violation {
 	if name == book.site.Identity || name == book.site.Trust {
 		return nil
 	}
+	if resident, ok := book.site.residentOf(name); ok {
+		if e := book.services[resident]; e != nil && e.resident {
+			return nil
+		}
+		return []Violation{{Services: []polder.ServiceName{resident}, Path: []string{at("secret", name)}, Address: at("secret", name),
+			Reason: "no policy permits to hold it here before anybody calls"}}
+	}
 	violation := Violation{Path: []string{at("secret", name)}, Address: at("secret", name), Reason: "nobody owns a host of that name"}
 	host := strings.TrimSuffix(strings.ToLower(name), ".")
 	found, _ := match(func(name string) bool { _, ok := book.owners[name]; return ok }, host)

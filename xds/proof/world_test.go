@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -24,7 +25,9 @@ type world struct {
 	alive     polder.RegionHealth
 	rank      []polder.RegionName
 	peers     map[polder.RegionName][]string
-	instances []polder.Endpoint // without those of the configuration
+	now       time.Time
+	disputed  map[polder.ServiceName][]polder.Residency // what peers take policies to be
+	instances []polder.Endpoint                         // without those of the configuration
 }
 
 const (
@@ -39,14 +42,29 @@ var (
 	bindPeer  = netip.MustParseAddrPort("192.0.2.1:7443")
 )
 
+// noon is when worlds are looked at: the glass of theirs is broken from 8 to 20 o'clock.
+var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
 func (w world) site() proof.Site {
 	return proof.Site{
 		Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer,
 		TrustDomain: trustDomain, PeerOf: w.peers, Alive: w.alive,
 		Activator: activator, ActivatorHeader: "x-polder-service",
 		Identity: "peer/identity", Trust: "peer/trust",
+		Resident: "resident/", Ending: "until/", Now: w.now, Others: w.others(),
 		Local: []string{"polder"}, LogFiles: []string{logFile},
 	}
+}
+
+// others are what peers tell of disputed policies.
+func (w world) others() map[polder.ServiceName][]law.Permission {
+	told := map[polder.ServiceName][]law.Permission{}
+	for name, list := range w.disputed {
+		for _, r := range list {
+			told[name] = append(told[name], law.Permit(r, w.model.Regions).Terms().Permission())
+		}
+	}
+	return told
 }
 
 func (w world) book() *proof.Book { return proof.NewBook(w.model, w.site()) }
@@ -72,7 +90,7 @@ func (w world) judge() []law.Approved {
 	var judged []law.Approved
 	for _, s := range w.model.Services {
 		judged = append(judged, law.Judge(s, law.Circumstances{
-			Here: w.here, Regions: w.model.Regions, Alive: w.alive, Rank: w.rank, Endpoints: candidates}))
+			Here: w.here, Regions: w.model.Regions, Alive: w.alive, Rank: w.rank, Endpoints: candidates, Now: w.now, Others: w.others()[s.Name]}))
 	}
 	return judged
 }
@@ -133,7 +151,7 @@ func makeWorld(t testing.TB, config, circumstances []byte) world {
 	if err := yaml.UnmarshalWithOptions(circumstances, &in, yaml.Strict()); err != nil {
 		t.Fatal(err)
 	}
-	w := world{model: result.Model, here: in.Gateway, alive: polder.RegionHealth{}, rank: in.Rank, peers: in.Peers}
+	w := world{model: result.Model, now: noon, here: in.Gateway, alive: polder.RegionHealth{}, rank: in.Rank, peers: in.Peers}
 	for _, r := range in.Alive {
 		w.alive[r] = true
 	}
