@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions"
@@ -26,6 +27,7 @@ type Explanation struct {
 	Policy  string              `json:"policy"` // in words
 	Allowed []polder.RegionName `json:"allowed"`
 	Standby []polder.RegionName `json:"standby,omitempty"`
+	Glass   []polder.RegionName `json:"glass,omitempty"` // may stand in while the glass is broken
 	Regions []RegionExplanation `json:"regions"`
 }
 
@@ -33,9 +35,10 @@ type Explanation struct {
 type RegionExplanation struct {
 	Region     polder.RegionName `json:"region"`
 	Title      string            `json:"title"`
-	Now        Ruling            `json:"now"`  // while all regions live
-	Lost       Ruling            `json:"lost"` // while no allowed region but this one does
-	Ways       []Way             `json:"ways"` // that the proof finds in what Envoy would get
+	Now        Ruling            `json:"now"`              // while all regions live
+	Lost       Ruling            `json:"lost"`             // while no allowed region but this one does
+	Broken     *Ruling           `json:"broken,omitempty"` // the same while the glass is broken; nil without glass
+	Ways       []Way             `json:"ways"`             // that the proof finds in what Envoy would get
 	Violations []string          `json:"violations,omitempty"`
 }
 
@@ -105,7 +108,7 @@ func (e *Explainer) Explain(name polder.ServiceName) (Explanation, error) {
 	permission := law.Permit(s.Residency, e.model.Regions)
 	explained := Explanation{
 		Service: name, Hosts: s.Hosts, Policy: Policy(s, e.model.Regions),
-		Allowed: permission.Allowed(), Standby: permission.Standby(),
+		Allowed: permission.Allowed(), Standby: permission.Standby(), Glass: permission.Glass(),
 	}
 	for _, x := range e.regions {
 		explained.Regions = append(explained.Regions, x.explain(s))
@@ -127,6 +130,7 @@ func peerName(r polder.Region) string {
 type example struct {
 	model      *polder.Model
 	here       polder.Region
+	now        time.Time
 	around     surroundings
 	instances  map[polder.ServiceName][]polder.Endpoint
 	gate       *gate
@@ -154,7 +158,7 @@ func newExample(m *polder.Model, here polder.Region) (*example, error) {
 	node := xds.NodeConfig{Region: here.Name, HTTPS: https, HTTP: http, Peer: peer, PeerOf: around.peerOf, TrustDomain: "polder"}
 	envoy := xds.Gateway{Region: here.Name, Activator: "activator.sock"}
 	x := &example{
-		model: m, here: here, around: around, instances: map[polder.ServiceName][]polder.Endpoint{},
+		model: m, here: here, now: time.Now(), around: around, instances: map[polder.ServiceName][]polder.Endpoint{},
 		gate: newGate(slog.New(slog.DiscardHandler), nowhere{}, envoy, node),
 	}
 	var c change
@@ -168,7 +172,7 @@ func newExample(m *polder.Model, here polder.Region) (*example, error) {
 		c.set = append(c.set, xds.Service(a, envoy)...)
 	}
 	c.set = append(c.set, xds.Node(judged, node)...)
-	c.book, c.instances = x.gate.newBook(m, around), x.instances
+	c.book, c.instances = x.gate.newBook(m, around, x.now), x.instances
 	x.violations = x.gate.publish(c)
 	return x, nil
 }
@@ -187,6 +191,12 @@ func (x *example) explain(s polder.Service) RegionExplanation {
 	e := RegionExplanation{
 		Region: x.here.Name, Title: x.here.Title, Ways: []Way{},
 		Now: ruling(x.judge(s, x.around.health)), Lost: ruling(x.judge(s, lost)),
+	}
+	if f := s.Residency.Failover; f.Class == polder.FailoverBreakGlass {
+		f.Broken = &polder.BrokenGlass{From: x.now, Until: x.now.Add(time.Hour), Reason: "an example"}
+		s.Residency.Failover = f
+		broken := ruling(x.judge(s, lost))
+		e.Broken = &broken
 	}
 	for _, v := range x.violations {
 		if len(v.Services) == 0 || slices.Contains(v.Services, s.Name) {
@@ -208,5 +218,5 @@ func (x *example) judge(s polder.Service, alive polder.RegionHealth) law.Approve
 			candidates = append(candidates, polder.Endpoint{Service: s.Name, Region: region, Address: a})
 		}
 	}
-	return law.Judge(s, law.Circumstances{Here: x.here.Name, Regions: x.model.Regions, Alive: alive, Rank: x.around.rank, Endpoints: candidates})
+	return law.Judge(s, law.Circumstances{Here: x.here.Name, Regions: x.model.Regions, Alive: alive, Rank: x.around.rank, Endpoints: candidates, Now: x.now})
 }

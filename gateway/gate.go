@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/audit"
@@ -54,10 +55,10 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 	return made
 }
 
-// newBook writes the address book of a model in its surroundings.
-func (g *gate) newBook(m *polder.Model, s surroundings) *proof.Book {
+// newBook writes the address book of a model in its surroundings, at an instant.
+func (g *gate) newBook(m *polder.Model, s surroundings, now time.Time) *proof.Book {
 	site := g.site
-	site.PeerOf, site.Alive = s.peerOf, s.health
+	site.PeerOf, site.Alive, site.Others, site.Now = s.peerOf, s.health, s.others, now
 	return proof.NewBook(m, site)
 }
 

@@ -126,7 +126,7 @@ func TestPolicyChanges(t *testing.T) {
 	}
 	service := func(name string, allow polder.Place, line int) polder.Service {
 		return polder.Service{Name: polder.ServiceName(name), Hosts: []polder.Host{"h.example.com"}, At: polder.Position{Line: line},
-			Residency: polder.Residency{Allow: []polder.Place{allow}, Elsewhere: polder.Refuse, Failover: polder.Failover{Class: polder.FailoverClosed}}}
+			Residency: polder.Residency{Allow: []polder.Place{allow}, Elsewhere: polder.Refuse, Failover: polder.Failover{Class: polder.FailoverClosed}, Telemetry: polder.DefaultTelemetry()}}
 	}
 	routed := service("a", "fr", 1)
 	routed.Endpoints = map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort("10.0.0.1:80")}}

@@ -120,12 +120,22 @@ func (k *keyring) Secret(name string) (xds.Resource, bool) {
 	case xds.SecretTrust:
 		return xds.Trust(name, k.identity.TrustPEM), len(k.identity.TrustPEM) > 0
 	}
-	service, ok := k.lookup(canonicalHost(name))
-	if !ok {
+	service, ok := k.serviceOf(name)
+	pair := k.pairs[service]
+	if !ok || len(pair.KeyPEM) == 0 {
 		return xds.Resource{}, false
 	}
-	pair := k.pairs[service]
 	return xds.Certificate(name, pair.CertPEM, pair.KeyPEM), true
+}
+
+// serviceOf finds whose key a secret is: by the service's name for one that
+// stays, by a host for one on demand.
+func (k *keyring) serviceOf(secret string) (polder.ServiceName, bool) {
+	if name, ok := strings.CutPrefix(secret, xds.ResidentSecrets); ok {
+		_, held := k.pairs[polder.ServiceName(name)]
+		return polder.ServiceName(name), held
+	}
+	return k.lookup(canonicalHost(secret))
 }
 
 // owns tells whose host a name in a ClientHello is.
@@ -142,7 +152,7 @@ func (k *keyring) certificate(name string) (polder.ServiceName, string) {
 	defer k.mu.RUnlock()
 	service, chain := polder.ServiceName(""), k.identity.CertPEM
 	if name != xds.SecretIdentity {
-		if owner, ok := k.lookup(canonicalHost(name)); ok {
+		if owner, ok := k.serviceOf(name); ok {
 			service, chain = owner, k.pairs[owner].CertPEM
 		}
 	}

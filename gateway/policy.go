@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/ledger"
@@ -109,9 +110,16 @@ func Policy(s polder.Service, regions []polder.Region) string {
 	permission := law.Permit(s.Residency, regions)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: may be opened and served in %s", words(s.Hosts), words(permission.Allowed()))
-	if standby := permission.Standby(); len(standby) > 0 {
+	standby, glass := permission.Standby(), permission.Glass()
+	switch broken, is := permission.Broken(); {
+	case len(standby) > 0:
 		fmt.Fprintf(&b, "; while none of them is alive, in %s", words(standby))
-	} else {
+	case is:
+		fmt.Fprintf(&b, "; while none of them is alive, in %s by a broken glass, from %s until %s (%s)", words(glass),
+			broken.From.Format(time.RFC3339), broken.Until.Format(time.RFC3339), broken.Reason)
+	case len(glass) > 0:
+		fmt.Fprintf(&b, "; while none of them is alive, in %s once somebody breaks the glass", words(glass))
+	default:
 		b.WriteString("; nowhere else, also when none of them is alive")
 	}
 	if s.Residency.Elsewhere == polder.PassThrough {
@@ -119,7 +127,30 @@ func Policy(s polder.Service, regions []polder.Region) string {
 	} else {
 		b.WriteString("; callers elsewhere are refused")
 	}
+	if s.Residency.Keys == polder.KeysResident {
+		b.WriteString("; its key stays in the gateways of allowed regions")
+	}
+	b.WriteString(telemetryWords(s.Residency.Telemetry))
 	return b.String()
+}
+
+// telemetryWords says where records may be kept, unless it is as it is by default.
+func telemetryWords(t polder.Telemetry) string {
+	if t == polder.DefaultTelemetry() {
+		return ""
+	}
+	var parts []string
+	for _, kind := range polder.Records() {
+		switch t.Of(kind) {
+		case polder.KeptServing:
+			parts = append(parts, string(kind)+" wherever it is served")
+		case polder.KeptAllowed:
+			parts = append(parts, string(kind)+" in allowed regions")
+		default:
+			parts = append(parts, string(kind)+" nowhere")
+		}
+	}
+	return "; records are kept: " + strings.Join(parts, ", ")
 }
 
 func words[T ~string](list []T) string {

@@ -51,6 +51,7 @@ type surroundings struct {
 	health polder.RegionHealth
 	rank   []polder.RegionName
 	peerOf map[polder.RegionName][]string
+	others map[polder.ServiceName][]law.Permission // of policies that living peers see otherwise
 }
 
 // reconciler joins intent (the model) with evidence (instances, load, peers)
@@ -79,6 +80,8 @@ type reconciler struct {
 	around     surroundings
 	services   map[polder.ServiceName]*service
 	warm       []polder.ServiceName
+	judged     time.Time // when all services were judged last
+	turns      time.Time // when that ends to hold by itself; zero for never
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
@@ -235,6 +238,7 @@ func (r *reconciler) adoptModel(now time.Time) {
 // judgeAll applies the law to every service and publishes what changed, as one
 // change that is proved as a whole.
 func (r *reconciler) judgeAll(now time.Time) {
+	r.judged = now
 	served := map[polder.ServiceName][]polder.Host{}
 	known := map[polder.ServiceName]polder.Cold{}
 	names := slices.Sorted(maps.Keys(r.services))
@@ -251,8 +255,10 @@ func (r *reconciler) judgeAll(now time.Time) {
 			"service", name, "reason", err)
 	}
 	r.publishAll(names)
+	r.turns = turnsNext(r.services, now)
 	for _, name := range names {
 		s := r.services[name]
+		r.gate.journal.watchGlass(&s.glass, s.approved, now)
 		if s.approved.Verdict() != law.Serve {
 			s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
 			r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
@@ -266,6 +272,7 @@ func (r *reconciler) judge(s *service) law.Approved {
 	return law.Judge(s.spec, law.Circumstances{
 		Here: r.gateway.Region, Regions: r.model.Regions,
 		Alive: r.around.health, Rank: r.around.rank, Endpoints: s.endpoints(r.gateway.Region),
+		Now: r.judged, Others: r.around.others[s.spec.Name],
 	})
 }
 
@@ -273,7 +280,7 @@ func (r *reconciler) judge(s *service) law.Approved {
 // proof refuses are left out, so that they stop no other; if it refuses what
 // belongs to all, everything stays as it was.
 func (r *reconciler) publishAll(names []polder.ServiceName) {
-	book := r.gate.newBook(r.model, r.around)
+	book := r.gate.newBook(r.model, r.around, r.judged)
 	withheld := map[polder.ServiceName]bool{}
 	for {
 		violations := r.gate.publish(r.everything(names, withheld, book))
@@ -366,6 +373,9 @@ func (r *reconciler) announceIfWarm(s *service) {
 
 // stepDue asks again for the decisions whose time has come.
 func (r *reconciler) stepDue(now time.Time) {
+	if !r.turns.IsZero() && !now.Before(r.turns) {
+		r.judgeAll(now)
+	}
 	for _, s := range r.services {
 		retry := len(s.waiters) > 0 && !s.retryAt.IsZero() && !now.Before(s.retryAt)
 		if retry || !now.Before(s.decision.Until) {

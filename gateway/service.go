@@ -30,6 +30,8 @@ type service struct {
 	query      hello     // DNS queries
 	promised   bool      // somebody was told to come back when an instance is ready
 
+	glass glass
+
 	// Evidence since the region started.
 	total   Totals
 	failure string    // why the last start failed; "" after a success

@@ -61,6 +61,8 @@ type ServiceStatus struct {
 	Verdict   law.Verdict         `json:"verdict"`
 	Reason    string              `json:"reason"`
 	Targets   []polder.RegionName `json:"targets,omitempty"`
+	Glass     *GlassStatus        `json:"glass,omitempty"`    // broken, or about to be
+	Disputed  bool                `json:"disputed,omitempty"` // peers see its policy otherwise; what all permit holds
 	Instances []InstanceStatus    `json:"instances"`
 	Waiting   int                 `json:"waiting"`
 	Open      int                 `json:"open"` // requests in progress at the last load report
@@ -83,6 +85,7 @@ func (s *service) status() ServiceStatus {
 	status := ServiceStatus{
 		Service: s.spec.Name, Hosts: s.spec.Hosts,
 		Verdict: s.approved.Verdict(), Reason: s.approved.Reason(), Targets: s.approved.Targets(),
+		Glass: glassStatus(s.approved, time.Now()), Disputed: s.approved.Disputed(),
 		Instances: []InstanceStatus{}, Waiting: len(s.waiters), Open: s.busy(), Totals: s.total, Failure: s.failure,
 	}
 	if s.spec.Run != nil && s.approved.Verdict() == law.Serve {

@@ -51,6 +51,9 @@ func writeExplanation(w io.Writer, e gateway.Explanation) error {
 		if rulingText(r.Lost) != rulingText(r.Now) {
 			fmt.Fprintf(&b, "  while no other allowed region is alive: %s\n", rulingText(r.Lost))
 		}
+		if r.Broken != nil && rulingText(*r.Broken) != rulingText(r.Lost) {
+			fmt.Fprintf(&b, "  the same while the glass is broken: %s\n", rulingText(*r.Broken))
+		}
 		for _, way := range grouped(r.Ways) {
 			fmt.Fprintf(&b, "  - %s\n      %s\n", way.text, strings.Join(way.path, " > "))
 			switch {

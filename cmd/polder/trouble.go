@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
+	"github.com/polder/polder"
 	"github.com/polder/polder/gateway"
 )
 
@@ -52,8 +54,44 @@ func troubles(statuses []gateway.Status) []trouble {
 		for _, line := range s.Degraded {
 			tell(s, line)
 		}
+		for _, line := range lawTroubles(s) {
+			tell(s, line)
+		}
 	}
 	return list
+}
+
+// lawTroubles lists what concerns where services may be.
+func lawTroubles(s gateway.Status) []string {
+	var list []string
+	for _, v := range s.Services {
+		if g := v.Glass; g != nil {
+			when := "is broken"
+			if !g.Broken {
+				when = fmt.Sprintf("will be broken from %s", g.From.Format(time.RFC3339))
+			}
+			list = append(list, fmt.Sprintf("the glass of %s %s until %s: %s may stand in; %s",
+				v.Service, when, g.Until.Format(time.RFC3339), listed(regionTexts(g.Regions)), g.Reason))
+		}
+		if v.Disputed {
+			list = append(list, fmt.Sprintf("peers disagree about the policy of %s: only what all of them permit holds, until they have one configuration", v.Service))
+		}
+	}
+	for _, d := range s.Audit.Drift {
+		list = append(list, "the Envoy is not as it was published: "+d.String())
+	}
+	if s.Ledger.Damage != "" {
+		list = append(list, "the ledger: "+s.Ledger.Damage)
+	}
+	return list
+}
+
+func regionTexts(regions []polder.RegionName) []string {
+	names := make([]string, len(regions))
+	for i, r := range regions {
+		names[i] = string(r)
+	}
+	return names
 }
 
 // shortType is the last word of a resource's type URL.
