@@ -33,6 +33,7 @@ type ColdRequest struct {
 	Total    int64              `json:"total_us"` // from its arrival to the first byte of the answer: the sum of Phases
 	Phases   []ColdPhase        `json:"phases"`
 	Wakes    int                `json:"wakes"`            // 2 when the first instance was gone before the request reached it
+	Moved    bool               `json:"moved,omitempty"`  // a stream that Envoy sent to the instance itself; its first byte is not seen here
 	Status   int                `json:"status"`           // what the caller got; 0 when the caller had left
 	Reason   activator.Reason   `json:"reason,omitempty"` // why no instance answered
 	Answer   polder.ColdAnswer  `json:"answer,omitempty"` // what the caller got at once, as the service's cold says
@@ -69,7 +70,7 @@ func choose(all []activator.ColdRequest, q ColdQuery) []ColdRequest {
 func coldRequest(c activator.ColdRequest) ColdRequest {
 	out := ColdRequest{
 		ID: c.ID, Service: c.Service, Region: c.Region, Instance: c.Instance, Noticed: c.Noticed,
-		Wakes: c.Wakes, Status: c.Status, Reason: c.Reason, Cause: c.Cause, Why: c.Why, Answer: c.Answer,
+		Wakes: c.Wakes, Status: c.Status, Reason: c.Reason, Cause: c.Cause, Why: c.Why, Answer: c.Answer, Moved: c.Moved,
 	}
 	var end time.Duration
 	for _, step := range c.Phases.Steps() {

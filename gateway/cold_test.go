@@ -20,7 +20,7 @@ func TestColdPhasesSum(t *testing.T) {
 		}
 		p := activator.Phases{
 			Queued: took("queued"), Decided: took("decided"), Started: took("started"), Listening: took("listening"),
-			Ready: took("ready"), Forwarded: took("forwarded"), FirstByte: took("first byte"),
+			Ready: took("ready"), Published: took("published"), Forwarded: took("forwarded"), FirstByte: took("first byte"),
 		}
 		c := coldRequest(activator.ColdRequest{Phases: p})
 		var sum int64

@@ -137,6 +137,14 @@ func (r *reconciler) awaitAck(key xds.Key) {
 	}
 }
 
+// Published is the activator's: it returns when the region's Envoys know the
+// ready instances of the service. Their workers learn it a moment later.
+func (r *reconciler) Published(ctx context.Context, name polder.ServiceName) error {
+	// An instance answers callers in the step in which it is published, and before.
+	r.do(ctx, func(time.Time) {})
+	return r.publisher.Wait(ctx, xds.Key{Type: xds.TypeEndpoint, Name: xds.ServiceCluster(name)})
+}
+
 // awaitIdle returns when no request of the service is open, or after drainLimit.
 func (r *reconciler) awaitIdle(name polder.ServiceName) {
 	ctx, cancel := context.WithTimeout(r.ctx, drainLimit)

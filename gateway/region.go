@@ -187,7 +187,7 @@ func (r *Region) connectControl() error {
 	r.reconciler.instances = r.manager
 	r.activator, err = activator.New(activator.Options{
 		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown,
-		Cold: r.cold, Rouse: r.reconciler.Rouse, Look: r.reconciler.Look, Limits: activator.DefaultLimits(),
+		Cold: r.cold, Rouse: r.reconciler.Rouse, Look: r.reconciler.Look, Published: r.reconciler.Published, Limits: activator.DefaultLimits(),
 		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, Observe: r.observeCold, Log: o.Log,
 	})
 	return err

@@ -30,6 +30,7 @@ const (
 	// Reasons of the activator after which a request may be sent again: always,
 	// when it only held the request; by a safe method, when an instance died of it.
 	activatorStopping       = "stopping"
+	activatorMoved          = "moved" // a stream that began cold; nothing of it was sent either
 	activatorInstanceFailed = "instance-failed"
 )
 
@@ -72,8 +73,8 @@ func serviceHosts(s polder.Service, domains []string, here polder.RegionName) *r
 		Domains: domains,
 		Routes: append(first,
 			serviceRoute(s, "safe", safeMethods(), "connect-failure,refused-stream,reset-before-request,retriable-headers,reset", sentRetries,
-				activatorStopping, activatorInstanceFailed),
-			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request,retriable-headers", unsentRetries, activatorStopping),
+				activatorStopping, activatorMoved, activatorInstanceFailed),
+			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request,retriable-headers", unsentRetries, activatorStopping, activatorMoved),
 		),
 		RequestHeadersToAdd:    []*core.HeaderValueOption{overwrite(HeaderService, string(s.Name))},
 		RequestHeadersToRemove: []string{headerHost},

@@ -176,6 +176,8 @@ func outcome(c gateway.ColdRequest) string {
 	switch {
 	case c.Status == 0:
 		return "not at all: the caller had left"
+	case c.Moved:
+		return "by the instance, to which Envoy sent it itself once it knew the instance: streams do not stay with the activator"
 	case c.Answer != "":
 		return fmt.Sprintf("%d at once, without an instance: the service's cold.answer for it is %s", c.Status, c.Answer)
 	case c.Reason != "":

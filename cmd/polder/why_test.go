@@ -63,11 +63,12 @@ func TestWhy(t *testing.T) {
 		t.Errorf("why sleepy, now: %+v", service.Services)
 	}
 	wantText(t, u, "sleepy", first, second, "scale.keep-alive is 1s")
-	u.wantMetrics(t)
+	u.wantMetrics(t, r.Reason)
 }
 
-// wantMetrics holds the region's metrics to what the calls above must have done.
-func (u *fleetUnderTest) wantMetrics(t *testing.T) {
+// wantMetrics holds the region's metrics to what the calls above must have done;
+// one of them failed, for that reason.
+func (u *fleetUnderTest) wantMetrics(t *testing.T, failed activator.Reason) {
 	t.Helper()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -77,8 +78,8 @@ func (u *fleetUnderTest) wantMetrics(t *testing.T) {
 	const labels = `peer="fr-1",region="fr"`
 	var text string
 	wants := []string{
-		`polder_cold_request_duration_seconds_count{outcome="answered",` + labels + `} 2`,
-		`polder_cold_request_duration_seconds_count{outcome="failed",` + labels + `} 1`,
+		`polder_cold_request_duration_seconds_count{outcome="answered",peer="fr-1",reason="none",region="fr"` + `} 2`,
+		`polder_cold_request_duration_seconds_count{outcome="failed",peer="fr-1",reason="` + string(failed) + `",region="fr"` + `} 1`,
 		`polder_cold_request_phase_seconds_count{` + labels[:len(`peer="fr-1"`)] + `,phase="ready",region="fr"} 2`,
 		`polder_instance_starts_total{` + labels + `,service="sleepy"} 2`,
 		`polder_requests_cold_total{` + labels + `,service="sleepy"} 2`,
@@ -135,7 +136,7 @@ func wantPhases(t *testing.T, r gateway.ColdRequest) {
 	for _, p := range r.Phases {
 		sum += p.Took
 	}
-	if len(r.Phases) != 7 || sum != r.Total || r.Total <= 0 {
+	if len(r.Phases) != 8 || sum != r.Total || r.Total <= 0 {
 		t.Errorf("phases of %s sum to %d µs of %d: %+v", r.ID, sum, r.Total, r.Phases)
 	}
 }

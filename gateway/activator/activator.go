@@ -37,6 +37,7 @@ type Activator struct {
 	options Options // fixed after construction
 	book    *book
 	ledger  *ledger
+	movers  *movers
 	dialer  *dialer
 	buffers *buffers
 	quiet   *log.Logger // what net/http says of single connections
@@ -55,6 +56,7 @@ func New(o Options) (*Activator, error) {
 		options: o,
 		book:    newBook(o.Limits, o.Known),
 		ledger:  newLedger(o.Remember),
+		movers:  newMovers(),
 		dialer:  dialer,
 		buffers: &buffers{sync.Pool{New: func() any { return new([bufferSize]byte) }}},
 		quiet:   slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),

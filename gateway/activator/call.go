@@ -42,6 +42,7 @@ type call struct {
 
 	noticed   time.Time
 	queued    time.Time // zero until it is held
+	published time.Time // zero unless it is moved
 	forwarded time.Time // zero until it is connected to an instance
 }
 
@@ -69,6 +70,10 @@ func (c *call) run(ctx context.Context) {
 		}
 	}()
 	to, err := c.reach(ctx)
+	if errors.Is(err, errMoved) {
+		c.move()
+		return
+	}
 	if err != nil {
 		c.fail(ctx, err)
 		return
@@ -92,6 +97,9 @@ func (c *call) reach(ctx context.Context) (link, error) {
 		target, err := c.options.Wake(waiting, c.service, cause)
 		c.target = target
 		if err == nil {
+			if c.movable() && c.settles(waiting) {
+				return nil, errMoved
+			}
 			var to link
 			if to, err = c.dialer.dial(waiting, target); err == nil {
 				return to, nil
@@ -253,11 +261,12 @@ func (c *call) count(failure *Failure) {
 // record puts the request into the ledger. The failure is nil when an instance
 // answered.
 func (c *call) record(now time.Time, status int, failure *Failure) Phases {
-	p := newMarks(c.queued, c.target.Start, c.forwarded).split(c.noticed, now, failure == nil)
+	p := newMarks(c.queued, c.target.Start, c.published, c.forwarded).split(c.noticed, now, failure == nil)
 	entry := ColdRequest{
 		ID: c.id, Service: c.service, Region: c.options.Region, Instance: c.target.Instance, Class: c.class,
 		Noticed: c.noticed, Phases: p, Wakes: c.wakes, Status: status, Why: c.target.Why, Answer: c.answer,
 	}
+	entry.Moved = !c.published.IsZero()
 	if failure != nil {
 		entry.Reason = failure.Reason
 		if failure.Err != nil {

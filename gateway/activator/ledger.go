@@ -18,6 +18,7 @@ type ColdRequest struct {
 	Noticed  time.Time // when it arrived here
 	Phases   Phases
 	Wakes    int               // 2 when the first instance was gone before the request reached it
+	Moved    bool              // Envoy sent it to the instance itself, where its first byte is not seen
 	Status   int               // what the caller got; 0 when the caller had left
 	Reason   Reason            // "" when an instance answered
 	Answer   polder.ColdAnswer // what the caller got at once, in place of the instance's; "" when it waited
@@ -39,6 +40,7 @@ type Phases struct {
 	Started   time.Duration // → the provider was asked
 	Listening time.Duration // → the port accepted connections
 	Ready     time.Duration // → the instance answered
+	Published time.Duration // → Envoy knows it; only of what is moved, all else does not wait for that
 	Forwarded time.Duration // → connected to it
 	FirstByte time.Duration // → first byte of its answer
 }
@@ -62,16 +64,16 @@ type Step struct {
 func (p Phases) Steps() []Step {
 	return []Step{
 		{"queued", p.Queued}, {"decided", p.Decided}, {"started", p.Started}, {"listening", p.Listening},
-		{"ready", p.Ready}, {"forwarded", p.Forwarded}, {"first-byte", p.FirstByte},
+		{"ready", p.Ready}, {"published", p.Published}, {"forwarded", p.Forwarded}, {"first-byte", p.FirstByte},
 	}
 }
 
 // marks are the instants that end the phases, in their order, without the
 // last one; a zero instant is not known.
-type marks [6]time.Time
+type marks [7]time.Time
 
-func newMarks(queued time.Time, start Start, forwarded time.Time) marks {
-	return marks{queued, start.Decided, start.Started, start.Listening, start.Ready, forwarded}
+func newMarks(queued time.Time, start Start, published, forwarded time.Time) marks {
+	return marks{queued, start.Decided, start.Started, start.Listening, start.Ready, published, forwarded}
 }
 
 // split divides noticed..end at the marks. Each mark is moved into what is
@@ -79,7 +81,7 @@ func newMarks(queued time.Time, start Start, forwarded time.Time) marks {
 // are; the time of an unknown step falls to the next known one. Without an
 // answer the rest belongs to the step after the last known mark.
 func (m marks) split(noticed, end time.Time, answered bool) Phases {
-	instants := [7]time.Time{6: end}
+	instants := [8]time.Time{7: end}
 	copy(instants[:], m[:])
 	if !answered {
 		under := 0 // the step that was under way
@@ -91,7 +93,7 @@ func (m marks) split(noticed, end time.Time, answered bool) Phases {
 		instants[under] = end
 	}
 	at := noticed
-	var took [7]time.Duration
+	var took [8]time.Duration
 	for i, instant := range instants {
 		if instant.After(end) {
 			instant = end
@@ -101,7 +103,7 @@ func (m marks) split(noticed, end time.Time, answered bool) Phases {
 			at = instant
 		}
 	}
-	return Phases{took[0], took[1], took[2], took[3], took[4], took[5], took[6]}
+	return Phases{took[0], took[1], took[2], took[3], took[4], took[5], took[6], took[7]}
 }
 
 // ledger keeps the last cold requests.

@@ -15,6 +15,7 @@ type Options struct {
 	Region       polder.RegionName
 	Wake         Wake
 	Known        func(polder.ServiceName) bool        // tells whether a service may be asked for at all; called often, must not call back
+	Published    Published                            // nil keeps streams that began cold here until they end
 	Saturated    func(polder.ServiceName) bool        // tells whether all its instances are busy; nil means that none ever is
 	Cold         func(polder.ServiceName) polder.Cold // what callers get while it sleeps; nil holds them all; called often, must not call back
 	Rouse        Rouse                                // only needed with Cold

@@ -42,18 +42,19 @@ func TestPhases(t *testing.T) {
 		name     string
 		marks    marks
 		answered bool
-		want     [7]int // milliseconds
+		want     [8]int // milliseconds
 	}{
-		{"its own start", marks{at(1), at(3), at(6), at(10), at(15), at(21)}, true, [7]int{1, 2, 3, 4, 5, 6, 79}},
-		{"joined a start under way", marks{at(1), at(-50), at(-40), at(10), at(15), at(21)}, true, [7]int{1, 0, 0, 9, 5, 6, 79}},
-		{"ready before it arrived", marks{at(1), at(-5), at(-4), at(-3), at(-2), at(2)}, true, [7]int{1, 0, 0, 0, 0, 1, 98}},
-		{"steps that nobody saw fall to the next", marks{at(1), none, none, none, at(15), at(21)}, true, [7]int{1, 0, 0, 0, 14, 6, 79}},
-		{"no start came", marks{at(1), none, none, none, none, none}, false, [7]int{1, 99, 0, 0, 0, 0, 0}},
-		{"the program never listened", marks{at(1), at(3), at(6), none, none, none}, false, [7]int{1, 2, 3, 94, 0, 0, 0}},
-		{"the instance never answered", marks{at(1), at(3), at(6), at(10), at(15), at(21)}, false, [7]int{1, 2, 3, 4, 5, 6, 79}},
-		{"a mark from the future", marks{at(1), at(3), at(6), at(300), at(400), at(500)}, true, [7]int{1, 2, 3, 94, 0, 0, 0}},
+		{"its own start", marks{at(1), at(3), at(6), at(10), at(15), none, at(21)}, true, [8]int{1, 2, 3, 4, 5, 0, 6, 79}},
+		{"joined a start under way", marks{at(1), at(-50), at(-40), at(10), at(15), none, at(21)}, true, [8]int{1, 0, 0, 9, 5, 0, 6, 79}},
+		{"ready before it arrived", marks{at(1), at(-5), at(-4), at(-3), at(-2), none, at(2)}, true, [8]int{1, 0, 0, 0, 0, 0, 1, 98}},
+		{"steps that nobody saw fall to the next", marks{at(1), none, none, none, at(15), none, at(21)}, true, [8]int{1, 0, 0, 0, 14, 0, 6, 79}},
+		{"no start came", marks{at(1), none, none, none, none, none, none}, false, [8]int{1, 99, 0, 0, 0, 0, 0, 0}},
+		{"the program never listened", marks{at(1), at(3), at(6), none, none, none, none}, false, [8]int{1, 2, 3, 94, 0, 0, 0, 0}},
+		{"the instance never answered", marks{at(1), at(3), at(6), at(10), at(15), none, at(21)}, false, [8]int{1, 2, 3, 4, 5, 0, 6, 79}},
+		{"moved", marks{at(1), at(3), at(6), at(10), at(15), at(21), none}, true, [8]int{1, 2, 3, 4, 5, 6, 0, 79}},
+		{"a mark from the future", marks{at(1), at(3), at(6), at(300), at(400), none, at(500)}, true, [8]int{1, 2, 3, 94, 0, 0, 0, 0}},
 	} {
-		var got [7]int
+		var got [8]int
 		for i, step := range test.marks.split(base, at(100), test.answered).Steps() {
 			got[i] = int(step.Took / time.Millisecond)
 		}
@@ -214,5 +215,26 @@ func TestRequestID(t *testing.T) {
 		if got := requestID(http.Header{"X-Request-Id": {in}}); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestMovers(t *testing.T) {
+	m, now := newMovers(), time.Unix(1000, 0)
+	for i := range 3 * movesPerSecond {
+		if got, want := m.may("svc", fmt.Sprint(i), now), i < movesPerSecond; got != want {
+			t.Fatalf("stream %d of a second is moved: %v", i, got)
+		}
+	}
+	if !m.may("other", "x", now) {
+		t.Error("another service has moves of its own")
+	}
+	if m.may("svc", "0", now.Add(time.Minute)) {
+		t.Error("one is moved twice")
+	}
+	for i := range 2 * movedKept {
+		m.may("svc", fmt.Sprint("more-", i), now.Add(time.Duration(i)*time.Second))
+	}
+	if len(m.seen) != movedKept || len(m.ring) != movedKept || len(m.moves) != 1 {
+		t.Errorf("remembers %d, %d, %d", len(m.seen), len(m.ring), len(m.moves))
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // ServiceStats counts one service's requests since its first one. At any time
-// Requests = Held + Forwarded + Brief + those of Failed that were never forwarded.
+// Requests = Held + Forwarded + Moved + Brief + those of Failed that were never forwarded.
 type ServiceStats struct {
 	Service    polder.ServiceName
 	Requests   uint64                       // arrived here
@@ -19,6 +19,7 @@ type ServiceStats struct {
 	Forwarding int                          // forwarded and not ended, now
 	Forwarded  uint64                       // connected to an instance
 	Cold       uint64                       // forwarded after waiting for a start
+	Moved      uint64                       // streams that Envoy sent to a ready instance itself
 	Late       uint64                       // forwarded to an instance that was ready already
 	Brief      map[polder.ColdAnswer]uint64 // answered at once in place of an instance, by answer; what is rejected is in Failed
 	Failed     map[Reason]uint64            // not answered, or not completely, by reason
@@ -168,6 +169,13 @@ func (b *book) brief(service polder.ServiceName, answer polder.ColdAnswer) {
 	stats := b.of(service)
 	stats.Requests++
 	stats.Brief[answer]++
+}
+
+// move gives back the room of a held stream that Envoy sends to an instance.
+func (b *book) move(service polder.ServiceName, class Class, bytes polder.Bytes) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unhold(service, class, bytes).Moved++
 }
 
 // abandon gives back the room of a held request that will not be forwarded.

@@ -50,7 +50,7 @@ func TestColdRequestIsInTheLedger(t *testing.T) {
 			t.Errorf("entry %d lies outside of its request: %+v", i, c)
 		}
 		for _, step := range c.Phases.Steps() {
-			if step.Took <= 0 {
+			if published := step.Name == "published"; step.Took < 0 || (step.Took == 0) != published { // nobody waits for that
 				t.Errorf("entry %d: %s took %s", i, step.Name, step.Took)
 			}
 		}

@@ -60,6 +60,7 @@ const (
 	ActivatorFull  Reason = "activator-full"  // a budget for holding is used up
 	CallerGone     Reason = "caller-gone"     // the caller left before its answer was complete; only counted
 	CrashLoop      Reason = "crash-loop"      // starts failed in a row, the next try is later
+	Moved          Reason = "moved"           // a stream is sent to the ready instance by Envoy itself; callers never see it
 	InstanceFailed Reason = "instance-failed" // the instance took the request and broke the connection
 	InstanceGone   Reason = "instance-gone"   // twice an instance did not accept a connection
 	OverBudget     Reason = "over-budget"     // the money for a start is used up

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestStreamsThatBeganColdOutlivePolder: server-sent events and a WebSocket that
+// woke their service are not the activator's for life. Envoy takes them to the
+// instance, and kill -9 of Polder cuts neither.
+func TestStreamsThatBeganColdOutlivePolder(t *testing.T) {
+	u := startUp(t, "testdata/cold.yaml")
+	events := u.open(t, "streams.example.com", "GET /events HTTP/1.1\r\nAccept: text/event-stream\r\n", http.StatusOK)
+	socket := u.open(t, "sockets.example.com", "GET /upgrade HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", http.StatusSwitchingProtocols)
+	socket.echo(t, "before")
+	u.say(t, "before")
+	events.find(t, "data: before")
+
+	for _, service := range []string{"streams", "sockets"} {
+		why := u.why(t, service)
+		if len(why.Requests) != 1 || !why.Requests[0].Moved {
+			t.Errorf("the stream that woke %s: %+v", service, why.Requests)
+		}
+		for _, r := range why.Requests {
+			wantPhases(t, r)
+		}
+	}
+	before, err := u.status("fr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.kill(before.PID)
+	u.wantGone(map[int]string{before.PID: "region fr"})
+	socket.echo(t, "meanwhile")
+	eventually(t, "region fr is back", func() bool {
+		after, err := u.status("fr")
+		return err == nil && after.PID != before.PID && serving(after)
+	})
+	socket.echo(t, "after")
+	u.say(t, "after")
+	events.find(t, "data: after")
+}
+
+// stream is a connection to the entrypoint of fr on which an answer has begun.
+type stream struct {
+	net.Conn
+	lines *bufio.Reader
+}
+
+func (u *fleetUnderTest) open(t *testing.T, host, head string, want int) *stream {
+	t.Helper()
+	conn, err := tls.Dial("tcp", u.listen["fr"].HTTPS, &tls.Config{RootCAs: u.roots, ServerName: host, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(conn, "%sHost: %s\r\n\r\n", head, host)
+	s := &stream{conn, bufio.NewReader(conn)}
+	response, err := http.ReadResponse(s.lines, nil)
+	if err != nil || response.StatusCode != want {
+		t.Fatalf("%s: got %v, %v, want %d", head, response, err, want)
+	}
+	return s
+}
+
+// find reads until a line has the text.
+func (s *stream) find(t *testing.T, text string) {
+	t.Helper()
+	for {
+		line, err := s.lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the stream ended before %q: %v", text, err)
+		}
+		if strings.Contains(line, text) {
+			return
+		}
+	}
+}
+
+func (s *stream) echo(t *testing.T, text string) {
+	t.Helper()
+	fmt.Fprintf(s, "%s\n", text)
+	s.find(t, text)
+}
+
+// say sends a line to all who listen to events.
+func (u *fleetUnderTest) say(t *testing.T, line string) {
+	t.Helper()
+	if response, _ := u.send(t, http.MethodPost, "streams.example.com", "/say", line, nil); response.StatusCode != http.StatusOK {
+		t.Fatalf("say: %s", response.Status)
+	}
+}
