@@ -13,8 +13,11 @@
 // its version, options and bootstrap are the same; otherwise a successor is
 // started beside it, shares its ports, and takes over once it is live: the
 // kernel is told to give it every new connection, so that none is lost in the
-// old one's sockets, and the old one drains. A successor that does not come up leaves the old one in place
-// and ends Run with an error.
+// old one's sockets, and the old one drains. A handshake that takes longer than
+// a second (its last packet was lost twice) may still be reset with the old
+// one's socket; net.ipv4.tcp_migrate_req=1 makes the kernel move it over. A
+// successor that does not come up leaves the old one in place and ends Run with
+// an error.
 //
 // When Run's context ends, Envoy stops accepting, requests in progress get
 // Options.DrainTime to finish, and nothing stays behind. When it ends with the

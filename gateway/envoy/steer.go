@@ -39,30 +39,18 @@ type socket struct {
 // which they came, and any of them can be given a program that picks an index.
 // It needs to open the processes' sockets (pidfd_getfd), as a process may that
 // could trace them. release ends the steering once the old ones have closed
-// their sockets: until then we hold them open, because an array that changes is
-// not steered.
+// their sockets: until then we hold them open, because the array changes with
+// every socket that leaves.
 func steer(ctx context.Context, old []int, successor int) (release func(), err error) {
-	var open []*os.File
-	release = func() {
-		for _, f := range open {
-			f.Close()
-		}
-	}
-	hold := func(pid, fd int) error {
-		f, err := borrow(pid, fd)
-		if err == nil {
-			open = append(open, f)
-		}
-		return err
-	}
-	var notHeld error // steering without it leaves less than a millisecond
+	var c crossing
+	release = c.end
 	for _, pid := range old {
 		sockets, err := listening(pid)
 		if err != nil {
 			return release, err
 		}
 		for _, s := range own(sockets) {
-			notHeld = cmp.Or(notHeld, hold(pid, s.fd))
+			c.leave(pid, s)
 		}
 	}
 	sockets, err := listening(successor)
@@ -82,14 +70,96 @@ func steer(ctx context.Context, old []int, successor int) (release func(), err e
 		if n == 0 || n == all[s.address] {
 			continue // done, or nobody else is there
 		}
-		if err := hold(successor, s.fd); err != nil {
+		if err := c.turn(successor, s, all[s.address]-n, n); err != nil {
 			return release, err
 		}
-		if err := pick(open[len(open)-1], all[s.address]-n, n); err != nil {
-			return release, fmt.Errorf("steer connections: %w", err)
+	}
+	err = untilAccepted(ctx, old)
+	if err == nil {
+		c.close()
+	}
+	return release, cmp.Or(err, c.notHeld)
+}
+
+// crossing is the way of new connections from old sockets to their successors.
+type crossing struct {
+	old     map[string][]*os.File // by address, held open
+	groups  []group
+	notHeld error // steering without holding leaves less than a millisecond
+}
+
+// group are the sockets that share an address: the old ones first.
+type group struct {
+	address  string
+	socket   *os.File // one of the successor's
+	old, new int
+}
+
+// leave holds an old socket open.
+func (c *crossing) leave(pid int, s socket) {
+	f, err := borrow(pid, s.fd)
+	if err != nil {
+		c.notHeld = cmp.Or(c.notHeld, err)
+		return
+	}
+	if c.old == nil {
+		c.old = map[string][]*os.File{}
+	}
+	c.old[s.address] = append(c.old[s.address], f)
+}
+
+// turn gives new connections to the last ones of the sockets with this address.
+func (c *crossing) turn(successor int, s socket, old, new int) error {
+	f, err := borrow(successor, s.fd)
+	if err != nil {
+		return err
+	}
+	c.groups = append(c.groups, group{s.address, f, old, new})
+	if err := pick(f, old, new); err != nil {
+		return fmt.Errorf("steer connections: %w", err)
+	}
+	return nil
+}
+
+// close makes the old sockets deaf. None is steered to them; one that found
+// them all the same, because somebody died in the middle, must be lost on the
+// way, so that the caller's kernel tries again, and not be reset.
+func (c *crossing) close() {
+	for _, g := range c.groups {
+		for _, f := range c.old[g.address] {
+			if err := deafen(f); err != nil {
+				c.notHeld = cmp.Or(c.notHeld, err)
+			}
 		}
 	}
-	return release, cmp.Or(untilAccepted(ctx, old), notHeld)
+}
+
+// end lets go of the old sockets, and of the steering.
+//
+// The array closes the gap of a socket that leaves with its last one, and a
+// program that picks an index beyond the end is not obeyed: then any socket may
+// be chosen, one that is about to be closed as well. The first of the new ones
+// keeps its index until the last old one leaves, if there are as many
+// new ones as old ones. With fewer workers than before, a handshake that begins
+// in this moment is lost on the way, see close, and repeated a second later.
+func (c *crossing) end() {
+	for _, g := range c.groups {
+		if err := pick(g.socket, g.old, 1); err != nil {
+			c.notHeld = cmp.Or(c.notHeld, err)
+		}
+	}
+	for _, files := range c.old {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	for _, g := range c.groups {
+		if err := control(g.socket, unpick); err != nil {
+			c.notHeld = cmp.Or(c.notHeld, err)
+		}
+		g.socket.Close()
+	}
+	c.old, c.groups = nil, nil
 }
 
 // own are the sockets of the process that was asked about.
@@ -109,12 +179,30 @@ func pick(f *os.File, first, others int) error {
 	if err != nil {
 		return err
 	}
+	return attach(f, unix.SO_ATTACH_REUSEPORT_CBPF, program)
+}
+
+// unpick removes the program again.
+func unpick(fd int) error {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
+}
+
+// deafen makes a socket ignore what arrives.
+func deafen(f *os.File) error {
+	program, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
+	if err != nil {
+		return err
+	}
+	return attach(f, unix.SO_ATTACH_FILTER, program)
+}
+
+func attach(f *os.File, option int, program []bpf.RawInstruction) error {
 	filter := make([]unix.SockFilter, len(program))
 	for i, in := range program {
 		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	return control(f, func(fd int) error {
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF,
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, option,
 			&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 	})
 }
