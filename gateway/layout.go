@@ -89,9 +89,15 @@ func (l Layout) Activator() string { return filepath.Join(l.Runtime(), "activato
 // API is the socket of the region's own interface for commands.
 func (l Layout) API() string { return filepath.Join(l.Runtime(), "api.sock") }
 
+// Keeper is where the keeper of the region's listening sockets has its record.
+func (l Layout) Keeper() string { return filepath.Join(l.Dir(), "keeper") }
+
+// Sockets is the socket on which Polder finds the keeper.
+func (l Layout) Sockets() string { return filepath.Join(l.Runtime(), "sockets.sock") }
+
 // Make creates the folders, for the owner only.
 func (l Layout) Make() error {
-	for _, dir := range []string{l.State, l.Dir(), l.Runtime(), l.Envoy(), l.Instances(), l.LastGood()} {
+	for _, dir := range []string{l.State, l.Dir(), l.Runtime(), l.Envoy(), l.Instances(), l.LastGood(), l.Keeper()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("region %s: state folder: %w; choose another with --state", l.Region, err)
 		}

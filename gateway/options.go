@@ -22,6 +22,7 @@ type Options struct {
 	Listen       polder.Listen // what is not empty wins over the configuration
 	Join         []string      // gossip addresses of other peers, beside the configuration's
 	Tools        string        // folder with Envoy, for when PATH has none
+	Keeper       []string      // command that calls sockets.Keep; nil means that sockets end with this process
 	ServerTiming bool          // tell callers what was cold
 	Metrics      string        // loopback address to serve metrics on, beside the API's socket; "" means none
 	Version      string        // of this program, for status

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -92,6 +93,10 @@ func (r *Region) serveControl(ctx context.Context, listener net.Listener) error 
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
+		if errors.Is(context.Cause(ctx), ErrHandOver) {
+			control.Stop() // Envoy asks again, and the next process answers
+			return
+		}
 		force := time.AfterFunc(controlStop, control.Stop)
 		control.GracefulStop()
 		force.Stop()

@@ -24,6 +24,7 @@ import (
 	"github.com/polder/polder/gateway/metrics"
 	"github.com/polder/polder/prewarm/instance"
 	"github.com/polder/polder/prewarm/instance/local"
+	"github.com/polder/polder/prewarm/instance/sockets"
 	"github.com/polder/polder/regions/gossip"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/load"
@@ -69,6 +70,7 @@ type Region struct {
 	gossip     *gossip.Gossip
 	dns        *dns.Server // nil when the region answers no queries
 	envoy      *envoy.Supervisor
+	sockets    *sockets.Store
 	issuer     *authority.Issuer
 	gossipKeys [][]byte
 	degraded   []string // written by Run before anybody asks
@@ -173,6 +175,11 @@ func (r *Region) connectControl() error {
 	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
 	r.reconciler.served, r.reconciler.asleep = r.setKnown, r.fellAsleep
 	r.reconciler.gate.journal, r.reconciler.gate.rebooked = r.journal, r.withdrawKeys
+	keeper := sockets.Options{Dir: r.layout.Keeper(), Socket: r.layout.Sockets(), Label: "keeper of " + string(o.Region), Log: o.Log}
+	if len(o.Keeper) > 0 {
+		keeper.Program, keeper.Args = o.Keeper[0], o.Keeper[1:]
+	}
+	r.sockets = sockets.New(keeper)
 	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log})
 	if err != nil {
 		return err
@@ -250,7 +257,12 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	for _, line := range r.degraded {
 		r.options.Log.Warn("this machine does not allow all that the region could do", "region", r.options.Region, "reason", line)
 	}
-	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
+	if err := r.sockets.Open(); err != nil {
+		r.options.Log.Warn("listening sockets have no keeper: callers that connect while Polder is replaced, or has crashed, are refused", "reason", err)
+	}
+	defer func() { fault = errors.Join(fault, r.closeSockets(ctx)) }()
+	rest, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stopRest := func() { end(context.Cause(ctx)) }
 	defer stopRest()
 	support, inner := errgroup.WithContext(rest)
 	r.ctx.Store(&inner)
@@ -262,7 +274,9 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	} {
 		support.Go(func() error { return part(inner) })
 	}
-	running, stopInstances := context.WithCancel(inner)
+	running, endInstances := context.WithCancelCause(inner)
+	stopInstances := func() { endInstances(context.Cause(ctx)) }
+	defer stopInstances()
 	ended := make(chan error, 1)
 	if !await(inner, ctx, r.begun) { // the model is in force
 		stopInstances()
@@ -285,11 +299,11 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 		return nil
 	}
 	r.reconciler.Begin(inner, r.adopted(inner))
-	waiting, err := listenUnix(r.layout.Activator())
+	waiting, err := r.listenKept(r.layout.Activator())
 	if err != nil {
 		return err
 	}
-	control, err := listenUnix(r.layout.ControlPlane())
+	control, err := r.listenKept(r.layout.ControlPlane())
 	if err != nil {
 		waiting.Close()
 		return err
@@ -301,7 +315,11 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 	front, stopFront := context.WithCancel(ctx)
 	defer stopFront()
 	defer context.AfterFunc(inner, stopFront)() // a part that fails stops all
-	defer context.AfterFunc(front, r.setDraining)()
+	defer context.AfterFunc(front, func() {
+		if !errors.Is(context.Cause(front), ErrHandOver) {
+			r.setDraining()
+		}
+	})()
 	support.Go(func() error { return r.watchEnvoy(front, relisten) })
 	r.options.Log.Info("region runs", "https", r.listen.HTTPS, "http", r.listen.HTTP,
 		"peer", r.listen.Peer, "gossip", r.listen.Gossip, "pid", os.Getpid())

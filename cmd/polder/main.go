@@ -128,7 +128,7 @@ instances from zero when a request comes, and puts them to sleep again.`,
 		SuggestionsMinimumDistance: 2,
 	}
 	command.AddCommand(upCommand(), runCommand(), checkCommand(), statusCommand(), logsCommand(), whyCommand(), auditCommand(), dnsCommand(),
-		loadCommand(), benchCommand(), versionCommand(), guardCommand())
+		loadCommand(), benchCommand(), versionCommand(), guardCommand(), keepCommand())
 	command.SetHelpCommand(helpCommand())
 	command.InitDefaultHelpCmd()
 	command.InitDefaultCompletionCmd()

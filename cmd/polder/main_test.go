@@ -80,6 +80,7 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 // fleetUnderTest is a running polder up.
 type fleetUnderTest struct {
+	tools  string // folder with Envoy
 	t      *testing.T
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when up has ended
@@ -118,7 +119,7 @@ func newFleet(t *testing.T, config string) *fleetUnderTest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &fleetUnderTest{t: t, state: filepath.Join(dir, "state"), config: filepath.Join(dir, "polder.yaml")}
+	u := &fleetUnderTest{t: t, tools: "../../.tools", state: filepath.Join(dir, "state"), config: filepath.Join(dir, "polder.yaml")}
 	u.write(strings.NewReplacer("SAMPLES", samples, "TESTPROGRAM", testProgram(t)).Replace(string(text)))
 	t.Cleanup(func() {
 		if u.cmd != nil {
@@ -135,7 +136,7 @@ func newFleet(t *testing.T, config string) *fleetUnderTest {
 // command is polder up with the fleet's files.
 func (u *fleetUnderTest) command(more ...string) *exec.Cmd {
 	u.t.Helper()
-	return command(u.t, append([]string{"up", "--config", u.config, "--state", u.state, "--port", "0", "--tools", "../../.tools"}, more...)...)
+	return command(u.t, append([]string{"up", "--config", u.config, "--state", u.state, "--port", "0", "--tools", u.tools}, more...)...)
 }
 
 // start starts polder up and waits until all its regions are ready.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -31,7 +32,8 @@ func runCommand() *cobra.Command {
 		Short: "Run one region: its Envoy, its instances, its part of the membership",
 		Long: `Runs one region until it is told to stop (Ctrl-C or SIGTERM). A crash leaves
 Envoy and the instances running; the next polder run with the same state folder
-adopts them. Addresses are taken from the flags, else from the configuration,
+adopts them. SIGUSR2 replaces the program by what is now in its place, without a
+lost request. Addresses are taken from the flags, else from the configuration,
 else they are the defaults below.`,
 		Example: `  polder run --region fr --config /etc/polder
   polder run --region fr --https 192.0.2.1:443 --join nl.example.net:7946`,
@@ -70,11 +72,21 @@ else they are the defaults below.`,
 		}
 		o.Region, o.Version = polder.RegionName(region), version()
 		o.Log = newLogger(os.Stderr, *output, level)
+		program, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		o.Keeper = []string{program, "keep"}
 		r, err := gateway.New(o)
 		if err != nil {
 			return err
 		}
-		return r.Run(ctx)
+		ctx, stopListening := replaceable(ctx, o.Log, program)
+		defer stopListening()
+		if err := r.Run(ctx); err != nil || !errors.Is(context.Cause(ctx), gateway.ErrHandOver) {
+			return err
+		}
+		return become(program)
 	}
 	return c
 }

@@ -22,7 +22,15 @@ const (
 
 	// cutLimit is how long requests have to end after they were cut off.
 	cutLimit = 5 * time.Second
+
+	// handOverLimit replaces Limits.Stop when another process takes over: whoever
+	// calls meanwhile waits for that one.
+	handOverLimit = 3 * time.Second
 )
+
+// ErrHandOver, as the cause with which Serve's context ends, says that another
+// process goes on accepting from the same socket: requests then have 3 s to end.
+var ErrHandOver = errors.New("the activator is handed over to the next process")
 
 // Serve answers the listener's connections, HTTP/1.1 and HTTP/2 in clear, until
 // ctx ends. Then it accepts no more, and requests have Limits.Stop to end; held
@@ -86,7 +94,11 @@ func (a *Activator) Serve(ctx context.Context, listener net.Listener) error {
 		err = fmt.Errorf("accepting held requests on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	stopped := a.stop(server, &present, cut)
+	limit := a.options.Limits.Stop
+	if errors.Is(context.Cause(ctx), ErrHandOver) {
+		limit = min(limit, handOverLimit)
+	}
+	stopped := a.stop(server, &present, cut, limit)
 	if e := callers.close(); e != nil {
 		err = errors.Join(err, e)
 	}
@@ -95,15 +107,15 @@ func (a *Activator) Serve(ctx context.Context, listener net.Listener) error {
 }
 
 // stop ends the server's requests, gently at first.
-func (a *Activator) stop(server *http.Server, present *crowd, cut context.CancelCauseFunc) error {
-	gentle, cancel := context.WithTimeout(context.Background(), a.options.Limits.Stop)
+func (a *Activator) stop(server *http.Server, present *crowd, cut context.CancelCauseFunc, limit time.Duration) error {
+	gentle, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	// Shutdown does not know of connections that were taken over; present does.
 	if server.Shutdown(gentle) == nil && present.gone(gentle) {
 		return nil
 	}
 	a.options.Log.Warn("requests did not end in time and are cut off", "region", a.options.Region,
-		"requests", present.size(), "limit", a.options.Limits.Stop)
+		"requests", present.size(), "limit", limit)
 	cut(errStopping)
 	hard, cancel := context.WithTimeout(context.Background(), cutLimit)
 	defer cancel()

@@ -10,7 +10,7 @@
 //
 // Envoy is started through package process, so it outlives a crash of its
 // Supervisor and serves on. The next Supervisor on the same folder adopts it if
-// its version, options and bootstrap are the same; otherwise a successor is
+// its program's file, options and bootstrap are the same; otherwise a successor is
 // started beside it, shares its ports, and takes over once it is live: the
 // kernel is told to give it every new connection, so that none is lost in the
 // old one's sockets, and the old one drains. A handshake that takes longer than

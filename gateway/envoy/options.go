@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -158,14 +159,24 @@ func (o Options) args(file string) []string {
 
 // meta is what a process's record says of it.
 type meta struct {
-	Digest string `json:"digest"` // of version, options and bootstrap: what makes two Envoys the same
+	Digest string `json:"digest"` // of program, options and bootstrap: what makes two Envoys the same
 	Admin  string `json:"admin"`  // its admin socket
 }
 
 func (o Options) meta(admin string) meta {
 	hash := sha256.New()
-	for _, part := range append(o.args(""), Version, string(o.Bootstrap)) {
+	for _, part := range append(o.args(""), Version, edition(o.Binary), string(o.Bootstrap)) {
 		fmt.Fprintf(hash, "%d:%s", len(part), part)
 	}
 	return meta{Digest: hex.EncodeToString(hash.Sum(nil)), Admin: admin}
+}
+
+// edition tells a program's file from the one that replaces it: by size and
+// time of change. A program that is not there has none.
+func edition(program string) string {
+	info, err := os.Stat(program)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }

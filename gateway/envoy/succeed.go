@@ -96,7 +96,7 @@ func (s *Supervisor) succeed(ctx context.Context, inherited []*child) (*child, e
 // replace starts a successor, and returns it once it is live. If it does not
 // come up, the inherited Envoys are as they were.
 func (s *Supervisor) replace(ctx context.Context, inherited []*child) (_ *child, err error) {
-	s.log.Info("Envoy of an earlier Polder is replaced: its version, options or bootstrap differ", "pid", inherited[0].PID())
+	s.log.Info("Envoy of an earlier Polder is replaced: its program, options or bootstrap differ", "pid", inherited[0].PID())
 	for _, c := range inherited {
 		if c.socket != s.socket {
 			continue

@@ -53,6 +53,10 @@ func DefaultTiming() Timing {
 	}
 }
 
+// ErrHandOver, as the cause with which Run's context ends, leaves instances
+// running for the next Polder, as Options.Keep does.
+var ErrHandOver = errors.New("instances are handed over to the next Polder")
+
 // ErrNotServing is returned by Start before Adopted and after Run's context ended.
 var ErrNotServing = errors.New("the instance manager is not serving")
 
@@ -144,7 +148,7 @@ func New(o Options) (*Manager, error) {
 func (m *Manager) Adopted() <-chan struct{} { return m.adopted }
 
 // Run adopts what an earlier Manager left running, serves until ctx ends, and
-// then stops all instances in parallel or, with Keep, leaves them running. It
+// then stops all instances in parallel or, with Keep or the cause ErrHandOver, leaves them running. It
 // returns when all its work has ended; the end of ctx is no error. A Manager
 // runs once.
 func (m *Manager) Run(ctx context.Context) error {
@@ -168,7 +172,7 @@ func (m *Manager) Run(ctx context.Context) error {
 
 	m.adopt(ctx)
 	<-ctx.Done()
-	m.leave(kill)
+	m.leave(kill, m.o.Keep || errors.Is(context.Cause(ctx), ErrHandOver))
 	return nil
 }
 
@@ -342,16 +346,17 @@ func (m *Manager) Instances() []polder.Instance {
 	return all
 }
 
-// leave ends the life of all instances here, and returns when it has.
-func (m *Manager) leave(kill func()) {
+// leave ends the life of all instances here, or with keep our part in it, and
+// returns when it has.
+func (m *Manager) leave(kill func(), keep bool) {
 	m.mu.Lock()
 	m.serving = false
-	if m.o.Keep {
+	if keep {
 		m.leaving = true
 		close(m.release)
 	}
 	for _, e := range m.table {
-		if m.o.Keep {
+		if keep {
 			e.giveUp()
 		} else {
 			m.stopEntry(e, "Polder stops")

@@ -225,9 +225,15 @@ func (g *Gossip) Run(ctx context.Context) error {
 	<-ctx.Done()
 	w.hangUp()
 	loops.Wait()
-	g.goodbye(m)
+	if !errors.Is(context.Cause(ctx), ErrHandOver) {
+		g.goodbye(m)
+	}
 	return m.Shutdown()
 }
+
+// ErrHandOver, as the cause with which Run's context ends, ends it without a
+// goodbye: the peer is back at once, and to the others it was never away.
+var ErrHandOver = errors.New("the peer is handed over to its next process")
 
 // begin listens and starts memberlist.
 func (g *Gossip) begin(ctx context.Context) (*memberlist.Memberlist, *wire, error) {
