@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,12 +18,16 @@ import (
 // zero byte excluded.
 const maxSocketPath = 107
 
-// Layout says where one region keeps its files. Everything of a region lies
-// under its own folder, so that what must not leave a region can be kept and
-// removed as a whole.
+// peersDir is where a region's peers but the first have their folders.
+const peersDir = "peers"
+
+// Layout says where one peer keeps its files. Everything of a region lies under
+// its own folder, so that what must not leave a region can be kept and removed as
+// a whole: the region's first peer in that folder, any other below it.
 type Layout struct {
 	State  string // absolute; shared by the regions of one machine
 	Region polder.RegionName
+	Peer   string // "" for the region's first one, REGION-1
 }
 
 // NewLayout makes the state folder's path absolute.
@@ -32,14 +39,36 @@ func NewLayout(state string, region polder.RegionName) (Layout, error) {
 	return Layout{State: absolute, Region: region}, nil
 }
 
+// Of is the layout of one of the region's peers.
+func (l Layout) Of(peer string) Layout {
+	l.Peer = peer
+	if peer == FirstPeer(l.Region) {
+		l.Peer = ""
+	}
+	return l
+}
+
+// FirstPeer names the peer that a region has when nobody names it.
+func FirstPeer(region polder.RegionName) string { return string(region) + "-1" }
+
+// Name tells the peer from the others of the same state folder: the region's
+// name for its first peer, and the peer's own for the others.
+func (l Layout) Name() string { return cmp.Or(l.Peer, string(l.Region)) }
+
 // Authority is the folder of the local certificate authority.
 func (l Layout) Authority() string { return filepath.Join(l.State, "authority") }
 
 // RootFile is the certificate of the local authority, PEM, for callers to trust.
 func (l Layout) RootFile() string { return filepath.Join(l.Authority(), "root.pem") }
 
-// Dir is the region's own folder.
-func (l Layout) Dir() string { return filepath.Join(l.State, "regions", string(l.Region)) }
+// Dir is the peer's own folder, which is the region's for its first peer.
+func (l Layout) Dir() string {
+	region := filepath.Join(l.State, "regions", string(l.Region))
+	if l.Peer == "" {
+		return region
+	}
+	return filepath.Join(region, peersDir, l.Peer)
+}
 
 // Certificates is where the region's own keys lie.
 func (l Layout) Certificates() string { return filepath.Join(l.Dir(), "certificates") }
@@ -113,7 +142,7 @@ func (l Layout) Make() error {
 	return nil
 }
 
-// Regions lists the regions that have a folder below the state folder.
+// Regions lists the peers that have a folder below the state folder, by region.
 func Regions(state string) ([]Layout, error) {
 	entries, err := os.ReadDir(filepath.Join(state, "regions"))
 	if err != nil {
@@ -129,6 +158,15 @@ func Regions(state string) ([]Layout, error) {
 			return nil, err
 		}
 		layouts = append(layouts, l)
+		others, err := os.ReadDir(filepath.Join(l.Dir(), peersDir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("peers of region %s: %w", l.Region, err)
+		}
+		for _, peer := range others {
+			if peer.IsDir() {
+				layouts = append(layouts, l.Of(peer.Name()))
+			}
+		}
 	}
 	return layouts, nil
 }

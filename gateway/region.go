@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,13 +94,12 @@ type Region struct {
 // New connects the parts of a region. It creates folders, reads the
 // configuration and the region's keys, and starts nothing.
 func New(o Options) (*Region, error) {
-	if o.Peer == "" {
-		o.Peer = string(o.Region) + "-1"
-	}
+	o.Peer = cmp.Or(o.Peer, FirstPeer(o.Region))
 	layout, err := NewLayout(o.State, o.Region)
 	if err != nil {
 		return nil, err
 	}
+	layout = layout.Of(o.Peer)
 	if err := layout.Make(); err != nil {
 		return nil, err
 	}

@@ -123,7 +123,7 @@ func at(ctx context.Context, o Options, do func(context.Context, *site) error) (
 	said := newTail(40)
 	plan, err := fleet.New(fleet.Options{
 		Program: o.Polder, Config: config, State: state, Extra: []string{"--tools", o.Tools, "--server-timing"},
-		Log: slog.New(slog.DiscardHandler), Output: func(_ polder.RegionName, line []byte) { said.add(string(line)) },
+		Log: slog.New(slog.DiscardHandler), Output: func(_ string, line []byte) { said.add(string(line)) },
 	}, reading.Model.Regions)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ const localState = ".polder"
 
 // ask asks every region that runs with the state folder, all at once, and tells
 // which ones do not answer.
-func ask(ctx context.Context, state string) (there []gateway.Status, absent []polder.RegionName, err error) {
+func ask(ctx context.Context, state string) (there []gateway.Status, absent []string, err error) {
 	layouts, err := layoutsOf(state)
 	if err != nil {
 		return nil, nil, err
@@ -41,7 +41,7 @@ func ask(ctx context.Context, state string) (there []gateway.Status, absent []po
 		case fault == nil:
 			there = append(there, statuses[i])
 		case errors.Is(fault, gateway.ErrNotRunning):
-			absent = append(absent, layouts[i].Region)
+			absent = append(absent, layouts[i].Name())
 		default:
 			return nil, nil, fault
 		}

@@ -21,12 +21,14 @@ import (
 // regionAudit is what polder audit finds in one region.
 type regionAudit struct {
 	Region  polder.RegionName     `json:"region"`
+	Peer    string                `json:"peer,omitempty"` // not for a region's first one
 	Running bool                  `json:"running"`
 	Audit   *audit.Result         `json:"audit,omitempty"`
 	Ledger  *gateway.LedgerReport `json:"ledger,omitempty"`
 	Refused []string              `json:"refused,omitempty"` // why the proof refuses the last change
 	Fault   string                `json:"fault,omitempty"`   // why something could not be audited
 
+	layout gateway.Layout
 	absent error // why it does not answer; nil when it runs
 }
 
@@ -93,7 +95,7 @@ func auditAll(ctx context.Context, state string) ([]regionAudit, error) {
 }
 
 func auditRegion(ctx context.Context, layout gateway.Layout) regionAudit {
-	a := regionAudit{Region: layout.Region}
+	a := regionAudit{Region: layout.Region, Peer: layout.Peer, layout: layout}
 	client := gateway.NewClient(layout)
 	defer client.Close()
 	status, err := client.Status(ctx)
@@ -187,14 +189,14 @@ func writeAudits(w io.Writer, audits []regionAudit) error {
 				book = "TAMPERED WITH"
 			}
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.Region, envoy, resources, keys, snapshot, records, book)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.layout.Name(), envoy, resources, keys, snapshot, records, book)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	for _, a := range audits {
 		for _, line := range a.findings() {
-			if _, err := fmt.Fprintf(w, "\n%s: %s\n", a.Region, line); err != nil {
+			if _, err := fmt.Fprintf(w, "\n%s: %s\n", a.layout.Name(), line); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ what its verification proves, is in docs/residency.md.`,
 // verified is what the verification of one ledger found.
 type verified struct {
 	Region  polder.RegionName `json:"region"`
+	Peer    string            `json:"peer,omitempty"` // not for a region's first one
 	Summary ledger.Summary    `json:"summary"`
 	Faults  []ledger.Fault    `json:"faults,omitempty"`
 }
@@ -69,7 +71,7 @@ Exit code 5 means that a ledger was tampered with; the places are named.`,
 		var list []verified
 		tampered := false
 		for _, layout := range layouts {
-			v := verified{Region: layout.Region}
+			v := verified{Region: layout.Region, Peer: layout.Peer}
 			v.Summary, err = ledger.VerifyFrom(layout.Ledger(), noted)
 			var damage *ledger.DamageError
 			if errors.As(err, &damage) {
@@ -104,11 +106,15 @@ func chosen(state, region string) ([]gateway.Layout, error) {
 		return layouts, err
 	}
 	var names []string
+	var named []gateway.Layout
 	for _, l := range layouts {
 		if string(l.Region) == region {
-			return []gateway.Layout{l}, nil
+			named = append(named, l)
 		}
-		names = append(names, string(l.Region))
+		names = append(names, l.Name())
+	}
+	if len(named) > 0 {
+		return named, nil
 	}
 	return nil, &exitError{exitNotThere, fmt.Errorf("there is no region %q in %s; there are %s", region, state, listed(names))}
 }
@@ -128,7 +134,7 @@ func parseHead(text string) (ledger.Head, error) {
 // missing says that a region has no ledger, or one that cannot be read.
 func missing(layout gateway.Layout, err error) error {
 	if errors.Is(err, os.ErrNotExist) {
-		return &exitError{exitNotThere, fmt.Errorf("region %s has no ledger in %s: it begins when the region first runs", layout.Region, layout.Ledger())}
+		return &exitError{exitNotThere, fmt.Errorf("region %s has no ledger in %s: it begins when the region first runs", layout.Name(), layout.Ledger())}
 	}
 	return err
 }
@@ -137,9 +143,9 @@ func writeVerified(w io.Writer, list []verified) error {
 	for _, v := range list {
 		s := v.Summary
 		if len(v.Faults) > 0 {
-			fmt.Fprintf(w, "%s: TAMPERED WITH\n", v.Region)
+			fmt.Fprintf(w, "%s: TAMPERED WITH\n", cmp.Or(v.Peer, string(v.Region)))
 		} else {
-			fmt.Fprintf(w, "%s: whole\n", v.Region)
+			fmt.Fprintf(w, "%s: whole\n", cmp.Or(v.Peer, string(v.Region)))
 		}
 		for _, f := range v.Faults {
 			fmt.Fprintf(w, "  %s\n", f)

@@ -47,7 +47,7 @@ Exit codes are those of polder audit; the page is written in any case.`,
 			return err
 		}
 		for _, a := range audits {
-			r, err := evidence(*state, a)
+			r, err := evidence(a)
 			if err != nil {
 				return err
 			}
@@ -112,7 +112,7 @@ func inForce(state string, data *report.Data) error {
 }
 
 // evidence gathers what a region's audit and ledger say.
-func evidence(state string, a regionAudit) (report.Region, error) {
+func evidence(a regionAudit) (report.Region, error) {
 	r := report.Region{Region: a.Region, Running: a.Running, Refused: a.Refused, Audit: a.Audit, Fault: a.Fault}
 	if a.Ledger == nil {
 		return r, nil
@@ -123,12 +123,8 @@ func evidence(state string, a regionAudit) (report.Region, error) {
 	if a.Ledger.Damage != "" {
 		r.Damage = append(r.Damage, a.Ledger.Damage)
 	}
-	layout, err := gateway.NewLayout(state, a.Region)
-	if err != nil {
-		return r, err
-	}
 	var told, changed []ledger.Record // the latest of each
-	summary, err := ledger.Read(layout.Ledger(), 0, func(record ledger.Record) error {
+	summary, err := ledger.Read(a.layout.Ledger(), 0, func(record ledger.Record) error {
 		if !report.Tells(record.Kind) {
 			return nil
 		}

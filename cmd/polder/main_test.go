@@ -185,7 +185,7 @@ func (u *fleetUnderTest) follow(stdout io.Reader, ready chan<- error) {
 		}
 		switch {
 		case e.Event == "ready":
-			u.listen[e.Region] = *e.Listen
+			u.listen[polder.RegionName(e.Region)] = *e.Listen
 		case e.Event == "curl" && !told:
 			told = true
 			pem, err := os.ReadFile(e.Root)
@@ -225,7 +225,8 @@ func (u *fleetUnderTest) stop() {
 
 func (u *fleetUnderTest) dumpLogs() {
 	logs, _ := filepath.Glob(filepath.Join(u.state, "regions/*/polder.log"))
-	for _, file := range append(logs, filepath.Join(u.state, "guard.log")) {
+	further, _ := filepath.Glob(filepath.Join(u.state, "regions/*/peers/*/polder.log"))
+	for _, file := range append(append(logs, further...), filepath.Join(u.state, "guard.log")) {
 		lines, err := process.ReadLast(file, 60)
 		if err == nil {
 			u.t.Logf("%s:\n%s", file, strings.Join(lines, "\n"))
@@ -272,11 +273,16 @@ func (u *fleetUnderTest) want(entry polder.RegionName, host, region string) answ
 	return a
 }
 
-func (u *fleetUnderTest) layout(region polder.RegionName) gateway.Layout {
+// layout finds a region's first peer, or another by its own name: "fr", "fr-2".
+func (u *fleetUnderTest) layout(name polder.RegionName) gateway.Layout {
 	u.t.Helper()
-	layout, err := gateway.NewLayout(u.state, region)
+	region, number, further := strings.Cut(string(name), "-")
+	layout, err := gateway.NewLayout(u.state, polder.RegionName(region))
 	if err != nil {
 		u.t.Fatal(err)
+	}
+	if further {
+		layout = layout.Of(region + "-" + number)
 	}
 	return layout
 }

@@ -39,8 +39,8 @@ type overview struct {
 
 // logLine is a line of a region's log, taken apart.
 type logLine struct {
-	region polder.RegionName // "" for the fleet's own
-	clock  string            // "15:04:05"
+	region string // of its peer; "" for the fleet's own
+	clock  string // "15:04:05"
 	level  string
 	text   string
 }

@@ -31,7 +31,7 @@ func newScene(t *testing.T) *scene {
 	var members []fleet.Member
 	for i, name := range []polder.RegionName{"fr", "nl", "pl"} {
 		members = append(members, fleet.Member{
-			Region: polder.Region{Name: name},
+			Region: polder.Region{Name: name}, Layout: gateway.Layout{Region: name},
 			Listen: polder.Listen{HTTPS: fmt.Sprintf("127.0.0.1:%d", 8443+i)},
 		})
 	}

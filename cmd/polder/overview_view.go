@@ -83,7 +83,7 @@ func (o overview) regionLines(p palette) []string {
 		if rejected > 0 {
 			count = p.bad
 		}
-		lines = append(lines, fmt.Sprintf("%s %-21s %s %-8s %9d %8.1f ", pad(string(m.Region.Name), 8), m.Listen.HTTPS,
+		lines = append(lines, fmt.Sprintf("%s %-21s %s %-8s %9d %8.1f ", pad(m.Layout.Name(), 8), m.Listen.HTTPS,
 			style.Render(pad(state, 11)), peersOf(s), requests(s), o.rates[i])+count.Render(fmt.Sprintf("%8d", rejected)))
 	}
 	return lines
@@ -121,7 +121,7 @@ func (o overview) serviceLines(p palette, room int) []string {
 	}
 	header := pad(head, nameWidth)
 	for _, m := range o.members {
-		header += " " + pad(string(m.Region.Name), width)
+		header += " " + pad(m.Layout.Name(), width)
 	}
 	lines := []string{p.faint.Render(header + fmt.Sprintf(" %9s %7s %7s %7s", "REQUESTS", "COLD", "STARTS", "FAILED"))}
 	for i := first; i < first+rows && i < len(o.services); i++ {

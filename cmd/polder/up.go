@@ -14,12 +14,13 @@ import (
 	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/gateway/fleet"
 	"github.com/polder/polder/gateway/source"
+	"github.com/polder/polder/regions"
 )
 
 func upCommand() *cobra.Command {
 	var (
 		config, state, tools string
-		port                 int
+		port, peers          int
 		plain                bool
 	)
 	c := &cobra.Command{
@@ -42,6 +43,7 @@ call a service, and "log" all the time.`,
 	f.StringVar(&state, "state", localState, "`folder` for what must survive a restart")
 	f.StringVar(&tools, "tools", ".tools", "`folder` in which make envoy put Envoy, for when PATH has none")
 	f.IntVar(&port, "port", 8443, "HTTPS `port` of the first region, the next ones follow; 0 takes free ports")
+	f.IntVar(&peers, "peers", 1, "`number` of peers that each region runs")
 	f.BoolVar(&plain, "plain", false, "print plain lines even on a terminal")
 	folder(c, "state", "tools")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -52,7 +54,11 @@ call a service, and "log" all the time.`,
 		if err != nil {
 			return err
 		}
-		if err := fleet.CheckPort(port, len(model.Regions)); err != nil {
+		if peers < 1 || peers*len(model.Regions) > regions.MaxPeers {
+			return misused("--peers is %d, want 1 to %d: a membership of %d regions has at most %d peers",
+				peers, regions.MaxPeers/max(1, len(model.Regions)), len(model.Regions), regions.MaxPeers)
+		}
+		if err := fleet.CheckPort(port, peers*len(model.Regions)); err != nil {
 			return misused("--port: %w", err)
 		}
 		program, err := os.Executable()
@@ -61,7 +67,7 @@ call a service, and "log" all the time.`,
 		}
 		view := newView(c.OutOrStdout(), c.ErrOrStderr(), *output, plain)
 		plan, err := fleet.New(fleet.Options{
-			Program: program, Config: config, State: state, Port: port,
+			Program: program, Config: config, State: state, Port: port, Peers: peers,
 			Extra: []string{"--tools", tools, "--server-timing"},
 			Log:   slog.New(slog.NewTextHandler(view, nil)), Output: view.line,
 		}, model.Regions)

@@ -40,11 +40,11 @@ func newView(out, errs io.Writer, f format, plain bool) *view {
 
 // upEvent is a line of polder up --output json.
 type upEvent struct {
-	Event  string            `json:"event"` // "ready", "log" or "curl"
-	Region polder.RegionName `json:"region,omitempty"`
-	Listen *polder.Listen    `json:"listen,omitempty"`
-	Root   string            `json:"root,omitempty"` // file with the authority's certificate
-	Line   string            `json:"line,omitempty"`
+	Event  string         `json:"event"`            // "ready", "log" or "curl"
+	Region string         `json:"region,omitempty"` // of a region's further peers the peer's name
+	Listen *polder.Listen `json:"listen,omitempty"`
+	Root   string         `json:"root,omitempty"` // file with the authority's certificate
+	Line   string         `json:"line,omitempty"`
 }
 
 // Write takes a line of the fleet's own log.
@@ -54,8 +54,8 @@ func (v *view) Write(line []byte) (int, error) {
 }
 
 // line takes a line of a region's log.
-func (v *view) line(region polder.RegionName, line []byte) {
-	v.emit(upEvent{Event: "log", Region: region, Line: string(line)})
+func (v *view) line(name string, line []byte) {
+	v.emit(upEvent{Event: "log", Region: name, Line: string(line)})
 }
 
 func (v *view) emit(e upEvent) {
@@ -116,8 +116,8 @@ func (v *view) awaitReady(ctx context.Context, members []fleet.Member, clients [
 			}
 			statuses[i] = status
 			ready++
-			v.say(upEvent{Event: "ready", Region: m.Region.Name, Listen: &m.Listen},
-				fmt.Sprintf("region %s is ready on https://%s", m.Region.Name, m.Listen.HTTPS))
+			v.say(upEvent{Event: "ready", Region: m.Layout.Name(), Listen: &m.Listen},
+				fmt.Sprintf("region %s is ready on https://%s", m.Layout.Name(), m.Listen.HTTPS))
 		}
 		select {
 		case <-ticker.C:
@@ -145,15 +145,15 @@ func serving(s gateway.Status) bool {
 	return false
 }
 
-// together tells whether the region sees all others in good health.
+// together tells whether the peer sees all others in good health.
 func together(s gateway.Status, members int) bool {
-	regions := map[polder.RegionName]bool{}
+	healthy := 0
 	for _, p := range s.Peers {
 		if p.Healthy {
-			regions[p.Region] = true
+			healthy++
 		}
 	}
-	return len(regions) == members
+	return healthy == members
 }
 
 func (v *view) say(e upEvent, text string) {

@@ -117,7 +117,7 @@ func coldRequests(ctx context.Context, state string, statuses []gateway.Status, 
 			return nil, err
 		}
 		group.Go(func() error {
-			client := gateway.NewClient(layout)
+			client := gateway.NewClient(layout.Of(s.Peer))
 			defer client.Close()
 			var err error
 			if parts[i], err = client.Cold(ctx, q); errors.Is(err, gateway.ErrNotRunning) {

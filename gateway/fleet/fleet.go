@@ -41,14 +41,17 @@ type Options struct {
 	Program string   // path of the polder command
 	Config  string   // file or folder, absolute
 	State   string   // state folder, absolute
+	Peers   int      // of each region; 0 means 1
 	Extra   []string // arguments that every region gets beside its own
 	Port    int      // of the first region's HTTPS entrypoint; 0 takes free ports
 	Log     *slog.Logger
-	// Output is handed every line that a region logs. It may be nil.
-	Output func(region polder.RegionName, line []byte)
+	// Output is handed every line that a peer logs, with its name (Layout.Name).
+	// It may be nil.
+	Output func(name string, line []byte)
 }
 
-// Fleet is every region of one configuration on this machine.
+// Fleet is every region of one configuration on this machine, with one peer or
+// more each.
 type Fleet struct {
 	options Options
 	members []Member
@@ -56,9 +59,10 @@ type Fleet struct {
 	hold    *os.File // write end, kept by us alone
 }
 
-// Member is one region of the fleet.
+// Member is one peer of the fleet.
 type Member struct {
 	Region polder.Region
+	Peer   string
 	Listen polder.Listen
 	Layout gateway.Layout
 }
@@ -66,22 +70,26 @@ type Member struct {
 // New plans a fleet for the regions: which ports each one gets. It starts
 // nothing. Ports that are in use by others are an error that names them all.
 func New(o Options, regions []polder.Region) (*Fleet, error) {
-	listens, err := plan(o.Port, len(regions))
+	peers := max(1, o.Peers)
+	listens, err := plan(o.Port, peers*len(regions))
 	if err != nil {
 		return nil, err
 	}
 	f := &Fleet{options: o}
-	for i, region := range regions {
+	for _, region := range regions {
 		layout, err := gateway.NewLayout(o.State, region.Name)
 		if err != nil {
 			return nil, err
 		}
-		f.members = append(f.members, Member{Region: region, Listen: listens[i], Layout: layout})
+		for n := range peers {
+			peer := fmt.Sprintf("%s-%d", region.Name, n+1)
+			f.members = append(f.members, Member{Region: region, Peer: peer, Listen: listens[len(f.members)], Layout: layout.Of(peer)})
+		}
 	}
 	return f, nil
 }
 
-// Members lists the regions with the addresses that they will listen on.
+// Members lists the peers, by region, with the addresses that they will listen on.
 func (f *Fleet) Members() []Member { return f.members }
 
 // Run starts every region and keeps it running until ctx ends. Then it stops
@@ -164,7 +172,7 @@ func (f *Fleet) sweepOld(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("region %s: %w", m.Region.Name, err)
 		}
-		f.options.Log.Info("stopping the region that an earlier polder up left running", "region", m.Region.Name, "pid", p.PID())
+		f.options.Log.Info("stopping the region that an earlier polder up left running", "region", m.Region.Name, "peer", m.Peer, "pid", p.PID())
 		if err := p.Stop(ctx, stopGrace); err != nil {
 			return err
 		}
@@ -183,19 +191,19 @@ func kill(ctx context.Context, p *process.Process) error {
 // command is how one region is run.
 func (f *Fleet) command(m Member) process.Spec {
 	args := []string{
-		"run", "--region", string(m.Region.Name), "--config", f.options.Config, "--state", f.options.State,
+		"run", "--region", string(m.Region.Name), "--name", m.Peer, "--config", f.options.Config, "--state", f.options.State,
 		"--https", m.Listen.HTTPS, "--http", m.Listen.HTTP, "--peer", m.Listen.Peer, "--gossip", m.Listen.Gossip,
 		"--dns", gateway.DNSOff, "--tether", fmt.Sprint(TetherFD),
 	}
 	for _, other := range f.members {
-		if other.Region.Name != m.Region.Name {
+		if other.Peer != m.Peer {
 			args = append(args, "--join", other.Listen.Gossip)
 		}
 	}
 	return process.Spec{
 		Path: f.options.Program, Args: append(args, f.options.Extra...), Env: os.Environ(),
 		LogFile: LogFile(m.Layout), RecordFile: recordOf(m.Layout),
-		Label: "region " + string(m.Region.Name), Files: []*os.File{f.tether},
+		Label: "region " + m.Layout.Name(), Files: []*os.File{f.tether},
 	}
 }
 
@@ -213,9 +221,9 @@ func (f *Fleet) output(m Member) func(ctx context.Context) {
 		return nil
 	}
 	return func(ctx context.Context) {
-		err := process.TailLast(ctx, LogFile(m.Layout), 0, func(line []byte) { f.options.Output(m.Region.Name, line) })
+		err := process.TailLast(ctx, LogFile(m.Layout), 0, func(line []byte) { f.options.Output(m.Layout.Name(), line) })
 		if err != nil && ctx.Err() == nil {
-			f.options.Log.Warn("cannot follow the region's log", "region", m.Region.Name, "reason", err)
+			f.options.Log.Warn("cannot follow the region's log", "region", m.Region.Name, "peer", m.Peer, "reason", err)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func TestPlanNamesEveryPortInUse(t *testing.T) {
 	}
 	defer taken.Close()
 	port := taken.Addr().(*net.TCPAddr).Port
-	if _, err := plan(port, 1); err == nil || !strings.Contains(err.Error(), "HTTPS port of region 1") || !strings.Contains(err.Error(), "--port") {
+	if _, err := plan(port, 1); err == nil || !strings.Contains(err.Error(), "HTTPS port of peer 1") || !strings.Contains(err.Error(), "--port") {
 		t.Errorf("port %d is taken: %v, want an error that names it and the way out", port, err)
 	}
 }

@@ -19,19 +19,19 @@ const (
 	gossipBase = -500 // 8443 → 7943
 )
 
-// CheckPort tells whether so many regions can have their ports when the HTTPS
+// CheckPort tells whether so many peers can have their ports when the HTTPS
 // entrypoint of the first one is on port.
-func CheckPort(port, regions int) error {
+func CheckPort(port, peers int) error {
 	const highest = 1<<16 - 1
-	least, most := 1-peerOffset, highest+1-regions
+	least, most := 1-peerOffset, highest+1-peers
 	if port != 0 && (port < least || port > most) {
-		return fmt.Errorf("%d leaves no room for the ports of %d regions: want 0, or %d to %d", port, regions, least, most)
+		return fmt.Errorf("%d leaves no room for the ports of %d peers: want 0, or %d to %d", port, peers, least, most)
 	}
 	return nil
 }
 
-// plan gives each of n regions its addresses on loopback. The port is that of
-// the first region's HTTPS entrypoint; 0 takes ports that are free now.
+// plan gives each of n peers its addresses on loopback. The port is that of
+// the first peer's HTTPS entrypoint; 0 takes ports that are free now.
 func plan(port, n int) ([]polder.Listen, error) {
 	if err := CheckPort(port, n); err != nil {
 		return nil, fmt.Errorf("HTTPS port: %w", err)
@@ -55,7 +55,7 @@ func plan(port, n int) ([]polder.Listen, error) {
 			}
 			address, err := free(wanted, a.packets)
 			if err != nil {
-				faults = append(faults, fmt.Errorf("%s port of region %d: %w", a.what, i+1, err))
+				faults = append(faults, fmt.Errorf("%s port of peer %d: %w", a.what, i+1, err))
 			}
 			*a.address = address
 		}
