@@ -154,6 +154,7 @@ func newExample(m *polder.Model, here polder.Region) (*example, error) {
 			around.peerOf[r.Name] = []string{peerName(r)}
 		}
 	}
+	around.known = around.peerOf
 	around.rank = regions.Order(here.Location, m.Regions, regions.View{Health: around.health})
 	node := xds.NodeConfig{Region: here.Name, HTTPS: https, HTTP: http, Peer: peer, PeerOf: around.peerOf, TrustDomain: "polder"}
 	envoy := xds.Gateway{Region: here.Name, Activator: "activator.sock"}

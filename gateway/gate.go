@@ -58,7 +58,7 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 // newBook writes the address book of a model in its surroundings, at an instant.
 func (g *gate) newBook(m *polder.Model, s surroundings, now time.Time) *proof.Book {
 	site := g.site
-	site.PeerOf, site.Alive, site.Others, site.Now = s.peerOf, s.health, s.others, now
+	site.PeerOf, site.Alive, site.Others, site.Now = s.known, s.health, s.others, now
 	return proof.NewBook(m, site)
 }
 

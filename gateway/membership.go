@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -75,21 +77,58 @@ func (v vitals) alive(regions []polder.Region, health polder.RegionHealth, now t
 	return alive
 }
 
+// self is the peer that looks around.
+type self struct {
+	peer    string
+	region  polder.RegionName
+	address string // of its listener for passed-on connections
+	policy  string // as the membership has it from this peer
+}
+
 // survey joins the map with the membership: who is alive, in which order, where.
-// The own region is always alive to itself.
-func survey(m *polder.Model, here polder.RegionName, snapshot *gossip.Snapshot, v vitals, now time.Time) surroundings {
+// The own region is always alive to itself. A region counts as alive as long as a
+// peer of it would serve, whatever this peer's own connections make of it and even
+// if it drains: the law is not bent for a suspicion. Where to connect to is
+// another matter: suspected and draining peers are there for want of others.
+func survey(m *polder.Model, me self, snapshot *gossip.Snapshot, v vitals, now time.Time) surroundings {
 	s := surroundings{
-		health: v.alive(m.Regions, snapshot.View.Health, now),
-		peerOf: map[polder.RegionName][]string{},
+		peerOf: map[polder.RegionName][]string{}, peerAt: map[string]string{},
+		known: map[polder.RegionName][]string{}, regionOf: map[string]polder.RegionName{},
 	}
-	s.health[here] = true
-	own, _ := m.Region(here)
-	s.rank = regions.Order(own.Location, m.Regions, snapshot.View)
-	for _, row := range snapshot.Observed() {
-		if row.Region != here && row.Healthy && !row.Draining {
-			s.peerOf[row.Region] = append(s.peerOf[row.Region], row.Address)
+	able := polder.RegionHealth{}
+	spare := map[polder.RegionName][]string{} // for where nobody is usable
+	for _, p := range snapshot.Peers {
+		able[p.Row.Region] = able[p.Row.Region] || p.Able
+		if p.Row.Peer == me.peer {
+			me.policy, s.draining = p.Row.Policy, p.Row.Draining
+			p.Row.Address, p.Able = me.address, true // a gateway is always there for itself
+		}
+		s.regionOf[p.Row.Peer] = p.Row.Region
+		if p.Row.Address == "" || !p.Able {
+			continue
+		}
+		s.peerAt[p.Row.Peer] = p.Row.Address
+		s.known[p.Row.Region] = append(s.known[p.Row.Region], p.Row.Address)
+		if p.Usable || p.Row.Peer == me.peer {
+			s.peerOf[p.Row.Region] = append(s.peerOf[p.Row.Region], p.Row.Address)
+		} else {
+			spare[p.Row.Region] = append(spare[p.Row.Region], p.Row.Address)
 		}
 	}
+	for region, addresses := range spare {
+		if len(s.peerOf[region]) == 0 {
+			s.peerOf[region] = addresses
+		}
+	}
+	for _, p := range snapshot.Peers {
+		if p.Row.Policy == me.policy && p.Row.Address != "" {
+			s.agreeing = append(s.agreeing, p)
+		}
+	}
+	s.health = v.alive(m.Regions, able, now)
+	s.health[me.region] = true
+	own, _ := m.Region(me.region)
+	s.rank = regions.Order(own.Location, m.Regions, snapshot.View)
 	return s
 }
 
@@ -105,7 +144,8 @@ func (r *Region) followMembership(ctx context.Context) error {
 	v := vitals{}
 	look := func() {
 		model, snapshot := r.config.snapshot(), r.gossip.Snapshot()
-		around := survey(model, r.options.Region, snapshot, v, time.Now())
+		me := self{peer: r.options.Peer, region: r.options.Region, address: r.peerAddress}
+		around := survey(model, me, snapshot, v, time.Now())
 		r.reconciler.SetSurroundings(ctx, around)
 		r.describeWorld(model, snapshot, around)
 	}
@@ -136,8 +176,8 @@ func (r *Region) publishRow() {
 	r.rowMu.Lock()
 	defer r.rowMu.Unlock()
 	row := polder.PeerRow{
-		Address: r.peerAddress, Healthy: r.healthy, Draining: r.draining, Warm: r.warm,
-		Digest: r.config.Status().Digest,
+		Address: r.peerAddress, Healthy: r.healthy, Draining: r.draining, Warm: r.warm, Busy: r.busy,
+		Digest: r.config.Status().Digest, Policy: policyDigest(r.config.snapshot()),
 	}
 	if err := r.gossip.Publish(row, disclosure(r.config.snapshot())); err != nil {
 		r.options.Log.Error("the other peers are not told how this one is", "reason", err)
@@ -149,6 +189,27 @@ func (r *Region) setWarm(warm []polder.ServiceName) {
 	r.warm = warm
 	r.rowMu.Unlock()
 	r.publishRow()
+}
+
+func (r *Region) setBusy(busy []polder.ServiceName) {
+	r.rowMu.Lock()
+	r.busy = busy
+	r.rowMu.Unlock()
+	r.publishRow()
+}
+
+// policyDigest names what a configuration says about who serves whom where. Peers
+// with the same one agree on every service.
+func policyDigest(m *polder.Model) string {
+	sum := sha256.New()
+	for _, s := range m.Services {
+		fmt.Fprintf(sum, "%s %v %t %v\n", s.Name, s.Run != nil, s.Scale.Min > 0, s.Hosts)
+		fmt.Fprintln(sum, Policy(s, m.Regions))
+		for _, r := range m.Regions {
+			fmt.Fprintln(sum, r.Name, s.Endpoints[r.Name])
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
 func (r *Region) setHealthy(healthy bool) {

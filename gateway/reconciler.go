@@ -14,6 +14,7 @@ import (
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/prewarm"
 	"github.com/polder/polder/prewarm/instance"
+	"github.com/polder/polder/regions"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/load"
@@ -50,8 +51,14 @@ type certificates interface {
 type surroundings struct {
 	health polder.RegionHealth
 	rank   []polder.RegionName
-	peerOf map[polder.RegionName][]string
-	others map[polder.ServiceName][]law.Permission // of policies that living peers see otherwise
+	peerOf map[polder.RegionName][]string // addresses of those to send to
+	peerAt map[string]string              // address of every peer that would take a connection
+
+	known    map[polder.RegionName][]string          // all addresses of peers, for the proof
+	regionOf map[string]polder.RegionName            // by peer
+	agreeing []regions.Peer                          // those with this peer's policies, this one included
+	draining bool                                    // this peer is to lose its callers
+	others   map[polder.ServiceName][]law.Permission // of policies that living peers see otherwise
 }
 
 // reconciler joins intent (the model) with evidence (instances, load, peers)
@@ -65,7 +72,9 @@ type reconciler struct {
 	gate         *gate // to publisher
 	instances    instances
 	certificates certificates
+	peer         string                                   // this peer's name
 	warmChanged  func([]polder.ServiceName)               // told of the services with a ready instance, sorted
+	busyChanged  func([]polder.ServiceName)               // told of those that are busy, sorted
 	served       func(map[polder.ServiceName]polder.Cold) // told of the services that are served here, and what their cold callers get
 	asleep       func(polder.ServiceName)                 // told of a service whose last instance has stopped
 	events       chan func(now time.Time)
@@ -82,14 +91,17 @@ type reconciler struct {
 	warm       []polder.ServiceName
 	judged     time.Time // when all services were judged last
 	turns      time.Time // when that ends to hold by itself; zero for never
+	busy       []polder.ServiceName
+	moved      bool // a service has another place; judge again after this event
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
 	return &reconciler{
 		log: log, gateway: g, node: n, publisher: p, gate: newGate(log, p, g, n), certificates: c, warmChanged: warmChanged,
-		events:   make(chan func(time.Time), eventQueue),
-		model:    &polder.Model{},
-		services: map[polder.ServiceName]*service{},
+		busyChanged: func([]polder.ServiceName) {},
+		events:      make(chan func(time.Time), eventQueue),
+		model:       &polder.Model{},
+		services:    map[polder.ServiceName]*service{},
 	}
 }
 
@@ -104,8 +116,10 @@ func (r *reconciler) Run(ctx context.Context) error {
 		select {
 		case event := <-r.events:
 			event(time.Now())
+			r.settle(time.Now())
 		case now := <-ticker.C:
 			r.stepDue(now)
+			r.settle(now)
 		case <-ctx.Done():
 			r.releaseWaiters()
 			return nil
@@ -162,11 +176,9 @@ func (r *reconciler) SetModel(ctx context.Context, m *polder.Model) {
 // SetSurroundings tells who is alive and how far.
 func (r *reconciler) SetSurroundings(ctx context.Context, s surroundings) {
 	r.do(ctx, func(now time.Time) {
-		if reflect.DeepEqual(s, r.around) {
-			return
+		if r.takeSurroundings(s) {
+			r.judgeAll(now)
 		}
-		r.around = s
-		r.judgeAll(now)
 	})
 }
 
@@ -224,6 +236,9 @@ func (r *reconciler) adoptModel(now time.Time) {
 		}
 		s.spec = spec
 	}
+	for _, s := range r.services {
+		r.rehome(s)
+	}
 	for name, s := range r.services {
 		if wanted[name] {
 			continue
@@ -273,6 +288,7 @@ func (r *reconciler) judge(s *service) law.Approved {
 		Here: r.gateway.Region, Regions: r.model.Regions,
 		Alive: r.around.health, Rank: r.around.rank, Endpoints: s.endpoints(r.gateway.Region),
 		Now: r.judged, Others: r.around.others[s.spec.Name],
+		Home: s.place.home,
 	})
 }
 
@@ -308,7 +324,7 @@ func (r *reconciler) everything(names []polder.ServiceName, withheld map[polder.
 		}
 	}
 	node := r.node
-	node.PeerOf = r.around.peerOf
+	node.PeerOf, node.PeerAt = r.around.peerOf, r.around.peerAt
 	c.set = append(c.set, xds.Node(judged, node)...)
 	c.remove = r.gate.stale(c.set)
 	return c
@@ -325,6 +341,7 @@ func (r *reconciler) publishEndpoints(s *service) {
 		})
 	}
 	r.announceIfWarm(s)
+	r.moved = r.rehome(s) || r.moved
 }
 
 // terms are what the region's price list makes of a decision.
@@ -378,7 +395,7 @@ func (r *reconciler) stepDue(now time.Time) {
 	}
 	for _, s := range r.services {
 		retry := len(s.waiters) > 0 && !s.retryAt.IsZero() && !now.Before(s.retryAt)
-		if retry || !now.Before(s.decision.Until) {
+		if retry || !now.Before(s.decision.Until) || s.overdue(now) {
 			r.step(s, now)
 		}
 	}
@@ -390,18 +407,20 @@ func (r *reconciler) step(s *service, now time.Time) {
 		return
 	}
 	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), r.terms())
+	desired, reason := r.aim(s, now)
+	r.announceBusy(s)
 	count := s.count()
-	for n := count.Warm(); n < s.decision.Desired; n++ {
-		if !r.revive(s) && !r.start(s, s.decision.Reason(), now) {
+	for n := count.Warm(); n < desired; n++ {
+		if !r.revive(s) && !r.start(s, reason, now) {
 			break
 		}
 	}
-	if count.Ready > s.decision.Desired {
-		for _, i := range s.surplus(count.Ready - s.decision.Desired) {
-			r.retire(s, i, s.decision.Reason())
+	if count.Ready > desired {
+		for _, i := range s.surplus(count.Ready - desired) {
+			r.retire(s, i, reason)
 		}
 	}
-	if count.Ready > 0 || s.decision.Desired == 0 {
+	if count.Ready > 0 || desired == 0 {
 		for _, i := range s.outdated() {
 			r.retire(s, i, "a newer version of the service took over")
 		}

@@ -89,6 +89,7 @@ type Region struct {
 	healthy  bool
 	draining bool
 	warm     []polder.ServiceName
+	busy     []polder.ServiceName
 }
 
 // New connects the parts of a region. It creates folders, reads the
@@ -173,6 +174,7 @@ func (r *Region) connectControl() error {
 		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain()},
 		r.server, r.keys, r.setWarm)
 	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
+	r.reconciler.peer, r.reconciler.busyChanged = o.Peer, r.setBusy
 	r.reconciler.served, r.reconciler.asleep = r.setKnown, r.fellAsleep
 	r.reconciler.gate.journal, r.reconciler.gate.rebooked = r.journal, r.withdrawKeys
 	keeper := sockets.Options{Dir: r.layout.Keeper(), Socket: r.layout.Sockets(), Label: "keeper of " + string(o.Region), Log: o.Log}

@@ -29,6 +29,9 @@ type service struct {
 	hello      hello     // ClientHellos
 	query      hello     // DNS queries
 	promised   bool      // somebody was told to come back when an instance is ready
+	called     time.Time // when it was last called here, or had requests open
+	pace       pace
+	place      abode
 
 	glass glass
 
@@ -89,6 +92,10 @@ func (s *service) observation(now time.Time) prewarm.Observation {
 		s.hello.followed()
 		s.query.followed()
 	}
+	if s.arrivals > 0 || obs.InProgress > 0 || obs.Waiting > 0 {
+		s.called = now
+	}
+	s.pace.add(s.arrivals, s.place.share, now)
 	s.hello.expire(now)
 	s.query.expire(now)
 	s.arrivals, s.startUps, s.expected = 0, nil, time.Time{}

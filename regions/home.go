@@ -43,24 +43,84 @@ func Homes(service polder.ServiceName, candidates []string) []string {
 	return ordered
 }
 
+// Saturated is the load, in percent, from which on a peer is given nothing more
+// while another can take it.
+const Saturated = 90
+
 // Candidates are the peers that may be a service's home: they can serve now and
 // their region passes permitted, which is the law's answer for that service.
-// Steady peers are preferred; while there is none, those that flap will do.
+// Steady peers with room are preferred; while there is none, those that flap or
+// are saturated will do.
 func Candidates(peers []Peer, permitted func(polder.RegionName) bool) []string {
-	var steady, any []string
+	var good, any []string
 	for _, p := range peers {
 		if !p.Usable || !permitted(p.Row.Region) {
 			continue
 		}
 		any = append(any, p.Row.Peer)
-		if p.Steady {
-			steady = append(steady, p.Row.Peer)
+		if p.Steady && p.Row.Load < Saturated {
+			good = append(good, p.Row.Peer)
 		}
 	}
-	if len(steady) > 0 {
-		return steady
+	if len(good) > 0 {
+		return good
 	}
 	return any
+}
+
+// Choice is where a service's callers go.
+type Choice struct {
+	Now  string // the peer that has them
+	Next string // the peer that shall have them; not Now while Now drains and Next is still cold
+}
+
+// Choose chooses the peer that has a service's callers, and the same one at every
+// gateway that sees the same peers:
+//
+//  1. of the candidates that are warm, the first of Homes: who has an instance
+//     keeps the service until it sleeps, so that a home that comes back takes
+//     nothing away;
+//  2. a warm peer that drains, until the home after it is warm;
+//  3. the home.
+//
+// False means that there is no candidate, and whoever has a caller serves it.
+// Which services are warm is known as far as rows may tell.
+func Choose(service polder.ServiceName, peers []Peer, permitted func(polder.RegionName) bool) (Choice, bool) {
+	order := Homes(service, Candidates(peers, permitted))
+	if len(order) == 0 {
+		return Choice{}, false
+	}
+	var leaving []string
+	warm := map[string]bool{}
+	for _, p := range peers {
+		if !permitted(p.Row.Region) || !contains(p.Row.Warm, service) {
+			continue
+		}
+		warm[p.Row.Peer] = true
+		if p.Able && p.Row.Draining {
+			leaving = append(leaving, p.Row.Peer)
+		}
+	}
+	for _, peer := range order {
+		if warm[peer] {
+			return Choice{peer, peer}, true
+		}
+	}
+	if last, ok := Home(service, leaving); ok {
+		return Choice{last, order[0]}, true
+	}
+	return Choice{order[0], order[0]}, true
+}
+
+// IsBusy tells whether a peer says that the service is called too often to have
+// one home: then every gateway that may serves it itself.
+func IsBusy(service polder.ServiceName, peers []Peer) bool {
+	return slices.ContainsFunc(peers, func(p Peer) bool { return p.Able && contains(p.Row.Busy, service) })
+}
+
+func contains(sorted []polder.ServiceName, service polder.ServiceName) bool {
+	_, found := slices.BinarySearch(sorted, service)
+	return found
 }
 
 // weight is FNV-1a over service, a zero byte and peer, finished with the 64-bit

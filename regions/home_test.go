@@ -92,3 +92,104 @@ func TestCandidates(t *testing.T) {
 		t.Errorf("%v, want none: a service never borrows a region", got)
 	}
 }
+
+func TestSaturatedComeLast(t *testing.T) {
+	peers := crowd("fr-1", "nl-1")
+	peers[0].Row.Load = Saturated
+	if got := fmt.Sprint(Candidates(peers, anywhere)); got != "[nl-1]" {
+		t.Errorf("%s, want the one with room", got)
+	}
+	peers[1].Row.Load = 100
+	if got := fmt.Sprint(Candidates(peers, anywhere)); got != "[fr-1 nl-1]" {
+		t.Errorf("%s, want both: there is nobody with room", got)
+	}
+}
+
+func anywhere(polder.RegionName) bool { return true }
+
+// crowd are peers in the best of health.
+func crowd(names ...string) []Peer {
+	var peers []Peer
+	for _, name := range names {
+		row := polder.PeerRow{Peer: name, Region: polder.RegionName(name[:2]), Epoch: 1, Sequence: 1, Healthy: true}
+		peers = append(peers, Peer{Row: row, Standing: Alive, Able: true, Usable: true, Steady: true})
+	}
+	return peers
+}
+
+// The life of a service's home, step by step.
+func TestChoose(t *testing.T) {
+	const service = "orders"
+	names := []string{"fr-1", "nl-1", "pl-1"}
+	order := Homes(service, names)
+	first, second := slices.Index(names, order[0]), slices.Index(names, order[1])
+	peers := crowd(names...)
+	want := func(step, now, next string) {
+		t.Helper()
+		if got, ok := Choose(service, peers, anywhere); !ok || got != (Choice{now, next}) {
+			t.Errorf("%s: %+v %v, want %s and then %s", step, got, ok, now, next)
+		}
+	}
+	warm := []polder.ServiceName{"alpha", service}
+	want("asleep everywhere", order[0], order[0])
+	peers[second].Row.Warm = warm
+	want("warm somewhere else", order[1], order[1])
+	peers[first].Row.Warm = warm
+	want("warm at both", order[0], order[0])
+	peers[second].Row.Warm = nil
+	peers[first].Usable, peers[first].Row.Draining = false, true
+	want("its home drains", order[0], order[1])
+	peers[second].Row.Warm = warm
+	want("the next one is warm", order[1], order[1])
+	peers[first].Usable, peers[first].Row.Draining, peers[first].Row.Warm = true, false, nil
+	want("its home is back", order[1], order[1])
+	peers[second].Row.Warm = nil
+	want("it fell asleep", order[0], order[0])
+	peers[first].Able, peers[first].Usable, peers[first].Row.Warm = false, false, warm
+	want("its home died warm", order[1], order[1])
+	for i := range peers {
+		peers[i].Usable = false
+	}
+	if got, ok := Choose(service, peers, anywhere); ok {
+		t.Errorf("%+v, though nobody is usable", got)
+	}
+}
+
+// Whatever the peers are: the choice is one of those that are permitted and able,
+// it does not depend on their order, and who has callers next is usable.
+func TestChooseIsLawful(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		peers := crowd("fr-1", "fr-2", "nl-1", "nl-2", "pl-1", "pl-2")
+		for i := range peers {
+			p := &peers[i]
+			p.Able = rapid.Bool().Draw(t, "able")
+			p.Row.Draining = rapid.Bool().Draw(t, "draining")
+			p.Usable = p.Able && !p.Row.Draining && rapid.Bool().Draw(t, "unsuspected")
+			p.Steady = p.Usable && rapid.Bool().Draw(t, "steady")
+			p.Row.Load = rapid.SampledFrom([]uint8{0, 80, 90}).Draw(t, "load")
+			if rapid.Bool().Draw(t, "warm") {
+				p.Row.Warm = []polder.ServiceName{"orders"}
+			}
+		}
+		regions := rapid.SliceOfDistinct(rapid.SampledFrom([]polder.RegionName{"fr", "nl", "pl"}), rapid.ID[polder.RegionName]).Draw(t, "permitted")
+		permitted := func(r polder.RegionName) bool { return slices.Contains(regions, r) }
+		got, ok := Choose("orders", peers, permitted)
+		again, okAgain := Choose("orders", rapid.Permutation(peers).Draw(t, "shuffled"), permitted)
+		if got != again || ok != okAgain {
+			t.Fatalf("%+v or %+v, by the order of peers", got, again)
+		}
+		usable := false
+		for _, p := range peers {
+			usable = usable || p.Usable && permitted(p.Row.Region)
+			if ok && p.Row.Peer == got.Now && (!p.Able || !permitted(p.Row.Region)) {
+				t.Fatalf("%s has the callers: %+v", got.Now, p)
+			}
+			if ok && p.Row.Peer == got.Next && (!p.Usable || !permitted(p.Row.Region)) {
+				t.Fatalf("%s shall have the callers: %+v", got.Next, p)
+			}
+		}
+		if ok != usable {
+			t.Fatalf("chosen: %v, somebody can: %v", ok, usable)
+		}
+	})
+}

@@ -35,7 +35,8 @@ const (
 type Peer struct {
 	Row      polder.PeerRow // as the peer said it; Sequence 0 while it has said nothing
 	Standing Standing
-	Usable   bool          // alive, healthy in its present life, not draining, not suspected
+	Able     bool          // alive, and healthy in its present life: it would serve who came
+	Usable   bool          // able, not draining, not suspected
 	Steady   bool          // usable, and not damped
 	Since    time.Time     // when Usable last changed
 	RTT      time.Duration // smoothed; 0 while not measured, and for the own peer
@@ -62,6 +63,7 @@ type entry struct {
 	life      uint64            // epoch of its present life, by the failure detector
 	standSet  time.Time         // when standing was last set, or the entry made
 	suspected time.Time         // our own evidence speaks against it until then
+	able      bool
 	usable    bool
 	since     time.Time
 	penalty   penalty
@@ -311,16 +313,18 @@ func (t *Table) Next(now time.Time) time.Time {
 	return next
 }
 
-// judge recomputes whether the peer is usable, and counts a fault when it ceased
-// to be so against its will. It tells whether the answer changed.
+// judge recomputes whether the peer is able and usable, and counts a fault when it ceased
+// to be so against its will. It tells whether an answer changed.
 func (t *Table) judge(e *entry, now time.Time) bool {
-	usable := e.standing == Alive &&
-		e.row.Sequence > 0 && e.row.Epoch >= e.life && e.row.Region == e.region &&
-		e.row.Healthy && !e.row.Draining &&
-		!e.suspected.After(now)
+	able := e.standing == Alive &&
+		e.row.Sequence > 0 && e.row.Epoch >= e.life && e.row.Region == e.region && e.row.Healthy
+	usable := able && !e.row.Draining && !e.suspected.After(now)
 	if usable == e.usable {
-		return false
+		changed := able != e.able
+		e.able = able
+		return changed
 	}
+	e.able = able
 	e.usable, e.since = usable, now
 	if !usable && !e.row.Draining && e.standing != Left {
 		e.penalty = e.penalty.fault(t.damping, now)
@@ -370,7 +374,7 @@ func (t *Table) Peers() []Peer {
 		e := t.entries[name]
 		peers = append(peers, Peer{
 			Row: e.row, Standing: e.standing,
-			Usable: e.usable, Steady: e.usable && !e.penalty.damped,
+			Able: e.able, Usable: e.usable, Steady: e.usable && !e.penalty.damped,
 			Since: e.since, RTT: e.rtt.shown,
 		})
 	}

@@ -39,6 +39,8 @@ type circumstances struct {
 	Alive     []polder.RegionName
 	Rank      []polder.RegionName
 	Peers     map[polder.RegionName][]string
+	At        map[string]string             // addresses of the peers by name
+	Homes     map[polder.ServiceName]string // their peers
 	Instances map[polder.ServiceName]map[polder.RegionName][]string
 }
 
@@ -95,8 +97,12 @@ func (w world) judge(services []polder.Service, endpoints []polder.Endpoint) []l
 	}
 	judged := make([]law.Approved, 0, len(services))
 	for _, s := range services {
+		home := law.Home{Peer: w.at.Homes[s.Name]}
+		if region, _, named := strings.Cut(home.Peer, "-"); named {
+			home.Region = polder.RegionName(region)
+		}
 		judged = append(judged, law.Judge(s, law.Circumstances{
-			Here: w.at.Gateway, Regions: w.model.Regions, Alive: health, Rank: w.at.Rank, Endpoints: endpoints}))
+			Home: home, Here: w.at.Gateway, Regions: w.model.Regions, Alive: health, Rank: w.at.Rank, Endpoints: endpoints}))
 	}
 	return judged
 }
@@ -112,6 +118,7 @@ func (w world) translate(judged []law.Approved) []xds.Resource {
 		HTTP:        netip.MustParseAddrPort("192.0.2.1:80"),
 		Peer:        netip.MustParseAddrPort("192.0.2.1:7443"),
 		PeerOf:      w.at.Peers,
+		PeerAt:      w.at.At,
 		TrustDomain: "polder.test",
 	})...)
 }

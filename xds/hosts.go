@@ -43,11 +43,14 @@ func (h *Hosts) Put(a law.Approved) {
 	h.judged[s.Name] = a
 	now := treatment{owner: s.Name, verdict: a.Verdict()}
 	if now.verdict == law.Pass {
-		now.chain = ending(a.Until(), passName(a.Targets()))
+		now.chain = passOf(a).name
 	}
 	for _, host := range s.Hosts {
 		if now.verdict == law.Serve {
 			now.chain = servingChain(a, string(host))
+			if a.Home() != (law.Home{}) {
+				now.chain += " " + passOf(a).name
+			}
 		}
 		h.treat(string(host), now)
 	}

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	xdscore "github.com/cncf/xds/go/xds/core/v3"
@@ -41,13 +42,28 @@ func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 	l := tcpListener(listenerHTTPS, n.HTTPS)
 	l.ListenerFilters = []*listener.ListenerFilter{inspectTLS()}
 	l.FilterChains = append(servingChains("https", t), refusingChains()...)
-	matched := append(t.opened(), hostsTo{chainForbidden, t.forbidden}, hostsTo{chainUnavailable, t.unavailable})
+	matched := t.opened()
+	for i := range matched {
+		matched[i].hosts = without(matched[i].hosts, t.lent)
+	}
+	matched = append(matched, hostsTo{chainForbidden, t.forbidden}, hostsTo{chainUnavailable, t.unavailable})
 	for _, p := range t.passes {
 		l.FilterChains = append(l.FilterChains, passChain(p))
 		matched = append(matched, hostsTo{p.name, p.hosts})
 	}
 	l.FilterChainMatcher = byServerName(matched)
 	return l
+}
+
+// without gives the names of one sorted list that are not in another.
+func without(list, other []string) []string {
+	var rest []string
+	for _, name := range list {
+		if _, found := slices.BinarySearch(other, name); !found {
+			rest = append(rest, name)
+		}
+	}
+	return rest
 }
 
 // inwardListener ends the connections that peers passed on. Only hosts that are

@@ -1,9 +1,11 @@
 package xds
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
 )
 
 // Names of resources live here and nowhere else.
@@ -64,10 +66,23 @@ func HostOf(name string) (host string, ok bool) { return strings.CutPrefix(name,
 
 // passName names the chain, internal listener and clusters that lead to the
 // target regions, in order of preference.
-func passName(targets []polder.RegionName) string {
+func passName(home string, targets []polder.RegionName) string {
 	names := make([]string, len(targets))
 	for i, t := range targets {
 		names[i] = string(t)
 	}
-	return "pass/" + strings.Join(names, ",")
+	if home != "" {
+		home += "/"
+	}
+	return "pass/" + home + strings.Join(names, ",")
+}
+
+// passOf is the way of a service's callers who are passed on. From a gateway
+// that serves too, they come back to it when the home takes no connection.
+func passOf(a law.Approved) pass {
+	targets := a.Targets()
+	if a.Verdict() == law.Serve {
+		targets = slices.Compact([]polder.RegionName{a.Home().Region, a.Here()})
+	}
+	return pass{name: ending(a.Until(), passName(a.Home().Peer, targets)), home: a.Home().Peer, targets: targets}
 }

@@ -16,7 +16,8 @@ type NodeConfig struct {
 	HTTPS       netip.AddrPort                 // public entrypoint
 	HTTP        netip.AddrPort                 // public redirect
 	Peer        netip.AddrPort                 // mTLS for connections that peers pass on
-	PeerOf      map[polder.RegionName][]string // host:port of the peers of other regions
+	PeerOf      map[polder.RegionName][]string // host:port of the peers, the own ones included
+	PeerAt      map[string]string              // the same by the peer's name
 	TrustDomain string                         // of the peers' SPIFFE identities
 }
 
@@ -50,6 +51,7 @@ type hostTable struct {
 	served      []string   // exact hosts that end here, in the chain that all share
 	servedWild  []string   // wildcard hosts that end here, in the chain that all share
 	owned       []ownChain // and in others
+	lent        []string   // of both, those whose new callers go to their home
 	forbidden   []string
 	unavailable []string
 	passes      []pass
@@ -59,16 +61,25 @@ type hostTable struct {
 	redirected  []string         // below a forbidden or unavailable wildcard host, themselves neither
 }
 
-// pass is one way out: the hosts whose connections go to the same regions.
+// pass is one way out: the hosts whose connections go to the same home and
+// regions.
 type pass struct {
 	name    string
+	home    string // peer that comes before all others; "" for none
 	targets []polder.RegionName
-	hosts   []string
+	hosts   []string // of callers at the entrypoint
 }
 
 func sortHosts(judged []law.Approved) hostTable {
 	var t hostTable
 	passes := map[string]*pass{}
+	way := func(a law.Approved) *pass {
+		p := passOf(a)
+		if passes[p.name] == nil {
+			passes[p.name] = &p
+		}
+		return passes[p.name]
+	}
 	for _, a := range judged {
 		s := a.Service()
 		hosts := plain(s.Hosts)
@@ -87,19 +98,21 @@ func sortHosts(judged []law.Approved) hostTable {
 			if slices.ContainsFunc(hosts, isWildcard) {
 				t.wildcards = append(t.wildcards, s)
 			}
-		case law.Pass:
-			name := ending(a.Until(), passName(a.Targets()))
-			if passes[name] == nil {
-				passes[name] = &pass{name: name, targets: a.Targets()}
+			if a.Home() != (law.Home{}) {
+				p := way(a)
+				p.hosts = append(p.hosts, hosts...)
+				t.lent = append(t.lent, hosts...)
 			}
-			passes[name].hosts = append(passes[name].hosts, hosts...)
+		case law.Pass:
+			p := way(a)
+			p.hosts = append(p.hosts, hosts...)
 		case law.Forbidden:
 			t.forbidden = append(t.forbidden, hosts...)
 		case law.Unavailable:
 			t.unavailable = append(t.unavailable, hosts...)
 		}
 	}
-	for _, list := range [][]string{t.served, t.servedWild, t.forbidden, t.unavailable} {
+	for _, list := range [][]string{t.served, t.servedWild, t.lent, t.forbidden, t.unavailable} {
 		slices.Sort(list)
 	}
 	t.sortOwned()

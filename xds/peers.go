@@ -2,6 +2,7 @@ package xds
 
 import (
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/polder/polder"
 )
 
 // The way of a connection that is passed on, from this region's gateway to one
@@ -106,8 +109,9 @@ func connectionBreakers() *cluster.CircuitBreakers {
 	}}}
 }
 
-// peerCluster leads to the peers of the target regions, one priority each, in
-// order of preference. A peer proves its region by its certificate.
+// peerCluster leads to the home, if there is one, and to the peers of the target
+// regions, one priority each, in order of preference, without gaps. A peer proves
+// its region by its certificate.
 func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 	c := &cluster.Cluster{
 		Name:                          p.name,
@@ -121,12 +125,22 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 		TransportSocket:               peerClientTLS(n.TrustDomain, p.targets),
 		LoadAssignment:                &endpoint.ClusterLoadAssignment{ClusterName: p.name},
 	}
-	for priority, region := range p.targets {
+	tier := func(region polder.RegionName, addresses []string) {
 		c.LoadAssignment.Endpoints = append(c.LoadAssignment.Endpoints, &endpoint.LocalityLbEndpoints{
 			Locality:    &core.Locality{Region: string(region)},
-			Priority:    uint32(priority),
-			LbEndpoints: peerEndpoints(n.PeerOf[region]),
+			Priority:    uint32(len(c.LoadAssignment.Endpoints)),
+			LbEndpoints: peerEndpoints(addresses),
 		})
+	}
+	home := n.PeerAt[p.home]
+	if home != "" {
+		tier(p.targets[0], []string{home})
+	}
+	for _, region := range p.targets {
+		others := slices.DeleteFunc(slices.Clone(n.PeerOf[region]), func(a string) bool { return a == home })
+		if home == "" || len(others) > 0 {
+			tier(region, others)
+		}
 	}
 	return c
 }

@@ -93,10 +93,10 @@ type fleetUnderTest struct {
 
 // startUp starts polder up with a copy of a configuration, and waits until all
 // its regions are ready.
-func startUp(t *testing.T, config string) *fleetUnderTest {
+func startUp(t *testing.T, config string, more ...string) *fleetUnderTest {
 	t.Helper()
 	u := newFleet(t, config)
-	u.start()
+	u.start(more...)
 	return u
 }
 
@@ -140,11 +140,11 @@ func (u *fleetUnderTest) command(more ...string) *exec.Cmd {
 }
 
 // start starts polder up and waits until all its regions are ready.
-func (u *fleetUnderTest) start() {
+func (u *fleetUnderTest) start(more ...string) {
 	t := u.t
 	t.Helper()
 	u.ended, u.listen, u.roots = make(chan struct{}), map[polder.RegionName]polder.Listen{}, x509.NewCertPool()
-	u.cmd = u.command("--output", "json")
+	u.cmd = u.command(append([]string{"--output", "json"}, more...)...)
 	stdout, err := u.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

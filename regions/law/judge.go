@@ -31,6 +31,14 @@ type Circumstances struct {
 	// Others are what living peers take the service's policy to be, where they
 	// take it for something else: what all of them permit holds.
 	Others []Permission
+	Home   Home // where the service is warm; one that is not permitted is dropped
+}
+
+// Home is the peer that shall have a service's callers. The zero value is the
+// gateway itself, or nobody in particular.
+type Home struct {
+	Peer   string
+	Region polder.RegionName
 }
 
 // Approved is the law's result for one service at one gateway. The zero value
@@ -42,6 +50,7 @@ type Approved struct {
 	reason    string
 	targets   []polder.RegionName
 	endpoints []netip.AddrPort
+	home      Home
 	permitted Permission // what holds, after all peers were heard
 	disputed  bool       // peers disagree about the policy
 	until     time.Time  // end of the broken glass by which it is served or passed on; zero for none
@@ -59,13 +68,16 @@ type Approved struct {
 //  4. While peers disagree about the policy, what all of them permit holds.
 //  5. When nothing is left the service is unavailable here. No other region is
 //     ever borrowed.
+//  6. Among allowed regions the one with the service's home comes first. A gateway
+//     of an allowed region may pass new callers on to the home, and goes on
+//     serving whoever is here.
 func Judge(service polder.Service, c Circumstances) Approved {
 	permission := Hold(service.Residency, c.Regions, c.Others)
 	a := Approved{service: service, here: c.Here, permitted: permission, disputed: len(c.Others) > 0}
 
 	capable := keep(permission.allowed, func(r polder.RegionName) bool { return canServe(service, r) })
 	if slices.Contains(capable, c.Here) {
-		return a.serve(c.Endpoints, "region is allowed")
+		return a.serve(c.Endpoints, "region is allowed").settle(c.Home, keep(capable, func(r polder.RegionName) bool { return r == c.Here || c.Alive[r] }))
 	}
 	outside := !slices.Contains(permission.allowed, c.Here)
 	living := func(r polder.RegionName) bool { return canServe(service, r) && (r == c.Here || c.Alive[r]) }
@@ -91,7 +103,23 @@ func Judge(service polder.Service, c Circumstances) Approved {
 		}
 		return a.passOn(permission, outside, standby)
 	}
-	return a.passOn(permission, outside, byRank(alive, c.Rank))
+	return a.passOn(permission, outside, byRank(alive, c.Rank)).settle(c.Home, alive)
+}
+
+// settle takes the home if it is in one of the regions, which may have the
+// callers now.
+func (a Approved) settle(home Home, regions []polder.RegionName) Approved {
+	if home.Peer == "" || !slices.Contains(regions, home.Region) {
+		return a
+	}
+	switch a.verdict {
+	case Serve:
+		a.home, a.reason = home, "region is allowed; the service is warm at its home, "+home.Peer
+	case Pass:
+		a.home = home
+		a.targets = append([]polder.RegionName{home.Region}, keep(a.targets, func(r polder.RegionName) bool { return r != home.Region })...)
+	}
+	return a
 }
 
 // Hold is the permission that holds for a service: the owner's word as this peer
@@ -215,6 +243,10 @@ func (a Approved) Resident() bool { return a.verdict == Serve && a.permitted.Res
 func (a Approved) MayKeep(kind polder.Record) bool {
 	return a.verdict == Serve && a.permitted.MayKeep(kind, a.here)
 }
+
+// Home is where new callers go first: for Serve instead of here, and for Pass
+// before all others in the first target. The zero value means that there is none.
+func (a Approved) Home() Home { return a.home }
 
 // Endpoints lists the permitted addresses, sorted; only for Serve.
 func (a Approved) Endpoints() []netip.AddrPort { return slices.Clone(a.endpoints) }

@@ -20,7 +20,8 @@ type Site struct {
 	// TrustDomain is that of the peers' identities, which have the form
 	// spiffe://TrustDomain/region/REGION/...
 	TrustDomain string
-	// PeerOf lists the addresses (host:port) of the peers of other regions.
+	// PeerOf lists the addresses (host:port) of the peers of each region, the
+	// node's own included.
 	PeerOf map[polder.RegionName][]string
 	// Alive says which regions live; a missing one does not, this one always does.
 	Alive polder.RegionHealth
@@ -66,7 +67,7 @@ type entry struct {
 	opened    bool                // this node may open its connections now
 	passed    bool                // this node may pass its callers on
 	allowed   []polder.RegionName // for messages
-	receivers []polder.RegionName // regions that may be passed to now
+	receivers []polder.RegionName // regions that may be passed to now; this one, if it serves, to come back to
 	resident  bool                // this node may hold its key before anybody calls
 	records   map[polder.Record]bool
 	ends      map[polder.RegionName]int64 // of regions behind broken glass, the second when it is whole
@@ -138,7 +139,8 @@ func newEntry(s polder.Service, regions []polder.Region, site Site) *entry {
 		}
 		if r == site.Region {
 			e.opened = can(r)
-		} else if can(r) {
+		}
+		if can(r) {
 			e.receivers = append(e.receivers, r)
 		}
 	}

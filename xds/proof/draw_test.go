@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
 )
 
 // TestMain lets every property try some hundred cases, of ten mutations each
@@ -113,13 +114,21 @@ func drawCircumstances(t *rapid.T, w *world) {
 			w.disputed[s.Name] = append(w.disputed[s.Name], drawResidency(t))
 		}
 	}
+	w.peerAt, w.homes = map[string]string{}, map[polder.ServiceName]law.Home{}
 	for _, r := range subset(t, "alive", regionPool, 0) {
 		w.alive[r] = true
 	}
 	w.rank = subset(t, "rank", regionPool, 0)
 	for i, r := range regionPool {
-		if r != w.here && rapid.Bool().Draw(t, "has peers") {
+		if rapid.Bool().Draw(t, "has peers") {
 			w.peers[r] = []string{peerPool[i]}
+			w.peerAt[string(r)+"-7"] = peerPool[i]
+		}
+	}
+	for _, s := range w.model.Services {
+		if rapid.Bool().Draw(t, "has a home") {
+			region := rapid.SampledFrom(regionPool).Draw(t, "home")
+			w.homes[s.Name] = law.Home{Peer: string(region) + "-7", Region: region}
 		}
 	}
 	for _, s := range w.model.Services {

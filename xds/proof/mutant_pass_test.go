@@ -123,6 +123,9 @@ func passMutants() []mutant {
 			c.Filters = append([]*listener.Filter{s.filter("early", &ratelimit.RateLimit{StatPrefix: "early", Domain: "arrivals",
 				RateLimitService: &ratelimitconfig.RateLimitServiceConfig{GrpcService: toCluster("polder")}})}, c.Filters...)
 		}, "dutch", []string{"listener entrypoint-https", "chain pass/nl", "listener pass/nl", "chain pass/nl"}, "cluster polder"},
+		{"host passed to another peer of this region, which may not have it", func(s *snapshot) {
+			toPeers(func(c *tls.CommonTlsContext) { names(c, "spiffe://polder.test/region/fr/") })(s)
+		}, "dutch", []string{"listener entrypoint-https", "chain pass/nl", "host dutch.example.com"}, "peers in fr"},
 		{"passed straight to an instance", func(s *snapshot) {
 			edit(s.t, s.chain("entrypoint-https", "pass/nl").Filters[0].GetTypedConfig(), func(p *tcpproxy.TcpProxy) {
 				p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: "service/billing"}

@@ -176,7 +176,8 @@ func (w lawbook) unlawful(c *proof.Checker) []proof.Way {
 					resident := strings.HasPrefix(way.Address, "secret resident/")
 					lawful = here && (!resident || w.resident(s) && way.Address == "secret resident/"+string(s.Name))
 				case proof.ToPeer:
-					lawful = way.Region != w.here && w.may(s, way.Region) && inTime(way, w.ends(s, way.Region))
+					// In this region too: another peer of it.
+					lawful = w.may(s, way.Region) && inTime(way, w.ends(s, way.Region))
 				}
 				if !lawful {
 					found = append(found, way)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +26,8 @@ type world struct {
 	alive     polder.RegionHealth
 	rank      []polder.RegionName
 	peers     map[polder.RegionName][]string
+	peerAt    map[string]string
+	homes     map[polder.ServiceName]law.Home
 	now       time.Time
 	disputed  map[polder.ServiceName][]polder.Residency // what peers take policies to be
 	instances []polder.Endpoint                         // without those of the configuration
@@ -90,13 +93,13 @@ func (w world) judge() []law.Approved {
 	var judged []law.Approved
 	for _, s := range w.model.Services {
 		judged = append(judged, law.Judge(s, law.Circumstances{
-			Here: w.here, Regions: w.model.Regions, Alive: w.alive, Rank: w.rank, Endpoints: candidates, Now: w.now, Others: w.others()[s.Name]}))
+			Here: w.here, Regions: w.model.Regions, Alive: w.alive, Rank: w.rank, Endpoints: candidates, Now: w.now, Others: w.others()[s.Name], Home: w.homes[s.Name]}))
 	}
 	return judged
 }
 
 func (w world) nodeConfig() xds.NodeConfig {
-	return xds.NodeConfig{Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, TrustDomain: trustDomain}
+	return xds.NodeConfig{Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, PeerAt: w.peerAt, TrustDomain: trustDomain}
 }
 
 func (w world) gateway() xds.Gateway { return xds.Gateway{Region: w.here, Activator: activator} }
@@ -146,12 +149,19 @@ func makeWorld(t testing.TB, config, circumstances []byte) world {
 		Alive     []polder.RegionName
 		Rank      []polder.RegionName
 		Peers     map[polder.RegionName][]string
+		At        map[string]string
+		Homes     map[polder.ServiceName]string
 		Instances map[polder.ServiceName]map[polder.RegionName][]string
 	}
 	if err := yaml.UnmarshalWithOptions(circumstances, &in, yaml.Strict()); err != nil {
 		t.Fatal(err)
 	}
-	w := world{model: result.Model, now: noon, here: in.Gateway, alive: polder.RegionHealth{}, rank: in.Rank, peers: in.Peers}
+	w := world{model: result.Model, now: noon, here: in.Gateway, alive: polder.RegionHealth{}, rank: in.Rank, peers: in.Peers, peerAt: in.At,
+		homes: map[polder.ServiceName]law.Home{}}
+	for service, peer := range in.Homes {
+		region, _, _ := strings.Cut(peer, "-")
+		w.homes[service] = law.Home{Peer: peer, Region: polder.RegionName(region)}
+	}
 	for _, r := range in.Alive {
 		w.alive[r] = true
 	}

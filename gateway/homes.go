@@ -1,0 +1,206 @@
+package gateway
+
+import (
+	"math"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/prewarm"
+	"github.com/polder/polder/regions"
+	"github.com/polder/polder/regions/law"
+)
+
+const (
+	// linger is how long an instance stays after its last request when new callers
+	// go to the service's home.
+	linger = 10 * time.Second
+	// paceHalf is the half-life of what counts for a service's pace.
+	paceHalf = 20 * time.Second
+	// busyPace is the pace, in requests a second, at which a service is called too
+	// often to have one home: keeping it warm in several regions costs no more than
+	// the way to another one. quietPace, over the number of gateways that share its
+	// calls, is where it has one again.
+	busyPace, quietPace = 1.0, 0.5
+)
+
+// pace tells how often a service is called at this gateway.
+type pace struct {
+	rate float64 // requests a second, decaying
+	at   time.Time
+	busy bool
+}
+
+// add counts n requests, and tells what became of the pace: share is the number
+// of gateways that would share the service's calls.
+func (p *pace) add(n, share int, now time.Time) {
+	if passed := now.Sub(p.at); passed > 0 {
+		p.rate *= math.Exp2(-passed.Seconds() / paceHalf.Seconds())
+	}
+	p.rate += float64(n) * math.Ln2 / paceHalf.Seconds()
+	p.at = now
+	switch {
+	case p.rate >= busyPace:
+		p.busy = true
+	case p.rate < quietPace/float64(max(1, share)):
+		p.busy = false
+	}
+}
+
+// abode is where a service's callers go, as far as this gateway has a say.
+type abode struct {
+	home    law.Home // zero: here, or to the nearest that may
+	becomes bool     // this peer is to be the home, and has to be warm first
+	spreads bool     // the service is busy, and served here as soon as it is warm here
+	share   int      // how many gateways would share its calls
+}
+
+// elsewhere tells whether new callers go to another peer though this one serves.
+func (s *service) elsewhere() bool {
+	return s.approved.Verdict() == law.Serve && s.approved.Home() != (law.Home{})
+}
+
+// placeOf finds a service's place. A routed service is where its file says, and
+// one that shall always be warm has a home in each of its regions.
+func (r *reconciler) placeOf(s *service) abode {
+	if s.spec.Run == nil {
+		return abode{}
+	}
+	allowed := law.Permit(s.spec.Residency, r.model.Regions).Allowed()
+	mine := slices.Contains(allowed, r.gateway.Region)
+	peers := r.around.agreeing
+	permitted := func(region polder.RegionName) bool {
+		return slices.Contains(allowed, region) && (!mine || s.spec.Scale.Min == 0 || region == r.gateway.Region)
+	}
+	choice, ok := regions.Choose(s.spec.Name, peers, permitted)
+	if !ok {
+		return abode{}
+	}
+	p := abode{share: len(regions.Candidates(peers, permitted))}
+	if regions.IsBusy(s.spec.Name, peers) && !r.around.draining {
+		if !mine || s.count().Ready > 0 {
+			return p
+		}
+		p.spreads = true
+	}
+	p.becomes = choice.Next == r.peer && choice.Now != r.peer
+	if choice.Now != r.peer {
+		p.home = law.Home{Peer: choice.Now, Region: r.around.regionOf[choice.Now]}
+	}
+	return p
+}
+
+// rehome finds a service's place anew, and tells whether it changed.
+func (r *reconciler) rehome(s *service) bool {
+	before := s.place
+	s.place = r.placeOf(s)
+	return s.place != before
+}
+
+// settle lets the law judge again after services have moved.
+func (r *reconciler) settle(now time.Time) {
+	if r.moved {
+		r.moved = false
+		r.judgeAll(now)
+	}
+}
+
+// aim is how many instances shall be here, and why: what the predictor decided,
+// unless callers go elsewhere.
+func (r *reconciler) aim(s *service, now time.Time) (desired int, reason string) {
+	desired, reason = s.decision.Desired, s.decision.Reason()
+	held := s.decision.Rule == prewarm.RuleBudget || s.spec.Scale.Max == 0
+	switch {
+	case !s.elsewhere():
+	case s.place.becomes && !held:
+		return max(1, desired), "becomes the home of the service: " + s.place.home.Peer + " drains"
+	case s.place.spreads && !held:
+		return max(1, desired), "service is busy and spreads to this peer"
+	case len(s.waiters) > 0 || s.busy() > 0:
+	case now.Sub(s.called) < linger:
+		return min(desired, s.countAll().Warm()), reason // nothing is started ahead of calls that go elsewhere
+	default:
+		return 0, "callers go to the home of the service, " + s.approved.Home().Peer
+	}
+	return desired, reason
+}
+
+// overdue tells whether an instance has lingered long enough.
+func (s *service) overdue(now time.Time) bool {
+	return s.elsewhere() && s.countAll().Warm() > 0 && now.Sub(s.called) >= linger
+}
+
+// announceBusy tells the membership which services are busy here.
+func (r *reconciler) announceBusy(s *service) {
+	at, was := slices.BinarySearch(r.busy, s.spec.Name)
+	is := r.services[s.spec.Name] == s && s.approved.Verdict() == law.Serve && s.count().Ready > 0 &&
+		(s.pace.busy || s.decision.Desired > 1)
+	if is == was {
+		return
+	}
+	busy := slices.Clone(r.busy)
+	if is {
+		busy = slices.Insert(busy, at, s.spec.Name)
+	} else {
+		busy = slices.Delete(busy, at, at+1)
+	}
+	r.busy = busy
+	r.busyChanged(busy)
+}
+
+// stirred names the services for which a change of the peers may mean another
+// home; all is true when it may for any.
+func stirred(before, after []regions.Peer) (names map[polder.ServiceName]bool, all bool) {
+	if len(before) != len(after) {
+		return nil, true
+	}
+	names = map[polder.ServiceName]bool{}
+	for i := range before {
+		a, b := before[i], after[i]
+		if a.Row.Peer != b.Row.Peer || a.Able != b.Able || a.Usable != b.Usable || a.Steady != b.Steady ||
+			a.Row.Region != b.Row.Region || a.Row.Draining != b.Row.Draining ||
+			(a.Row.Load >= regions.Saturated) != (b.Row.Load >= regions.Saturated) {
+			return nil, true
+		}
+		differ(names, a.Row.Warm, b.Row.Warm)
+		differ(names, a.Row.Busy, b.Row.Busy)
+	}
+	return names, false
+}
+
+// differ adds what is in one of two sorted lists only.
+func differ(names map[polder.ServiceName]bool, a, b []polder.ServiceName) {
+	if slices.Equal(a, b) {
+		return
+	}
+	for _, lists := range [][2][]polder.ServiceName{{a, b}, {b, a}} {
+		for _, name := range lists[0] {
+			if _, found := slices.BinarySearch(lists[1], name); !found {
+				names[name] = true
+			}
+		}
+	}
+}
+
+// takeSurroundings takes in what the membership knows now, and tells whether
+// everything has to be judged anew.
+func (r *reconciler) takeSurroundings(s surroundings) bool {
+	before := r.around
+	r.around = s
+	names, all := stirred(before.agreeing, s.agreeing)
+	all = all || before.draining != s.draining
+	moved := false
+	for name, service := range r.services {
+		if all || names[name] {
+			moved = r.rehome(service) || moved
+		}
+	}
+	return moved || !before.sameMap(s)
+}
+
+// sameMap compares all but the rows.
+func (s surroundings) sameMap(o surroundings) bool {
+	s.agreeing, o.agreeing = nil, nil
+	return reflect.DeepEqual(s, o)
+}
