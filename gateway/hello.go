@@ -51,12 +51,14 @@ func (h *hello) expire(now time.Time) {
 }
 
 // Hello tells that the ClientHello of a caller has arrived, whose request will
-// follow within a round trip or two: the service wakes in the meantime. Envoy
-// asks for the key of a service that sleeps, and of no other, so this costs
-// nothing while a service is awake.
+// follow within a round trip or two: the service wakes in the meantime. Where keys
+// come on demand, Envoy asks for the key of a service that sleeps, and of no
+// other, so this costs nothing while a service is awake.
 func (r *reconciler) Hello(ctx context.Context, name polder.ServiceName) {
-	r.announced(ctx, name, func(s *service) *hello { return &s.hello })
+	r.announced(ctx, name, signHello)
 }
+
+func signHello(s *service) *hello { return &s.hello }
 
 // heardHello finds whose name an Envoy asks the key for.
 func (r *Region) heardHello(name string) {

@@ -75,15 +75,17 @@ func (r *reconciler) Queried(ctx context.Context, name polder.ServiceName) {
 // announced wakes a service that sleeps, unless such signs of its have proved
 // wrong.
 func (r *reconciler) announced(ctx context.Context, name polder.ServiceName, sign func(*service) *hello) {
-	r.post(ctx, func(now time.Time) {
-		s := r.services[name]
-		if s == nil || s.spec.Run == nil || s.approved.Verdict() != law.Serve || s.spec.Scale.Prewarm == polder.PrewarmOff {
-			return
-		}
-		if s.countAll().Warm() > 0 || !sign(s).heard(now) {
-			return
-		}
-		s.expected = now
-		r.step(s, now)
-	})
+	r.post(ctx, func(now time.Time) { r.announce(name, sign, now) })
+}
+
+func (r *reconciler) announce(name polder.ServiceName, sign func(*service) *hello, now time.Time) {
+	s := r.services[name]
+	if s == nil || s.spec.Run == nil || s.approved.Verdict() != law.Serve || s.spec.Scale.Prewarm == polder.PrewarmOff {
+		return
+	}
+	if s.countAll().Warm() > 0 || !sign(s).heard(now) {
+		return
+	}
+	s.expected = now
+	r.step(s, now)
 }

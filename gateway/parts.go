@@ -79,7 +79,10 @@ func (r *Region) cold(name polder.ServiceName) polder.Cold {
 	return (*known)[name]
 }
 
-func (r *Region) setKnown(served map[polder.ServiceName]polder.Cold) { r.known.Store(&served) }
+func (r *Region) setKnown(served map[polder.ServiceName]polder.Cold) {
+	r.known.Store(&served)
+	r.greetings.keep(served)
+}
 
 // serveControl serves discovery and load reports to the region's Envoy.
 func (r *Region) serveControl(ctx context.Context, listener net.Listener) error {
@@ -90,6 +93,7 @@ func (r *Region) serveControl(ctx context.Context, listener net.Listener) error 
 	)
 	r.server.Register(control)
 	r.load.Register(control)
+	r.greeter.Register(control)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

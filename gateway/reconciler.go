@@ -137,6 +137,14 @@ func (r *reconciler) post(ctx context.Context, event func(now time.Time)) bool {
 	}
 }
 
+// offer hands an event to the reconciler if it has room for one more.
+func (r *reconciler) offer(event func(now time.Time)) {
+	select {
+	case r.events <- event:
+	default:
+	}
+}
+
 // do hands an event to the reconciler and returns when it was handled, or ctx ended.
 func (r *reconciler) do(ctx context.Context, event func(now time.Time)) {
 	done := make(chan struct{})

@@ -28,6 +28,7 @@ import (
 	"github.com/polder/polder/prewarm/instance/sockets"
 	"github.com/polder/polder/regions/gossip"
 	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/greeting"
 	"github.com/polder/polder/xds/load"
 	"github.com/polder/polder/xds/server"
 )
@@ -64,6 +65,7 @@ type Region struct {
 	archive    *server.Archive
 	server     *server.Server
 	load       *load.Server
+	greeter    *greeting.Server
 	reconciler *reconciler
 	activator  *activator.Activator
 	metrics    *metrics.Metrics
@@ -84,6 +86,8 @@ type Region struct {
 
 	envoyState  atomic.Pointer[envoy.Event] // its last one
 	attestation attestation                 // of the Envoy
+
+	greetings greetings
 
 	rowMu    sync.Mutex // guards the row below
 	healthy  bool
@@ -169,6 +173,7 @@ func (r *Region) connectControl() error {
 	}
 	r.server = server.New(server.Options{Log: o.Log, Secret: r.secret, Asked: r.heardHello, Accept: r.acceptNode, Archive: r.archive})
 	r.load = load.New(loadInterval, func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
+	r.greeter = greeting.New(r.greeted)
 	r.reconciler = newReconciler(o.Log,
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator()},
 		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain()},

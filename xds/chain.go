@@ -37,7 +37,11 @@ func servingChains(stat string, t hostTable) []*listener.FilterChain {
 		if c.resident != "" {
 			socket = residentTLS(c.resident)
 		}
-		chains = append(chains, servingFilterChain(c.name, socket, manager))
+		chain := servingFilterChain(c.name, socket, manager)
+		if c.early {
+			chain.Filters = append([]*listener.Filter{helloFilter(stat)}, chain.Filters...)
+		}
+		chains = append(chains, chain)
 	}
 	return chains
 }

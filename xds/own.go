@@ -52,6 +52,7 @@ type ownChain struct {
 	name     string
 	wild     bool               // the routes are those of wildcard hosts
 	resident polder.ServiceName // whose key it holds; "" when that is fetched on demand
+	early    bool               // a ClientHello is told to Polder
 	hosts    []string
 }
 
@@ -67,6 +68,7 @@ func (t *hostTable) own(a law.Approved, host string) *ownChain {
 	c := ownChain{name: name, wild: isWildcard(host)}
 	if a.Resident() {
 		c.resident = a.Service().Name
+		c.early = tellsHello(a.Service())
 	}
 	t.owned = append(t.owned, c)
 	return &t.owned[len(t.owned)-1]

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestStreamsThatBeganColdOutlivePolder: server-sent events and a WebSocket that
@@ -55,12 +54,12 @@ type stream struct {
 
 func (u *fleetUnderTest) open(t *testing.T, host, head string, want int) *stream {
 	t.Helper()
-	conn, err := tls.Dial("tcp", u.listen["fr"].HTTPS, &tls.Config{RootCAs: u.roots, ServerName: host, NextProtos: []string{"http/1.1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
+	return newStream(t, u.greet(t, &tls.Config{RootCAs: u.roots, ServerName: host, NextProtos: []string{"http/1.1"}}), head, host, want)
+}
+
+// newStream sends a request's header and reads that of the answer.
+func newStream(t *testing.T, conn net.Conn, head, host string, want int) *stream {
+	t.Helper()
 	fmt.Fprintf(conn, "%sHost: %s\r\n\r\n", head, host)
 	s := &stream{conn, bufio.NewReader(conn)}
 	response, err := http.ReadResponse(s.lines, nil)

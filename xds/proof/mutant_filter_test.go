@@ -8,6 +8,7 @@ import (
 	trace "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	filelog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	grpclog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	limits "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	forward "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	dynamicmodules "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_modules/v3"
 	authz "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
@@ -46,9 +47,10 @@ func sinkMutants() []mutant {
 			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) { h.AccessLog = s.logTo(m()) })
 		}
 	}
-	early := func(s *snapshot, chain, cluster string) {
+	early := func(s *snapshot, chain, cluster string, told ...*limits.RateLimitDescriptor_Entry) {
 		c := s.chain("entrypoint-https", chain)
 		c.Filters = append([]*listener.Filter{s.filter("early", &ratelimit.RateLimit{StatPrefix: "early", Domain: "arrivals",
+			Descriptors:      []*limits.RateLimitDescriptor{{Entries: append(told, &limits.RateLimitDescriptor_Entry{Key: "sni", Value: "%REQUESTED_SERVER_NAME%"})}},
 			RateLimitService: &ratelimitconfig.RateLimitServiceConfig{TransportApiVersion: core.ApiVersion_V3, GrpcService: toCluster(cluster)}})}, c.Filters...)
 	}
 	return []mutant{
@@ -98,6 +100,9 @@ func sinkMutants() []mutant {
 			s.add(staticCluster("limits", socketAt("203.0.113.9", 8081)))
 			early(s, "serve", "limits")
 		}, "billing", []string{"listener entrypoint-https", "chain serve", "filter early"}, "cluster limits"},
+		{"the caller's address told with the arrival", func(s *snapshot) {
+			early(s, "serve", "polder", &limits.RateLimitDescriptor_Entry{Key: "caller", Value: "%DOWNSTREAM_REMOTE_ADDRESS%"})
+		}, "billing", []string{"listener entrypoint-https", "chain serve", "filter early"}, "descriptor caller"},
 		{"arrivals of passed connections told to Polder", func(s *snapshot) { early(s, "pass/nl", "polder") },
 			"dutch", []string{"listener entrypoint-https", "chain pass/nl"}, "cluster polder"},
 	}

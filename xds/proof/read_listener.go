@@ -98,6 +98,13 @@ func (r *reader) readChain(c *listener.FilterChain) chainFacts {
 		last := i == len(c.Filters)-1
 		switch m := r.unpack(filter.GetTypedConfig()).(type) {
 		case *ratelimit.RateLimit:
+			for _, d := range m.Descriptors {
+				for _, e := range d.Entries {
+					if e.Value != "%REQUESTED_SERVER_NAME%" {
+						r.fault(fault{path: path, chain: c.Name, address: at("descriptor", e.Key), reason: "tells more of a connection than the name that the caller asked for"})
+					}
+				}
+			}
 			f.sinks = append(f.sinks, sink{path: path, cluster: grpcCluster(m.GetRateLimitService().GetGrpcService())})
 			if !last {
 				continue
