@@ -15,9 +15,10 @@ import (
 
 const (
 	// HelloDomain is the domain of the questions by which Envoy tells of
-	// ClientHellos, and HelloName the entry that has the name in one.
+	// ClientHellos.
 	HelloDomain = "polder/hello"
-	HelloName   = "server-name"
+	// HelloName is the key of the entry that has the name in one.
+	HelloName = "server-name"
 
 	// helloAnswer bounds how long a connection's first request waits for the
 	// answer to that question. It is answered at once, or not at all.
