@@ -22,12 +22,13 @@ type configShape struct {
 }
 
 type regionShape struct {
-	Title        string      `yaml:"title" jsonschema_description:"The region's name for people. The region's key when absent." example:"Paris"`
-	Jurisdiction []string    `yaml:"jurisdiction" jsonschema_description:"The bodies of law that the region is under, in capital letters. A policy that allows EU means exactly the regions that list EU here, and never a continent." example:"[FR, EU]"`
-	Location     []float64   `yaml:"location" jsonschema:"required,minItems=2,maxItems=2" jsonschema_description:"Latitude (-90 to 90) and longitude (-180 to 180) in degrees. Distances between regions rank those that may serve." example:"[48.86, 2.35]"`
-	Listen       listenShape `yaml:"listen" jsonschema_description:"Where a peer of the region listens. The command's defaults when absent." example:"{ https: \":443\" }"`
-	Public       []string    `yaml:"public" jsonschema_description:"The IP addresses, without ports, at which callers reach the region's entrypoint. DNS answers with these." example:"[192.0.2.10, \"2001:db8::10\"]"`
-	Join         []string    `yaml:"join" jsonschema_description:"Gossip addresses (host:port) of peers to meet at the start: of other regions, and of this one." example:"[\"nl-1.example.net:7946\"]"`
+	Title        string               `yaml:"title" jsonschema_description:"The region's name for people. The region's key when absent." example:"Paris"`
+	Jurisdiction []string             `yaml:"jurisdiction" jsonschema_description:"The bodies of law that the region is under, in capital letters. A policy that allows EU means exactly the regions that list EU here, and never a continent." example:"[FR, EU]"`
+	Location     []float64            `yaml:"location" jsonschema:"required,minItems=2,maxItems=2" jsonschema_description:"Latitude (-90 to 90) and longitude (-180 to 180) in degrees. Distances between regions rank those that may serve." example:"[48.86, 2.35]"`
+	Listen       listenShape          `yaml:"listen" jsonschema_description:"Where a peer of the region listens. The command's defaults when absent." example:"{ https: \":443\" }"`
+	Public       []string             `yaml:"public" jsonschema_description:"The IP addresses, without ports, at which callers reach the region's entrypoint. DNS answers with these." example:"[192.0.2.10, \"2001:db8::10\"]"`
+	Nodes        map[string]nodeShape `yaml:"nodes" jsonschema_description:"The region's Envoys on other machines than its Polder's, by name. Each connects to listen.xds with a certificate of that name, made by polder node bootstrap; one that is not listed here gets nothing." example:"{ fr-2: { https: \"10.0.0.2:443\", http: \"10.0.0.2:80\" } }"`
+	Join         []string             `yaml:"join" jsonschema_description:"Gossip addresses (host:port) of peers to meet at the start: of other regions, and of this one." example:"[\"nl-1.example.net:7946\"]"`
 }
 
 type listenShape struct {
@@ -36,6 +37,7 @@ type listenShape struct {
 	Peer   string `yaml:"peer" jsonschema_description:"Where the gateways of other regions connect (mTLS) to pass callers on." example:"\"10.0.0.1:7443\""`
 	Gossip string `yaml:"gossip" jsonschema_description:"Where peers exchange health, over TCP and UDP." example:"\"10.0.0.1:7946\""`
 	DNS    string `yaml:"dns" jsonschema_description:"Where the region answers DNS queries for the services' hosts, over TCP and UDP. It answers none when absent." example:"\":53\""`
+	XDS    string `yaml:"xds" jsonschema_description:"Where the region's Envoys on other machines (nodes) reach their control plane and the activator, with mTLS: an address that they can connect to. Nothing listens when absent." example:"\"10.0.0.1:7444\""`
 }
 
 type dnsShape struct {
@@ -49,6 +51,11 @@ type placeShape struct {
 	Prefixes []string  `yaml:"prefixes" jsonschema:"required,minItems=1" jsonschema_description:"Prefixes of IP addresses, of callers and of resolvers. The longest one that holds an address decides." example:"[192.0.2.0/24, \"2001:db8::/32\"]"`
 	Region   string    `yaml:"region" jsonschema_description:"The region near which they are. Either this or location." example:"fr"`
 	Location []float64 `yaml:"location" jsonschema:"minItems=2,maxItems=2" jsonschema_description:"Where they are: latitude and longitude in degrees. Either this or region." example:"[45.76, 4.84]"`
+}
+
+type nodeShape struct {
+	HTTPS string `yaml:"https" jsonschema_description:"Where this Envoy listens for callers, on its own machine. The region's listen.https when absent." example:"\"10.0.0.2:443\""`
+	HTTP  string `yaml:"http" jsonschema_description:"Where it redirects to HTTPS. The region's listen.http when absent." example:"\"10.0.0.2:80\""`
 }
 
 type tenantShape struct {

@@ -29,6 +29,7 @@ type Region struct {
 	Location      Location
 	Listen        Listen
 	Public        []netip.Addr // of the entrypoint, as callers reach it; without zones, each once
+	Nodes         []Node       // Envoys on other machines, by name
 	Join          []string     // gossip addresses (host:port) of other regions' peers
 }
 
@@ -44,6 +45,9 @@ type Listen struct {
 	Peer   string `json:"peer"`   // mTLS between gateways, for passed-through connections
 	Gossip string `json:"gossip"` // membership
 	DNS    string `json:"dns"`    // answers for the services' hosts; "" means none, which is the default
+	// XDS is where Envoys on other machines reach the control plane and the
+	// activator, with mTLS. Empty means that nothing listens.
+	XDS string `json:"xds,omitempty"`
 }
 
 // Naming is what the regions' authoritative DNS answers besides the services'
@@ -62,6 +66,13 @@ const DefaultTTL = 20 * time.Second
 type CallersPlace struct {
 	Prefix   netip.Prefix // masked
 	Location Location
+}
+
+// Node is an Envoy of a region on another machine than the region's Polder.
+type Node struct {
+	Name string // a DNS label; also in the Envoy's certificate
+	// Where it listens on its own machine, as in Listen. Empty means the region's.
+	HTTPS, HTTP string
 }
 
 // Tenant owns services and pays for them.

@@ -12,12 +12,13 @@ import (
 
 // Patterns of scalars, as far as a pattern can tell.
 const (
-	durationPattern = `^([0-9]+d)?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))*$`
-	memoryPattern   = `^[0-9]+(KiB|MiB|GiB|TiB)$`
-	hostPattern     = `^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
-	timePattern     = `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
-	zonePattern     = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
-	portPattern     = `:[1-9][0-9]{0,4}$`
+	durationPattern  = `^([0-9]+d)?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))*$`
+	memoryPattern    = `^[0-9]+(KiB|MiB|GiB|TiB)$`
+	hostPattern      = `^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
+	timePattern      = `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
+	zonePattern      = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
+	reachablePattern = `^.+:[0-9]{1,5}$`
+	portPattern      = `:[1-9][0-9]{0,4}$`
 )
 
 // Schema is the JSON Schema (draft 2020-12) of one configuration file, made
@@ -126,6 +127,10 @@ func refine(root *jsonschema.Schema) error {
 		{root.Definitions["region"].Properties, "public", func(s *jsonschema.Schema) { s.UniqueItems = true }},
 		{root.Definitions["dns"].Properties, "zones", func(s *jsonschema.Schema) { s.Items.Pattern, s.UniqueItems = zonePattern, true }},
 		{root.Definitions["dns"].Properties, "nameservers", func(s *jsonschema.Schema) { s.Items.Pattern, s.UniqueItems = zonePattern, true }},
+		{root.Definitions["listen"].Properties, "xds", func(s *jsonschema.Schema) { s.Pattern = reachablePattern }},
+		{root.Definitions["node"].Properties, "https", func(s *jsonschema.Schema) { s.Pattern = portPattern }},
+		{root.Definitions["node"].Properties, "http", func(s *jsonschema.Schema) { s.Pattern = portPattern }},
+		{root.Definitions["region"].Properties, "nodes", func(s *jsonschema.Schema) { s.PropertyNames = label }},
 		{root.Definitions["region"].Properties, "join", func(s *jsonschema.Schema) { s.Items.Pattern = portPattern }},
 	} {
 		property, ok := at.properties.Get(at.name)

@@ -38,6 +38,7 @@ func (c *checker) region(name string, shape regionShape) Region {
 		}
 	}
 	r.Public = c.public(path+".public", shape.Public)
+	c.nodesOf(path, shape, &r)
 	c.unique(path+".join", shape.Join)
 	for i, address := range shape.Join {
 		p := index(path+".join", i)

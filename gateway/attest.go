@@ -123,13 +123,15 @@ func relistener(path string, serve func(net.Listener)) func() error {
 
 // withdrawKeys takes from Envoy the keys that it may no longer have.
 func (r *Region) withdrawKeys() {
-	var names []string
-	for _, name := range r.server.SecretNames() {
-		if !r.reconciler.gate.lawful(name) {
-			names = append(names, name)
+	for _, s := range r.servers() {
+		var names []string
+		for _, name := range s.SecretNames() {
+			if !r.reconciler.gate.lawful(name) {
+				names = append(names, name)
+			}
 		}
-	}
-	if len(names) > 0 {
-		r.server.Touch(names...)
+		if len(names) > 0 {
+			s.Touch(names...)
+		}
 	}
 }

@@ -21,6 +21,7 @@ type gate struct {
 	publisher publisher
 	site      proof.Site // without what changes: PeerOf and Alive
 
+	remote    *remotePlane  // of Envoys on other machines; nil without any
 	mirror    *audit.Mirror // told of everything that is published
 	journal   *journal
 	rebooked  func() // told that another address book is in force, and published; may be nil
@@ -59,16 +60,18 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 func (g *gate) newBook(m *polder.Model, s surroundings, now time.Time) *proof.Book {
 	site := g.site
 	site.PeerOf, site.Alive, site.Others, site.Now = s.known, s.health, s.others, now
+	g.remote.prepare(m, site)
 	return proof.NewBook(m, site)
 }
 
 // publish proves a change and publishes it, or returns why it must not be.
 func (g *gate) publish(c change) []proof.Violation {
+	commitRemote, remote := g.remote.propose(c)
 	c = g.news(c)
 	proposal := g.checker.Propose(proof.Change{
 		Set: proofResources(c.set), Remove: proofKeys(c.remove), Instances: c.instances, Book: c.book,
 	})
-	violations := proposal.Violations()
+	violations := append(proposal.Violations(), remote...)
 	if len(violations) == 0 {
 		if err := proposal.Commit(); err != nil {
 			panic("gateway: " + err.Error()) // the checker has one owner, so nothing came between
@@ -84,6 +87,7 @@ func (g *gate) publish(c change) []proof.Violation {
 		}
 		g.mirror.Publish(c.set, c.remove, c.instances, c.book)
 		g.publisher.Apply(c.set, c.remove)
+		commitRemote()
 		g.journal.accepted(len(c.set)+len(c.remove), c.book == nil)
 		g.refused.Store(nil)
 		if c.book != nil && g.rebooked != nil {

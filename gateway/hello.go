@@ -70,11 +70,13 @@ func (r *Region) heardHello(name string) {
 // fellAsleep takes a sleeping service's key out of Envoy's memory. The next
 // ClientHello brings it back, and wakes the service.
 func (r *Region) fellAsleep(service polder.ServiceName) {
-	var names []string
-	for _, name := range r.server.SecretNames() {
-		if owner, ok := r.keys.owns(name); ok && owner == service {
-			names = append(names, name)
+	for _, s := range r.servers() {
+		var names []string
+		for _, name := range s.SecretNames() {
+			if owner, ok := r.keys.owns(name); ok && owner == service {
+				names = append(names, name)
+			}
 		}
+		s.Withdraw(names...)
 	}
-	r.server.Withdraw(names...)
 }

@@ -39,8 +39,14 @@ type journal struct {
 	failing bool    // the last record was lost, and that was logged
 	changes int     // of endpoints alone, not recorded yet
 	since   time.Time
-	refusal []string                      // the last one, until something passes
-	given   map[polder.ServiceName]string // certificates that Envoy was given the keys of
+	refusal []string           // the last one, until something passes
+	given   map[holding]string // certificates that Envoys were given the keys of
+}
+
+// holding is a service's key at a node.
+type holding struct {
+	node    string
+	service polder.ServiceName
 }
 
 type early struct {
@@ -49,7 +55,7 @@ type early struct {
 }
 
 func newJournal(log *slog.Logger, digest func() string) *journal {
-	return &journal{log: log, digest: digest, given: map[polder.ServiceName]string{}}
+	return &journal{log: log, digest: digest, given: map[holding]string{}}
 }
 
 // open opens the ledger and writes that the region starts, and what happened before.
@@ -154,6 +160,7 @@ type (
 		Reason   string               `json:"reason"`
 	}
 	keyRecord struct {
+		Node        string             `json:"node"`
 		Service     polder.ServiceName `json:"service,omitempty"` // "" for the peer's own identity
 		Host        string             `json:"host"`              // as asked for first
 		Certificate string             `json:"certificate"`       // SHA-256 of the chain
@@ -216,17 +223,17 @@ func (j *journal) refused(violations []proof.Violation, lines []string) {
 	j.add(ledger.Refused, r)
 }
 
-// delivered tells that Envoy was given the key of a certificate: once for each
-// of a service's certificates, whatever the hosts.
-func (j *journal) delivered(service polder.ServiceName, host, certificate string) {
+// delivered tells that an Envoy was given the key of a certificate: once for
+// each of a service's certificates, whatever the hosts.
+func (j *journal) delivered(node string, service polder.ServiceName, host, certificate string) {
 	if j == nil {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.given[service] != certificate {
-		j.given[service] = certificate
-		j.add(ledger.KeyDelivered, keyRecord{service, host, certificate})
+	if at := (holding{node, service}); j.given[at] != certificate {
+		j.given[at] = certificate
+		j.add(ledger.KeyDelivered, keyRecord{node, service, host, certificate})
 	}
 }
 

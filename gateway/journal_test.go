@@ -61,11 +61,11 @@ func TestJournalTellsWhatMatters(t *testing.T) {
 		j.accepted(1, true)
 		j.refused(violations, []string{"no"})
 		for range 3 {
-			j.delivered("billing", "billing.example.com", "c1")
-			j.delivered("", xds.SecretIdentity, "p1")
+			j.delivered("fr-1", "billing", "billing.example.com", "c1")
+			j.delivered("fr-1", "", xds.SecretIdentity, "p1")
 		}
-		j.delivered("billing", "a.billing.example.com", "c1")
-		j.delivered("billing", "billing.example.com", "c2")
+		j.delivered("fr-1", "billing", "a.billing.example.com", "c1")
+		j.delivered("fr-1", "billing", "billing.example.com", "c2")
 		j.accepted(1, true)
 	})
 	want := "region-started configuration snapshot-accepted snapshot-accepted snapshot-refused snapshot-accepted snapshot-refused " +

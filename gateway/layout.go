@@ -91,6 +91,9 @@ func (l Layout) LastGood() string { return filepath.Join(l.Dir(), "last-good") }
 // Accepted is the file of the resources that Envoy accepted last.
 func (l Layout) Accepted() string { return filepath.Join(l.LastGood(), "accepted") }
 
+// AcceptedRemote is the file of those that Envoys on other machines accepted last.
+func (l Layout) AcceptedRemote() string { return filepath.Join(l.LastGood(), "accepted-remote") }
+
 // Ledger is where the region keeps its ledger.
 func (l Layout) Ledger() string { return filepath.Join(l.Dir(), "ledger") }
 

@@ -151,10 +151,10 @@ func (r *reconciler) awaitIdle(name polder.ServiceName) {
 	defer cancel()
 	for {
 		busy := make(chan int, 1)
-		asked := r.post(ctx, func(time.Time) {
+		asked := r.post(ctx, func(now time.Time) {
 			n := 0
 			if s := r.services[name]; s != nil {
-				n = s.busy()
+				n = s.busy(now)
 			}
 			busy <- n
 		})

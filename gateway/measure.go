@@ -12,6 +12,7 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/gateway/metrics"
+	"github.com/polder/polder/xds/server"
 )
 
 func (r *Region) connectMetrics() (err error) {
@@ -77,7 +78,7 @@ func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
 		activated[s.Service] = s
 	}
 	reading := metrics.Reading{
-		Forwarded: stats.Forwarding, Nodes: len(status.Nodes), Restarts: status.Envoy.Restarts,
+		Forwarded: stats.Forwarding, Nodes: connectedNodes(status.Nodes), Restarts: status.Envoy.Restarts,
 		Faults: len(status.Config.Faults), Loaded: status.Config.Loaded, Peers: countPeers(status.Peers), Gossip: r.gossipReading(), DNS: r.dnsReading(),
 	}
 	for _, s := range status.Services {
@@ -95,6 +96,16 @@ func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
 		reading.Rejected += len(n.Rejections)
 	}
 	return reading, nil
+}
+
+func connectedNodes(list []server.NodeStatus) int {
+	n := 0
+	for _, node := range list {
+		if !node.Since.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 func serviceReading(s ServiceStatus, a activator.ServiceStats) metrics.Service {

@@ -40,6 +40,7 @@ func listenOn(flags, file polder.Listen) polder.Listen {
 		Peer:   cmp.Or(flags.Peer, file.Peer, defaultListen.Peer),
 		Gossip: cmp.Or(flags.Gossip, file.Gossip, defaultListen.Gossip),
 		DNS:    strings.TrimPrefix(cmp.Or(flags.DNS, file.DNS), DNSOff),
+		XDS:    cmp.Or(flags.XDS, file.XDS),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/polder/polder/gateway/envoy"
 	"github.com/polder/polder/prewarm/instance"
 	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/server"
 )
 
 const (
@@ -48,15 +49,18 @@ func (r *Region) acceptNode(node string) error {
 	return nil
 }
 
-// secret gives Envoy what the keyring has and the proof lets it have.
-func (r *Region) secret(name string) (xds.Resource, bool) {
+// localSecret is secret for the region's own Envoy.
+func (r *Region) localSecret(name string) (xds.Resource, bool) { return r.secret(r.node, name) }
+
+// secret gives an Envoy what the keyring has and the proof lets it have.
+func (r *Region) secret(node, name string) (xds.Resource, bool) {
 	if !r.reconciler.gate.mayHave(name) {
 		return xds.Resource{}, false
 	}
 	secret, ok := r.keys.Secret(name)
 	if ok && name != xds.SecretTrust { // which is no secret at all
 		service, certificate := r.keys.certificate(name)
-		r.journal.delivered(service, name, certificate)
+		r.journal.delivered(node, service, name, certificate)
 	}
 	return secret, ok
 }
@@ -84,14 +88,14 @@ func (r *Region) setKnown(served map[polder.ServiceName]polder.Cold) {
 	r.greetings.keep(served)
 }
 
-// serveControl serves discovery and load reports to the region's Envoy.
-func (r *Region) serveControl(ctx context.Context, listener net.Listener) error {
-	control := grpc.NewServer(
+// serveControl serves discovery and load reports to Envoys of the region.
+func (r *Region) serveControl(ctx context.Context, listener net.Listener, discovery *server.Server, more ...grpc.ServerOption) error {
+	control := grpc.NewServer(append(more,
 		grpc.MaxRecvMsgSize(maxControlMessage),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: controlPing}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-	)
-	r.server.Register(control)
+	)...)
+	discovery.Register(control)
 	r.load.Register(control)
 	r.greeter.Register(control)
 	stopped := make(chan struct{})
@@ -141,7 +145,7 @@ func (r *Region) renew(ctx context.Context) error {
 		if err := r.keys.renew(ctx); err != nil {
 			r.options.Log.Error("certificates are not renewed", "reason", err)
 		}
-		r.server.Touch(r.server.SecretNames()...)
+		r.touchSecrets()
 	}
 }
 
@@ -168,7 +172,7 @@ func (r *Region) Status(ctx context.Context) (Status, error) {
 	}
 	return Status{
 		Region: r.options.Region, Peer: r.options.Peer, PID: os.Getpid(), Started: r.started, Version: r.options.Version,
-		Listen: r.listen, Envoy: r.envoyStatus(), Config: r.config.Status(), Nodes: r.server.Nodes(),
+		Listen: r.listen, Envoy: r.envoyStatus(), Config: r.config.Status(), Nodes: r.allNodes(), RefusedNodes: r.refusedNodes(),
 		Peers: r.peers(), Services: services, Degraded: r.degraded, Refused: r.reconciler.gate.Refused(),
 		Audit: r.attestation.status(), Ledger: r.journal.status(),
 	}, nil

@@ -200,7 +200,7 @@ func (r *reconciler) LoadReported(ctx context.Context, reports []load.Report) {
 	r.post(ctx, func(now time.Time) {
 		for _, report := range reports {
 			if s := r.services[report.Service]; s != nil {
-				s.observe(report)
+				s.observe(report, now)
 				r.step(s, now)
 			}
 		}
@@ -210,10 +210,10 @@ func (r *reconciler) LoadReported(ctx context.Context, reports []load.Report) {
 // Status describes every service, by name.
 func (r *reconciler) Status(ctx context.Context) ([]ServiceStatus, error) {
 	answer := make(chan []ServiceStatus, 1)
-	asked := r.post(ctx, func(time.Time) {
+	asked := r.post(ctx, func(now time.Time) {
 		list := []ServiceStatus{}
 		for _, name := range slices.Sorted(maps.Keys(r.services)) {
-			list = append(list, r.services[name].status())
+			list = append(list, r.services[name].status(now))
 		}
 		answer <- list
 	})

@@ -64,6 +64,7 @@ type Region struct {
 	keys       *keyring
 	archive    *server.Archive
 	server     *server.Server
+	nodes      *nodes // on other machines; nil without listen.xds
 	load       *load.Server
 	greeter    *greeting.Server
 	reconciler *reconciler
@@ -171,13 +172,16 @@ func (r *Region) connectControl() error {
 	if r.archive, err = server.OpenArchive(r.layout.Accepted(), o.Log); err != nil {
 		return fmt.Errorf("region %s: %w", o.Region, err)
 	}
-	r.server = server.New(server.Options{Log: o.Log, Secret: r.secret, Asked: r.heardHello, Accept: r.acceptNode, Archive: r.archive})
+	r.server = server.New(server.Options{Log: o.Log, Secret: r.localSecret, Asked: r.heardHello, Accept: r.acceptNode, Archive: r.archive})
 	r.load = load.New(loadInterval, func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
 	r.greeter = greeting.New(r.greeted)
 	r.reconciler = newReconciler(o.Log,
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator()},
 		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain()},
 		r.server, r.keys, r.setWarm)
+	if err := r.connectNodes(); err != nil {
+		return err
+	}
 	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
 	r.reconciler.peer, r.reconciler.busyChanged = o.Peer, r.setBusy
 	r.reconciler.served, r.reconciler.asleep = r.setKnown, r.fellAsleep
@@ -316,7 +320,8 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 		return err
 	}
 	support.Go(func() error { return r.activator.Serve(inner, waiting) })
-	serve := func(l net.Listener) { support.Go(func() error { return r.serveControl(inner, l) }) }
+	support.Go(func() error { return r.serveNodes(inner) })
+	serve := func(l net.Listener) { support.Go(func() error { return r.serveControl(inner, l, r.server) }) }
 	serve(control)
 	relisten := relistener(r.layout.ControlPlane(), serve)
 	front, stopFront := context.WithCancel(ctx)

@@ -23,7 +23,7 @@ type service struct {
 
 	// Evidence since the last decision.
 	arrivals   int
-	inProgress map[string]int // by node, from its last load report
+	inProgress map[string]progress // by node, from its last load report
 	startUps   []time.Duration
 	expected   time.Time // of an announced arrival; zero for none
 	hello      hello     // ClientHellos
@@ -39,6 +39,16 @@ type service struct {
 	total   Totals
 	failure string    // why the last start failed; "" after a success
 	retryAt time.Time // until then no start is tried
+}
+
+// silentAfter is how long an Envoy may be silent before it counts as gone: longer
+// than a Polder may take to restart.
+const silentAfter = time.Minute
+
+// progress is what a node has in progress.
+type progress struct {
+	requests int
+	at       time.Time // when it said so
 }
 
 // running is one instance as the reconciler sees it.
@@ -66,15 +76,15 @@ type Totals struct {
 func newService(spec polder.Service) *service {
 	return &service{
 		spec: spec, state: new(prewarm.State),
-		running: map[polder.InstanceID]*running{}, inProgress: map[string]int{},
+		running: map[polder.InstanceID]*running{}, inProgress: map[string]progress{},
 	}
 }
 
 // observe takes in a load report. What the activator forwarded was noticed when
 // it arrived and is not counted twice.
-func (s *service) observe(r load.Report) {
+func (s *service) observe(r load.Report, now time.Time) {
 	s.arrivals += int(r.Direct.Issued)
-	s.inProgress[r.Node] = r.InProgress
+	s.inProgress[r.Node] = progress{r.InProgress, now}
 	s.total.Requests += r.Issued()
 	s.total.Direct += r.Direct.Issued
 	s.total.Activated += r.Activated.Issued
@@ -85,7 +95,7 @@ func (s *service) observe(r load.Report) {
 func (s *service) observation(now time.Time) prewarm.Observation {
 	s.promise(now)
 	obs := prewarm.Observation{
-		Now: now, Arrivals: s.arrivals, InProgress: s.busy(), Waiting: len(s.waiters),
+		Now: now, Arrivals: s.arrivals, InProgress: s.busy(now), Waiting: len(s.waiters),
 		Instances: s.countAll(), StartUps: s.startUps, Expected: s.expected,
 	}
 	if s.arrivals > 0 {
@@ -102,10 +112,16 @@ func (s *service) observation(now time.Time) prewarm.Observation {
 	return obs
 }
 
-func (s *service) busy() int {
+// busy counts the requests in progress. An Envoy that has not reported for long
+// is gone, and so are its requests: while there are any, it reports each second.
+func (s *service) busy(now time.Time) int {
 	sum := 0
-	for _, n := range s.inProgress {
-		sum += n
+	for node, p := range s.inProgress {
+		if now.Sub(p.at) > silentAfter {
+			delete(s.inProgress, node)
+			continue
+		}
+		sum += p.requests
 	}
 	return sum
 }

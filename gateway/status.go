@@ -10,21 +10,22 @@ import (
 
 // Status is everything that one region tells about itself.
 type Status struct {
-	Region   polder.RegionName   `json:"region"`
-	Peer     string              `json:"peer"`
-	PID      int                 `json:"pid"`
-	Started  time.Time           `json:"started"`
-	Version  string              `json:"version"`
-	Listen   polder.Listen       `json:"listen"`
-	Envoy    EnvoyStatus         `json:"envoy"`
-	Config   ConfigStatus        `json:"config"`
-	Nodes    []server.NodeStatus `json:"nodes"`
-	Peers    []PeerStatus        `json:"peers"`
-	Services []ServiceStatus     `json:"services"`
-	Degraded []string            `json:"degraded,omitempty"` // what this machine does not allow, one line each
-	Refused  []string            `json:"refused,omitempty"`  // why the proof refused the last change
-	Audit    AuditStatus         `json:"audit"`
-	Ledger   LedgerStatus        `json:"ledger"`
+	Region       polder.RegionName   `json:"region"`
+	Peer         string              `json:"peer"`
+	PID          int                 `json:"pid"`
+	Started      time.Time           `json:"started"`
+	Version      string              `json:"version"`
+	Listen       polder.Listen       `json:"listen"`
+	Envoy        EnvoyStatus         `json:"envoy"`
+	Config       ConfigStatus        `json:"config"`
+	Nodes        []server.NodeStatus `json:"nodes"`
+	RefusedNodes []Refusal           `json:"refused-nodes,omitempty"` // who asked for what Envoys get, the latest first
+	Peers        []PeerStatus        `json:"peers"`
+	Services     []ServiceStatus     `json:"services"`
+	Degraded     []string            `json:"degraded,omitempty"` // what this machine does not allow, one line each
+	Refused      []string            `json:"refused,omitempty"`  // why the proof refused the last change
+	Audit        AuditStatus         `json:"audit"`
+	Ledger       LedgerStatus        `json:"ledger"`
 }
 
 // EnvoyStatus tells of the region's Envoy process.
@@ -81,12 +82,12 @@ type InstanceStatus struct {
 }
 
 // status describes one service. Called in the reconciler's goroutine.
-func (s *service) status() ServiceStatus {
+func (s *service) status(now time.Time) ServiceStatus {
 	status := ServiceStatus{
 		Service: s.spec.Name, Hosts: s.spec.Hosts,
 		Verdict: s.approved.Verdict(), Reason: s.approved.Reason(), Targets: s.approved.Targets(),
-		Glass: glassStatus(s.approved, time.Now()), Disputed: s.approved.Disputed(),
-		Instances: []InstanceStatus{}, Waiting: len(s.waiters), Open: s.busy(), Totals: s.total, Failure: s.failure,
+		Glass: glassStatus(s.approved, now), Disputed: s.approved.Disputed(),
+		Instances: []InstanceStatus{}, Waiting: len(s.waiters), Open: s.busy(now), Totals: s.total, Failure: s.failure,
 	}
 	if s.spec.Run != nil && s.approved.Verdict() == law.Serve {
 		status.Decision = s.decision.Reason()

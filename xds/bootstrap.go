@@ -30,6 +30,7 @@ type Bootstrap struct {
 	Admin        string            // path of the admin Unix socket to be made, mode 0600
 	HeapLimit    polder.Bytes      // memory at which Envoy sheds load; 0 means 2 GiB
 	StateOfWorld bool              // speak the older variant of the protocol
+	Remote       *RemoteControl    // where Polder is when it runs on another machine, instead of ControlPlane
 }
 
 // adminMode lets only the owner use the admin socket, which can read and change everything.
@@ -41,6 +42,10 @@ func (b Bootstrap) JSON() ([]byte, error) {
 	if b.StateOfWorld {
 		api = core.ApiConfigSource_GRPC
 	}
+	control := controlPlaneCluster(b.ControlPlane)
+	if b.Remote != nil {
+		control = b.Remote.cluster()
+	}
 	message := &bootstrap.Bootstrap{
 		Node: &core.Node{Id: b.Node, Cluster: string(b.Region), Locality: &core.Locality{Region: string(b.Region)}},
 		Admin: &bootstrap.Admin{Address: &core.Address{Address: &core.Address_Pipe{
@@ -51,7 +56,7 @@ func (b Bootstrap) JSON() ([]byte, error) {
 				ApiType:                   api,
 				TransportApiVersion:       core.ApiVersion_V3,
 				SetNodeOnFirstMessageOnly: true,
-				GrpcServices:              []*core.GrpcService{controlPlane()},
+				GrpcServices:              []*core.GrpcService{b.Remote.patient(controlPlane())},
 			},
 		},
 		// Most services are idle most of the time: their statistics and each worker's
@@ -62,12 +67,12 @@ func (b Bootstrap) JSON() ([]byte, error) {
 		DeferredStatOptions: &bootstrap.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		ClusterManager: &bootstrap.ClusterManager{EnableDeferredClusterCreation: true, LoadStatsConfig: &core.ApiConfigSource{
 			ApiType: core.ApiConfigSource_GRPC, TransportApiVersion: core.ApiVersion_V3,
-			GrpcServices: []*core.GrpcService{controlPlane()},
+			GrpcServices: []*core.GrpcService{b.Remote.patient(controlPlane())},
 		}},
-		StaticResources:     &bootstrap.Bootstrap_StaticResources{Clusters: []*cluster.Cluster{controlPlaneCluster(b.ControlPlane)}},
+		StaticResources:     &bootstrap.Bootstrap_StaticResources{Clusters: []*cluster.Cluster{control}},
 		BootstrapExtensions: []*core.TypedExtensionConfig{{Name: "envoy.bootstrap.internal_listener", TypedConfig: packed(&internallistener.InternalListener{})}},
 		OverloadManager:     overloadManager(b.HeapLimit),
-		LayeredRuntime:      runtimeLimits(),
+		LayeredRuntime:      runtimeLimits(b.entrypoint()),
 	}
 	if err := message.ValidateAll(); err != nil {
 		return nil, fmt.Errorf("bootstrap of node %q: %w", b.Node, err)
@@ -161,12 +166,12 @@ func monitor(name string, config proto.Message) *overload.ResourceMonitor {
 
 // runtimeLimits guard against HTTP/2 rapid resets (CVE-2023-44487) and keep one
 // connection from starving the others on its worker.
-func runtimeLimits() *bootstrap.LayeredRuntime {
+func runtimeLimits(entrypoint string) *bootstrap.LayeredRuntime {
 	layer := &structpb.Struct{Fields: map[string]*structpb.Value{
-		"overload.premature_reset_total_stream_count":                      structpb.NewNumberValue(500),
-		"overload.premature_reset_min_stream_lifetime_seconds":             structpb.NewNumberValue(1),
-		"http.max_requests_per_io_cycle":                                   structpb.NewNumberValue(1),
-		"envoy.resource_limits.listener.entrypoint-https.connection_limit": structpb.NewNumberValue(maxConnections),
+		"overload.premature_reset_total_stream_count":                        structpb.NewNumberValue(500),
+		"overload.premature_reset_min_stream_lifetime_seconds":               structpb.NewNumberValue(1),
+		"http.max_requests_per_io_cycle":                                     structpb.NewNumberValue(1),
+		"envoy.resource_limits.listener." + entrypoint + ".connection_limit": structpb.NewNumberValue(maxConnections),
 	}}
 	return &bootstrap.LayeredRuntime{Layers: []*bootstrap.RuntimeLayer{
 		{Name: "polder", LayerSpecifier: &bootstrap.RuntimeLayer_StaticLayer{StaticLayer: layer}},

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/xds/server"
 )
 
 func statusCommand() *cobra.Command {
@@ -59,6 +61,7 @@ func writeStatus(w io.Writer, statuses []gateway.Status) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", s.Region, s.Peer, s.Listen.HTTPS, s.Envoy.State,
 			s.Envoy.Restarts, resources, rejected, peersOf(s), short(s.Config.Digest), time.Since(s.Started).Round(time.Second))
 	}
+	writeNodes(table, statuses)
 	fmt.Fprintln(table, "\nSERVICE\tREGION\tHERE\tINSTANCES\tREQUESTS\tDIRECT\tCOLD\tFAILED\tWHY")
 	for _, s := range statuses {
 		for _, v := range s.Services {
@@ -90,6 +93,35 @@ func writeStatus(w io.Writer, statuses []gateway.Status) error {
 		return err
 	}
 	return writeTroubles(w, statuses)
+}
+
+// writeNodes lists the Envoys of regions that have some on other machines.
+func writeNodes(table io.Writer, statuses []gateway.Status) {
+	titled := false
+	for _, s := range statuses {
+		if !slices.ContainsFunc(s.Nodes, func(n server.NodeStatus) bool { return n.Remote }) {
+			continue
+		}
+		if !titled {
+			fmt.Fprintln(table, "\nNODE\tREGION\tWHERE\tRESOURCES\tPENDING\tREJECTED\tUP")
+			titled = true
+		}
+		for _, n := range s.Nodes {
+			where := "this machine"
+			if n.Remote {
+				where = "other machine"
+			}
+			accepted, pending := 0, 0
+			for _, t := range n.Types {
+				accepted, pending = accepted+t.Accepted, pending+t.Pending
+			}
+			up := "not connected"
+			if !n.Since.IsZero() {
+				up = time.Since(n.Since).Round(time.Second).String()
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", n.Node, s.Region, where, accepted, pending, len(n.Rejections), up)
+		}
+	}
 }
 
 // peersOf says how many peers the region knows, and how many of them can serve.

@@ -48,6 +48,9 @@ func troubles(statuses []gateway.Status) []trouble {
 				tell(s, fmt.Sprintf("node %s rejected %s %s:\n  %s", n.Node, shortType(r.Type), r.Name, strings.TrimSpace(r.Reason)))
 			}
 		}
+		for _, r := range s.RefusedNodes {
+			tell(s, refusedNode(r))
+		}
 		if s.Envoy.State == "exited" && s.Envoy.Reason != "" {
 			tell(s, "Envoy: "+s.Envoy.Reason)
 		}
@@ -92,6 +95,17 @@ func regionTexts(regions []polder.RegionName) []string {
 		names[i] = string(r)
 	}
 	return names
+}
+
+func refusedNode(r gateway.Refusal) string {
+	who := r.From
+	if r.Node != "" {
+		who += fmt.Sprintf(", which says that it is node %s of region %s", r.Node, r.Region)
+	}
+	if r.Certificate != "" {
+		who += " with the certificate of " + r.Certificate
+	}
+	return fmt.Sprintf("refused %s (%d times, last at %s): %s", who, r.Count, r.At.Format("15:04:05"), r.Reason)
 }
 
 // shortType is the last word of a resource's type URL.

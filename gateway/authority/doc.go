@@ -5,7 +5,8 @@
 // shares. It holds two roots that never vouch for each other's purpose: one for
 // the services' hosts, whose certificate people export and trust, and one for
 // the identities by which peers recognise each other (SPIFFE IDs,
-// spiffe://TRUST-DOMAIN/region/REGION/peer/PEER). The folder also holds the
+// spiffe://TRUST-DOMAIN/region/REGION/peer/PEER, and .../node/NODE for Envoys on
+// other machines). The folder also holds the
 // membership's encryption key.
 //
 // A region issues through an Issuer, which writes keys below that region's own

@@ -128,3 +128,7 @@ func cloneKeys(keys [][]byte) [][]byte {
 	}
 	return copies
 }
+
+// WriteFile puts a whole file in place that its owner alone can read, or leaves
+// the old one as it was.
+func WriteFile(file string, content []byte) error { return writeFile(file, content, 0o600) }

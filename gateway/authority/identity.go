@@ -28,6 +28,25 @@ func ParsePeerID(id spiffeid.ID) (region polder.RegionName, peer string, err err
 	return polder.RegionName(parts[2]), parts[4], nil
 }
 
+// NodeID is the SPIFFE ID of a remote Envoy, which is no peer:
+// spiffe://TRUST-DOMAIN/region/REGION/node/NODE. Names are as for PeerID.
+func NodeID(domain spiffeid.TrustDomain, region polder.RegionName, node string) (spiffeid.ID, error) {
+	id, err := spiffeid.FromSegments(domain, "region", string(region), "node", node)
+	if err != nil {
+		return spiffeid.ID{}, fmt.Errorf("identity of node %q in region %q: %w", node, region, err)
+	}
+	return id, nil
+}
+
+// ParseNodeID is the inverse of NodeID.
+func ParseNodeID(id spiffeid.ID) (region polder.RegionName, node string, err error) {
+	parts := strings.Split(id.Path(), "/")
+	if len(parts) != 5 || parts[1] != "region" || parts[3] != "node" {
+		return "", "", fmt.Errorf("%q is no node's identity: want spiffe://TRUST-DOMAIN/region/REGION/node/NODE", id)
+	}
+	return polder.RegionName(parts[2]), parts[4], nil
+}
+
 // RegionPrefix is what the SPIFFE IDs of all peers of a region start with, and
 // those of no other region.
 func RegionPrefix(domain spiffeid.TrustDomain, region polder.RegionName) string {

@@ -100,15 +100,36 @@ func (i *Issuer) Peer(peer string) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("identity of peer %s: %w", peer, err)
 	}
-	template := &x509.Certificate{
-		URIs:        []*url.URL{id.URL()},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	pair, err := i.obtain(filepath.Join(i.dir, "peers", fileName(peer)), root, template, peerLife, now)
+	pair, err := i.obtain(filepath.Join(i.dir, "peers", fileName(peer)), root, identityTemplate(id), peerLife, now)
 	if err != nil {
 		return Identity{}, fmt.Errorf("identity of peer %s: %w", peer, err)
 	}
 	return Identity{Pair: pair, ID: id, TrustPEM: root.pem()}, nil
+}
+
+// Node returns the identity of one of the region's Envoys on other machines.
+func (i *Issuer) Node(node string) (Identity, error) {
+	id, err := NodeID(i.authority.domain, i.region, node)
+	if err != nil {
+		return Identity{}, err
+	}
+	now := time.Now()
+	_, root, err := i.authority.roots(now)
+	if err != nil {
+		return Identity{}, fmt.Errorf("identity of node %s: %w", node, err)
+	}
+	pair, err := i.obtain(filepath.Join(i.dir, "peers", fileName(id.String())), root, identityTemplate(id), peerLife, now)
+	if err != nil {
+		return Identity{}, fmt.Errorf("identity of node %s: %w", node, err)
+	}
+	return Identity{Pair: pair, ID: id, TrustPEM: root.pem()}, nil
+}
+
+func identityTemplate(id spiffeid.ID) *x509.Certificate {
+	return &x509.Certificate{
+		URIs:        []*url.URL{id.URL()},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
 }
 
 // Keep removes the keys of all hosts but these sets from the region's folder,

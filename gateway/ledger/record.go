@@ -23,6 +23,7 @@ const (
 	Accepted      Kind = "snapshot-accepted"
 	Refused       Kind = "snapshot-refused"
 	KeyDelivered  Kind = "key-delivered" // the key itself is never part of it
+	NodeRefused   Kind = "node-refused"  // an Envoy on another machine did not prove who it says it is
 	BreakGlass    Kind = "break-glass"
 	Drifted       Kind = "drift"
 	Repaired      Kind = "repaired" // an audit after a drift found nothing

@@ -49,7 +49,7 @@ var (
 	told = map[ledger.Kind]string{
 		ledger.Refused: "The proof refused a change", ledger.Drifted: "An Envoy was not as published", ledger.Repaired: "The Envoy was as published again",
 		ledger.BreakGlass: "Break-glass", ledger.Damaged: "A ledger had been tampered with", ledger.Lost: "Records could not be written",
-		ledger.Truncated: "A crash cut the last record",
+		ledger.Truncated: "A crash cut the last record", ledger.NodeRefused: "An Envoy on another machine was refused",
 	}
 	changes = ledger.Configuration
 )

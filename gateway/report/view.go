@@ -263,6 +263,9 @@ func linesOf(r ledger.Record) []string {
 		Found      []string        `json:"found"`
 		More       int             `json:"more"`
 		Node       string          `json:"node"`
+		Region     string          `json:"region"`
+		From       string          `json:"from"`
+		Reason     string          `json:"reason"`
 	}
 	if json.Unmarshal(r.Data, &data) != nil {
 		return []string{string(r.Data)}
@@ -277,6 +280,8 @@ func linesOf(r ledger.Record) []string {
 		for _, v := range data.Violations {
 			lines = append(lines, fmt.Sprintf("%s reaches %s: %s", joined(v.Path, " › "), v.Address, v.Reason))
 		}
+	case ledger.NodeRefused:
+		lines = []string{fmt.Sprintf("%s said that it is node %q of region %q: %s", data.From, data.Node, data.Region, data.Reason)}
 	case ledger.Damaged:
 		lines = data.Found
 	case ledger.Repaired:

@@ -33,6 +33,11 @@ type Site struct {
 	// Activator is the path of its Unix socket; ActivatorHeader the request
 	// header by which Envoy tells it the service.
 	Activator, ActivatorHeader string
+	// ActivatorAt is where remote Envoys of the region reach the activator, inside
+	// mTLS with a peer of the region. The zero value means nowhere.
+	ActivatorAt netip.AddrPort
+	// Remote says where further Envoys of the region may listen, on their machines.
+	Remote []Entrypoints
 	// Identity and Trust name the secrets of mTLS between gateways.
 	Identity, Trust string
 	// Resident begins the names of the secrets that Envoy holds before anybody
@@ -46,6 +51,19 @@ type Site struct {
 	Local []string
 	// LogFiles are the files that may hold access logs.
 	LogFiles []string
+}
+
+// Entrypoints are the public addresses of one Envoy.
+type Entrypoints struct{ HTTPS, HTTP netip.AddrPort }
+
+// servesHTTPS tells whether the node may listen there for callers.
+func (s Site) servesHTTPS(bind string) bool {
+	return bind == canonical(s.HTTPS) || slices.ContainsFunc(s.Remote, func(e Entrypoints) bool { return bind == canonical(e.HTTPS) })
+}
+
+// servesHTTP tells whether the node may listen there to redirect callers.
+func (s Site) servesHTTP(bind string) bool {
+	return bind == canonical(s.HTTP) || slices.ContainsFunc(s.Remote, func(e Entrypoints) bool { return bind == canonical(e.HTTP) })
 }
 
 // Book is the address book of one node: whose each host and address is, and

@@ -34,6 +34,7 @@ type place struct {
 	address  string // canonical; the listener's name for an internal one
 	internal bool   // an internal listener of this Envoy
 	pipe     bool   // a Unix socket
+	label    string // chooses another transport socket of the cluster; "" for the usual one
 }
 
 // way is a cluster that traffic may be sent to.
@@ -82,7 +83,16 @@ type clusterFacts struct {
 	places     []place  // carried
 	members    []string // clusters that it is made of
 	socket     socket
-	understood bool // places or eds or members are all there is
+	labelled   map[string]socket // by label, for the places that have it
+	understood bool              // places or eds or members are all there is
+}
+
+// socketFor is how bytes to a place are wrapped.
+func (c *clusterFacts) socketFor(p place) socket {
+	if s, ok := c.labelled[p.label]; ok {
+		return s
+	}
+	return c.socket
 }
 
 // assignmentFacts are the places of a load assignment.

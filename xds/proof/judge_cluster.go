@@ -27,6 +27,13 @@ func (v *view) judgeCluster(f *facts) {
 		if c.socket.kind != clear {
 			v.report(v.users(f.key), path, at("endpoints", c.eds), "wraps what it sends to instances in a way that the proof does not follow")
 		}
+		for _, p := range v.placesOf(c) {
+			if v.isRemoteActivator(p) {
+				if reason := v.provesActivator(c.socketFor(p)); reason != "" {
+					v.report(v.users(f.key), extend(path, p.path), p.address, reason)
+				}
+			}
+		}
 		return
 	}
 	switch c.socket.kind {
@@ -52,6 +59,8 @@ func (v *view) judgeStray(f *facts, p place) {
 		if p.address != v.site().Activator {
 			v.report(v.users(f.key), path, p.address, "is a socket that the book does not know")
 		}
+	case v.isRemoteActivator(p) && f.endpoints != nil:
+		// How it is reached is judged with the cluster.
 	default:
 		var reasons []string
 		var services []polder.ServiceName

@@ -34,9 +34,9 @@ func (v *view) judgeListener(f *facts) {
 	l, path := f.listener, f.key.path()
 	switch {
 	case l.internal:
-	case l.bind == canonical(v.site().HTTPS):
+	case v.site().servesHTTPS(l.bind):
 		v.judgeNames(l, path, true)
-	case l.bind == canonical(v.site().HTTP):
+	case v.site().servesHTTP(l.bind):
 		v.judgePlain(l, path)
 	case l.bind == canonical(v.site().Peer):
 		v.judgePeers(l, path)

@@ -153,7 +153,12 @@ func (v *view) mayReach(e *entry, h virtualHost, c *clusterFacts, p place) strin
 		return v.book.mayNot(e)
 	case p.internal:
 		return "is another listener of this Envoy, which could send requests anywhere"
-	case c.socket.kind != clear:
+	case v.isRemoteActivator(p):
+		if reason := v.provesActivator(c.socketFor(p)); reason != "" {
+			return reason
+		}
+		return v.namesService(e, h)
+	case c.socketFor(p).kind != clear:
 		return "is reached in a way that no instance of this region understands"
 	case p.pipe && p.address == v.site().Activator:
 		return v.namesService(e, h)
@@ -168,6 +173,26 @@ func (v *view) mayReach(e *entry, h virtualHost, c *clusterFacts, p place) strin
 		if h.service != e.name {
 			return fmt.Sprintf("is also an instance of service %s", h.service)
 		}
+	}
+	return ""
+}
+
+// isRemoteActivator tells whether a place is the activator, for Envoys on other machines.
+func (v *view) isRemoteActivator(p place) bool {
+	return v.site().ActivatorAt.IsValid() && !p.pipe && !p.internal && p.address == canonical(v.site().ActivatorAt)
+}
+
+// provesActivator tells what is wrong unless the other side must prove, with
+// mTLS, that it is a peer of this region.
+func (v *view) provesActivator(s socket) string {
+	peers := peerName{v.site().identity(v.site().Region) + "peer/", false}
+	switch {
+	case s.kind != tlsKind:
+		return "is the activator on another machine, reached in clear"
+	case s.tls.identity == "" || s.tls.identity != v.site().Identity || s.tls.trust == "" || s.tls.trust != v.site().Trust:
+		return "is the activator on another machine, and nobody checks who signed whose certificate"
+	case !slices.Equal(s.tls.peerNames, []peerName{peers}):
+		return fmt.Sprintf("is the activator on another machine, and others than peers of region %s may take its place", v.site().Region)
 	}
 	return ""
 }

@@ -182,6 +182,7 @@ func TestEveryWordIsSpoken(t *testing.T) {
 		v.change(s)
 		hear(s.resources())
 	}
+	hear(remoteWorld(t).snapshot())
 	hear([]proof.Resource{{Body: pack(t, goodBootstrap(t))}})
 	for message, fields := range proof.Words() {
 		if spoken[message] == nil {

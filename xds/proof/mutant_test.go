@@ -117,7 +117,11 @@ func TestMutants(t *testing.T) {
 	if len(mutants) < 40 {
 		t.Fatalf("only %d mutants", len(mutants))
 	}
-	w := mutantWorld(t)
+	holdMutants(t, mutantWorld(t), mutants)
+}
+
+// holdMutants holds each mutant of a world against the proof.
+func holdMutants(t *testing.T, w world, mutants []mutant) {
 	good := w.snapshot()
 	if found := w.check(good); len(found) > 0 {
 		t.Fatalf("the snapshot is not good: %v", found)

@@ -136,7 +136,7 @@ func (e *explorer) cluster(path []string, name string, depth int) {
 	}
 	for _, p := range e.placesOf(f.cluster) {
 		kind, region := ToInstance, e.site().Region
-		if p.pipe && p.address == e.site().Activator {
+		if p.pipe && p.address == e.site().Activator || e.isRemoteActivator(p) {
 			kind = ToActivator
 		} else {
 			for _, h := range e.holdersOf(p.address) {

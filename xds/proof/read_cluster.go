@@ -8,10 +8,12 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	aggregate "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 func (r *reader) readCluster(c *cluster.Cluster) *clusterFacts {
 	f := &clusterFacts{socket: r.readUpstream(c.TransportSocket)}
+	r.readLabelled(c, f)
 	if threshold := c.GetCommonLbConfig().GetHealthyPanicThreshold(); threshold == nil || threshold.Value != 0 {
 		r.fault(fault{path: []string{at("field", "common_lb_config.healthy_panic_threshold")}, address: "endpoints that are out",
 			reason: "panic routing is on: when many endpoints are out, requests go to all of them"})
@@ -68,7 +70,7 @@ func (r *reader) readPlaces(a *endpoint.ClusterLoadAssignment) []place {
 	for _, locality := range a.GetEndpoints() {
 		for _, e := range locality.LbEndpoints {
 			p := readAddress(e.GetEndpoint().GetAddress())
-			p.path = at("endpoint", p.address)
+			p.path, p.label = at("endpoint", p.address), r.readLabel(e.Metadata)
 			if p.address == "" {
 				r.fault(fault{path: []string{p.path}, reason: "is an endpoint without an address that can be read"})
 				continue
@@ -77,6 +79,45 @@ func (r *reader) readPlaces(a *endpoint.ClusterLoadAssignment) []place {
 		}
 	}
 	return places
+}
+
+// labels is where an endpoint's metadata chooses its transport socket.
+const labels = "envoy.transport_socket_match"
+
+// readLabelled reads the transport sockets that endpoints can choose, each by
+// one label.
+func (r *reader) readLabelled(c *cluster.Cluster, f *clusterFacts) {
+	for _, m := range c.TransportSocketMatches {
+		label, ok := labelOf(m.Match)
+		if _, twice := f.labelled[label]; !ok || twice {
+			r.fault(fault{path: []string{at("transport_socket_matches", m.Name)}, address: unknown, strings: []string{m.Name}, reason: "chooses the transport by rules that the proof does not follow"})
+			continue
+		}
+		if f.labelled == nil {
+			f.labelled = map[string]socket{}
+		}
+		f.labelled[label] = r.readUpstream(m.TransportSocket)
+	}
+}
+
+// readLabel reads the label of an endpoint; "" if it has none.
+func (r *reader) readLabel(m *core.Metadata) string {
+	if m == nil {
+		return ""
+	}
+	label, ok := labelOf(m.FilterMetadata[labels])
+	if !ok || len(m.FilterMetadata) != 1 {
+		r.fault(fault{path: []string{"metadata"}, address: unknown, reason: "can change the transport in a way that the proof does not follow"})
+	}
+	return label
+}
+
+// labelOf reads a set of one label, which is true.
+func labelOf(s *structpb.Struct) (string, bool) {
+	for label, value := range s.GetFields() {
+		return label, len(s.Fields) == 1 && label != "" && value.GetBoolValue()
+	}
+	return "", false
 }
 
 // readAddress gives the address of an endpoint or listener, "" if there is none.

@@ -110,7 +110,8 @@ envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig:
 
 envoy.config.cluster.v3.Cluster: name type cluster_type eds_cluster_config load_assignment transport_socket common_lb_config
   circuit_breakers connect_timeout dns_lookup_family lb_policy outlier_detection per_connection_buffer_limit_bytes
-  typed_extension_protocol_options
+  typed_extension_protocol_options transport_socket_matches
+envoy.config.cluster.v3.Cluster.TransportSocketMatch: name match transport_socket
 envoy.config.cluster.v3.Cluster.CustomClusterType: name typed_config
 envoy.extensions.clusters.aggregate.v3.ClusterConfig: clusters
 envoy.config.cluster.v3.Cluster.EdsClusterConfig: eds_config service_name
@@ -127,7 +128,8 @@ envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig: http_
 envoy.config.endpoint.v3.ClusterLoadAssignment: cluster_name endpoints policy
 envoy.config.endpoint.v3.ClusterLoadAssignment.Policy: overprovisioning_factor
 envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints load_balancing_weight priority
-envoy.config.endpoint.v3.LbEndpoint: endpoint health_status load_balancing_weight
+envoy.config.endpoint.v3.LbEndpoint: endpoint health_status load_balancing_weight metadata
+envoy.config.core.v3.Metadata: filter_metadata
 envoy.config.endpoint.v3.Endpoint: address
 
 envoy.config.core.v3.Address: socket_address pipe envoy_internal_address

@@ -31,6 +31,7 @@ type world struct {
 	now       time.Time
 	disputed  map[polder.ServiceName][]polder.Residency // what peers take policies to be
 	instances []polder.Endpoint                         // without those of the configuration
+	remote    *xds.Remote                               // for the region's Envoys on other machines
 }
 
 const (
@@ -49,7 +50,7 @@ var (
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 func (w world) site() proof.Site {
-	return proof.Site{
+	site := proof.Site{
 		Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer,
 		TrustDomain: trustDomain, PeerOf: w.peers, Alive: w.alive,
 		Activator: activator, ActivatorHeader: "x-polder-service",
@@ -57,6 +58,14 @@ func (w world) site() proof.Site {
 		Resident: "resident/", Ending: "until/", Now: w.now, Others: w.others(),
 		Local: []string{"polder"}, LogFiles: []string{logFile},
 	}
+	if w.remote != nil {
+		site.Activator, site.ActivatorAt = "", w.remote.Activator
+		site.HTTPS, site.HTTP, site.Peer = netip.AddrPort{}, netip.AddrPort{}, netip.AddrPort{}
+		for _, n := range w.remote.Nodes {
+			site.Remote = append(site.Remote, proof.Entrypoints{HTTPS: n.HTTPS, HTTP: n.HTTP})
+		}
+	}
+	return site
 }
 
 // others are what peers tell of disputed policies.
@@ -111,7 +120,15 @@ func (w world) snapshot() []proof.Resource {
 	for _, a := range judged {
 		set = append(set, xds.Service(a, w.gateway())...)
 	}
-	return plain(append(set, xds.Node(judged, w.nodeConfig())...))
+	set = append(set, xds.Node(judged, w.nodeConfig())...)
+	if w.remote == nil {
+		return plain(set)
+	}
+	var derived []xds.Resource
+	for _, r := range set {
+		derived = append(derived, w.remote.Derive(r)...)
+	}
+	return plain(derived)
 }
 
 func plain(set []xds.Resource) []proof.Resource {

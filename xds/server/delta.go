@@ -221,7 +221,7 @@ func (st *stream) hearDelta(request *discovery.DeltaDiscoveryRequest) {
 // matters only when the version is still the present one.
 func (st *stream) held(typeURL, name, version string) xds.Resource {
 	key := xds.Key{Type: typeURL, Name: name}
-	if r, ok := st.server.effective(key); ok && r.Version == version {
+	if r, ok := st.server.effective(st.node, key); ok && r.Version == version {
 		return r
 	}
 	return xds.Resource{Key: key, Version: version, Body: unknownBody}

@@ -19,6 +19,12 @@ type Options struct {
 	// Secret resolves the name of a secret when an Envoy asks for it. It must
 	// not block. False means that there is none for this gateway.
 	Secret func(name string) (xds.Resource, bool)
+	// SecretOf does the same for one node, which may have secrets of its own. nil
+	// means that Secret answers for all.
+	SecretOf func(node, name string) (xds.Resource, bool)
+	// Sees tells whether a resource is for the node of that name. For a node that
+	// does not see it, it does not exist. nil means that all see everything.
+	Sees func(node string, key xds.Key) bool
 	// Asked is told, outside the lock, when an Envoy asks for a secret that it
 	// does not have: a ClientHello with that name has arrived. May be nil.
 	Asked func(name string)
@@ -169,15 +175,17 @@ func (s *Server) mark(key xds.Key) {
 	}
 }
 
-// effective is the version of a resource that Envoys should have: the current
+// effective is the version of a resource that a node should have: the current
 // one, or the last accepted one while the current one is known to be bad.
 // Called with mu held.
-func (s *Server) effective(key xds.Key) (xds.Resource, bool) {
-	if key.Type == xds.TypeSecret {
-		if s.options.Secret == nil {
-			return xds.Resource{}, false
-		}
+func (s *Server) effective(node string, key xds.Key) (xds.Resource, bool) {
+	switch {
+	case key.Type == xds.TypeSecret && s.options.SecretOf != nil:
+		return s.options.SecretOf(node, key.Name)
+	case key.Type == xds.TypeSecret && s.options.Secret != nil:
 		return s.options.Secret(key.Name)
+	case key.Type == xds.TypeSecret, s.options.Sees != nil && !s.options.Sees(node, key):
+		return xds.Resource{}, false
 	}
 	r, ok := s.current[key.Type][key.Name]
 	if ok && s.bad[key] == r.Version {

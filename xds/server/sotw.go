@@ -48,7 +48,7 @@ func fullState(typeURL string) bool {
 func (st *stream) collectAll(step step, sub *subscription) *response {
 	due := map[string]bool{}
 	for name := range sub.dirty {
-		resource, exists := st.server.effective(xds.Key{Type: step.typeURL, Name: name})
+		resource, exists := st.server.effective(st.node, xds.Key{Type: step.typeURL, Name: name})
 		exists = exists && sub.wants(name)
 		had, known := sub.sent[name]
 		switch {
@@ -77,7 +77,7 @@ func (st *stream) collectAll(step step, sub *subscription) *response {
 			continue
 		}
 		r.previous[name] = sub.sent[name]
-		sub.sent[name], _ = st.server.effective(xds.Key{Type: step.typeURL, Name: name})
+		sub.sent[name], _ = st.server.effective(st.node, xds.Key{Type: step.typeURL, Name: name})
 	}
 	for _, resource := range sub.sent {
 		if resource.Body != nil {

@@ -9,7 +9,8 @@ import (
 // NodeStatus is what the control plane knows of one connected Envoy.
 type NodeStatus struct {
 	Node       string       `json:"node"`
-	Variant    string       `json:"variant"` // "delta" or "state-of-the-world"
+	Remote     bool         `json:"remote,omitempty"` // on another machine; not audited from here
+	Variant    string       `json:"variant"`          // "delta" or "state-of-the-world"
 	Since      time.Time    `json:"since"`
 	Types      []TypeStatus `json:"types"`
 	Rejections []Rejection  `json:"rejections,omitempty"`

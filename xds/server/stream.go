@@ -168,7 +168,7 @@ func (st *stream) mayFollow(step step, now time.Time) bool {
 
 func (st *stream) addsPending(typeURL string, sub *subscription) bool {
 	for name := range sub.dirty {
-		if r, ok := st.server.effective(xds.Key{Type: typeURL, Name: name}); ok && sub.wants(name) && sub.sent[name].Version != r.Version {
+		if r, ok := st.server.effective(st.node, xds.Key{Type: typeURL, Name: name}); ok && sub.wants(name) && sub.sent[name].Version != r.Version {
 			return true
 		}
 	}
@@ -235,7 +235,7 @@ func (st *stream) take(step step, sub *subscription, name string, r *response) {
 		delete(sub.sent, name)
 		return
 	}
-	resource, exists := st.server.effective(xds.Key{Type: step.typeURL, Name: name})
+	resource, exists := st.server.effective(st.node, xds.Key{Type: step.typeURL, Name: name})
 	exists = exists && !sub.withheld[name]
 	switch {
 	case exists && had.Version == resource.Version && had.Body != nil:
@@ -268,7 +268,7 @@ func (st *stream) expectEndpoints(typeURL string, r *response, now time.Time) {
 	}
 	endpoints := st.subscription(xds.TypeEndpoint)
 	for _, c := range r.set {
-		if _, ok := st.server.effective(xds.Key{Type: xds.TypeEndpoint, Name: c.Name}); !ok {
+		if _, ok := st.server.effective(st.node, xds.Key{Type: xds.TypeEndpoint, Name: c.Name}); !ok {
 			continue
 		}
 		st.warming[c.Name] = true

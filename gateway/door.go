@@ -1,0 +1,271 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/time/rate"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/server"
+)
+
+const (
+	// doorHandshake bounds a remote Envoy's TLS handshake.
+	doorHandshake = 10 * time.Second
+	// doorRate and doorBurst bound how many connections are let in a second, so
+	// that a thousand Envoys which come back at one moment leave the processor for
+	// those that work. The others wait in the kernel's queue; nobody is refused.
+	doorRate  = 200
+	doorBurst = 50
+	// doorHandshakes bounds the handshakes under way at a time.
+	doorHandshakes = 64
+)
+
+// door lets the region's Envoys on other machines in, by mTLS: to the control
+// plane, or, when they say so in ALPN, to the activator. Whoever shows no
+// certificate of this installation's peers and nodes is not let in at all. Safe
+// for concurrent use.
+type door struct {
+	// Fixed after construction.
+	log      *slog.Logger
+	region   polder.RegionName
+	keys     *keyring
+	listed   func(node string) bool // the configuration names it; asked often
+	refusals *refusals
+	accepts  *rate.Limiter
+
+	control, activator *inbox
+
+	mu   sync.Mutex
+	open map[net.Conn]string // by node
+}
+
+func newDoor(log *slog.Logger, region polder.RegionName, keys *keyring, listed func(string) bool, refused *refusals, at net.Addr) *door {
+	return &door{
+		log: log, region: region, keys: keys, listed: listed, refusals: refused, accepts: rate.NewLimiter(doorRate, doorBurst),
+		control: newInbox(at), activator: newInbox(at), open: map[net.Conn]string{},
+	}
+}
+
+// run accepts until ctx ends, and closes the listener. It returns when every
+// handshake has ended.
+func (d *door) run(ctx context.Context, listener net.Listener) error {
+	defer context.AfterFunc(ctx, func() { listener.Close() })()
+	defer d.control.Close()
+	defer d.activator.Close()
+	var handshakes sync.WaitGroup
+	defer handshakes.Wait()
+	slots := make(chan struct{}, doorHandshakes)
+	for {
+		if d.accepts.Wait(ctx) != nil {
+			return nil
+		}
+		conn, err := listener.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
+			d.log.Warn("a connection of an Envoy on another machine is not accepted", "reason", err)
+			continue
+		case err != nil:
+			return fmt.Errorf("control plane for other machines: %w", err)
+		}
+		slots <- struct{}{}
+		handshakes.Go(func() {
+			defer func() { <-slots }()
+			d.admit(ctx, conn)
+		})
+	}
+}
+
+// admit does the handshake and hands the connection to whom it is for.
+func (d *door) admit(ctx context.Context, conn net.Conn) {
+	bounded, cancel := context.WithTimeout(ctx, doorHandshake)
+	defer cancel()
+	inside := tls.Server(conn, d.config())
+	if err := inside.HandshakeContext(bounded); err != nil {
+		d.refusals.add(Refusal{From: conn.RemoteAddr().String(), Reason: "its certificate is not accepted: " + err.Error()})
+		conn.Close()
+		return
+	}
+	state := inside.ConnectionState()
+	is, err := d.identify(state)
+	if state.NegotiatedProtocol != xds.ActivatorProtocol {
+		// That it may not be here is told to it in words, once it speaks.
+		tracked := d.track(inside, is.Node)
+		tracked.endAt(state.PeerCertificates[0].NotAfter)
+		d.control.put(ctx, tracked)
+		return
+	}
+	if err != nil {
+		d.refusals.add(Refusal{From: conn.RemoteAddr().String(), Certificate: certificateName(state), Reason: err.Error()})
+		inside.Close()
+		return
+	}
+	d.activator.put(ctx, d.track(inside, is.Node))
+}
+
+// config demands a certificate that the peers' authority has signed, and shows
+// the peer's own. Both are those of the moment, so that they can be renewed.
+func (d *door) config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{"h2", xds.ActivatorProtocol},
+		ClientAuth: tls.RequireAndVerifyClientCert,
+		ClientCAs:  d.keys.trust(),
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return d.keys.peerCertificate()
+		},
+		SessionTicketsDisabled: true, // a resumed session would outlive the list of nodes
+	}
+}
+
+// identify tells who is at the other end, if it may be here.
+func (d *door) identify(state tls.ConnectionState) (server.Identity, error) {
+	if len(state.PeerCertificates) == 0 || len(state.PeerCertificates[0].URIs) != 1 {
+		return server.Identity{}, errors.New("its certificate names no node")
+	}
+	id, err := spiffeid.FromURI(state.PeerCertificates[0].URIs[0])
+	if err != nil {
+		return server.Identity{}, fmt.Errorf("its certificate names no node: %w", err)
+	}
+	region, node, err := authority.ParseNodeID(id)
+	switch {
+	case err != nil:
+		return server.Identity{}, err
+	case id.TrustDomain().Name() != d.keys.trustDomain():
+		return server.Identity{}, fmt.Errorf("its certificate is of the trust domain %s; this is %s", id.TrustDomain(), d.keys.trustDomain())
+	case region != d.region:
+		return server.Identity{}, fmt.Errorf("its certificate is for region %s; this is region %s", region, d.region)
+	case !d.listed(node):
+		return server.Identity{}, fmt.Errorf("the configuration has no node %q in region %s: write regions.%s.nodes.%s to let it in", node, d.region, d.region, node)
+	}
+	return server.Identity{Region: region, Node: node}, nil
+}
+
+// sweep ends the connections of nodes that are no longer listed.
+func (d *door) sweep() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for conn, node := range d.open {
+		if !d.listed(node) {
+			go conn.Close() // may write a last alert
+		}
+	}
+}
+
+func (d *door) track(conn *tls.Conn, node string) *doorConn {
+	tracked := &doorConn{Conn: conn, tls: conn, door: d}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open[tracked] = node
+	return tracked
+}
+
+// doorConn is a connection that came through the door. To its servers it looks
+// like one in clear.
+type doorConn struct {
+	net.Conn
+	tls  *tls.Conn // the same, as what it is
+	door *door
+	ends *time.Timer // closes it; nil when nothing does. Guarded by door.mu
+}
+
+// endAt closes the connection at that time.
+func (c *doorConn) endAt(when time.Time) {
+	c.door.mu.Lock()
+	defer c.door.mu.Unlock()
+	c.ends = time.AfterFunc(time.Until(when), func() { c.Close() })
+}
+
+// SyscallConn gives the socket, by which the activator sees callers leave.
+func (c *doorConn) SyscallConn() (syscall.RawConn, error) {
+	return c.tls.NetConn().(syscall.Conn).SyscallConn()
+}
+
+func (c *doorConn) Close() error {
+	c.door.mu.Lock()
+	delete(c.door.open, c)
+	if c.ends != nil {
+		c.ends.Stop()
+	}
+	c.door.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// certificateName is what a certificate calls its owner, for messages.
+func certificateName(state tls.ConnectionState) string {
+	for _, c := range state.PeerCertificates {
+		for _, uri := range c.URIs {
+			return uri.String()
+		}
+		return c.Subject.String()
+	}
+	return ""
+}
+
+// inbox is a listener whose connections come from elsewhere.
+type inbox struct {
+	at     net.Addr
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newInbox(at net.Addr) *inbox {
+	return &inbox{at: at, conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (i *inbox) put(ctx context.Context, conn net.Conn) {
+	select {
+	case i.conns <- conn:
+	case <-i.closed:
+		conn.Close()
+	case <-ctx.Done():
+		conn.Close()
+	}
+}
+
+func (i *inbox) Accept() (net.Conn, error) {
+	select {
+	case conn := <-i.conns:
+		return conn, nil
+	case <-i.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (i *inbox) Close() error   { i.once.Do(func() { close(i.closed) }); return nil }
+func (i *inbox) Addr() net.Addr { return i.at }
+
+// trust are the authorities of peers and nodes.
+func (k *keyring) trust() *x509.CertPool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(k.identity.TrustPEM)
+	return pool
+}
+
+// peerCertificate is the peer's own.
+func (k *keyring) peerCertificate() (*tls.Certificate, error) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	certificate, err := k.identity.TLS()
+	return &certificate, err
+}
