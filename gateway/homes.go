@@ -117,7 +117,7 @@ func (r *reconciler) aim(s *service, now time.Time) (desired int, reason string)
 		return max(1, desired), "becomes the home of the service: " + s.place.home.Peer + " drains"
 	case s.place.spreads && !held:
 		return max(1, desired), "service is busy and spreads to this peer"
-	case len(s.waiters) > 0 || s.busy() > 0:
+	case len(s.waiters) > 0 || s.busy(now) > 0:
 	case now.Sub(s.called) < linger:
 		return min(desired, s.countAll().Warm()), reason // nothing is started ahead of calls that go elsewhere
 	default:
