@@ -210,13 +210,13 @@ func (c *doorConn) Close() error {
 
 // certificateName is what a certificate calls its owner, for messages.
 func certificateName(state tls.ConnectionState) string {
-	for _, c := range state.PeerCertificates {
-		for _, uri := range c.URIs {
-			return uri.String()
-		}
-		return c.Subject.String()
+	switch {
+	case len(state.PeerCertificates) == 0:
+		return ""
+	case len(state.PeerCertificates[0].URIs) == 0:
+		return state.PeerCertificates[0].Subject.String()
 	}
-	return ""
+	return state.PeerCertificates[0].URIs[0].String()
 }
 
 // inbox is a listener whose connections come from elsewhere.
