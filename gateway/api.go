@@ -53,6 +53,9 @@ type apiSource interface {
 	Cold(q ColdQuery) []ColdRequest
 	Audit(ctx context.Context) (audit.Result, error)
 	Ledger() (LedgerReport, error)
+	Drain(ctx context.Context, with []string, force bool) (DrainStatus, error)
+	Undrain(ctx context.Context) (DrainStatus, error)
+	DrainStatus(ctx context.Context, with []string) (DrainStatus, error)
 }
 
 // api is the region's interface for commands, on a Unix socket for the owner only.
@@ -82,6 +85,7 @@ func api(source apiSource, metrics http.Handler) http.Handler {
 			http.Error(w, err.Error(), http.StatusNotFound)
 		}
 	})
+	drainRoutes(mux, source)
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /v1/cold", coldHandler(source.Cold))
 	return mux
@@ -237,7 +241,19 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 var ErrNotRunning = errors.New("region does not run")
 
 func (c *Client) get(ctx context.Context, path string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://polder"+path, nil)
+	response, err := c.do(ctx, http.MethodGet, path)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
+		return nil, c.refusal(response)
+	}
+	return response.Body, nil
+}
+
+func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://polder"+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -245,14 +261,15 @@ func (c *Client) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	if err != nil {
 		var dial *net.OpError
 		if errors.As(err, &dial) && dial.Op == "dial" {
-			return nil, fmt.Errorf("%w: %s (no answer on %s); start it with polder up or polder run", ErrNotRunning, c.layout.Region, c.layout.API())
+			return nil, fmt.Errorf("%w: %s (no answer on %s); start it with polder up or polder run", ErrNotRunning, c.layout.Name(), c.layout.API())
 		}
-		return nil, fmt.Errorf("region %s: %w", c.layout.Region, err)
+		return nil, fmt.Errorf("region %s: %w", c.layout.Name(), err)
 	}
-	if response.StatusCode != http.StatusOK {
-		defer response.Body.Close()
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
-		return nil, fmt.Errorf("region %s: %s: %s", c.layout.Region, response.Status, text)
-	}
-	return response.Body, nil
+	return response, nil
+}
+
+// refusal is the error that an answer stands for.
+func (c *Client) refusal(response *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
+	return fmt.Errorf("region %s: %s: %s", c.layout.Name(), response.Status, text)
 }

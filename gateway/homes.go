@@ -16,6 +16,8 @@ const (
 	// linger is how long an instance stays after its last request when new callers
 	// go to the service's home.
 	linger = 10 * time.Second
+	// lingerDraining is the same while the peer drains: two load reports.
+	lingerDraining = 2 * time.Second
 	// paceHalf is the half-life of what counts for a service's pace.
 	paceHalf = 20 * time.Second
 	// busyPace is the pace, in requests a second, at which a service is called too
@@ -52,6 +54,7 @@ func (p *pace) add(n, share int, now time.Time) {
 type abode struct {
 	home    law.Home // zero: here, or to the nearest that may
 	becomes bool     // this peer is to be the home, and has to be warm first
+	awaits  bool     // this peer drains, and has the callers until its successor is warm
 	spreads bool     // the service is busy, and served here as soon as it is warm here
 	share   int      // how many gateways would share its calls
 }
@@ -71,7 +74,7 @@ func (r *reconciler) placeOf(s *service) abode {
 	mine := slices.Contains(allowed, r.gateway.Region)
 	peers := r.around.agreeing
 	permitted := func(region polder.RegionName) bool {
-		return slices.Contains(allowed, region) && (!mine || s.spec.Scale.Min == 0 || region == r.gateway.Region)
+		return slices.Contains(allowed, region) && (!mine || s.spec.Scale.Min == 0 || r.around.draining || region == r.gateway.Region)
 	}
 	choice, ok := regions.Choose(s.spec.Name, peers, permitted)
 	if !ok {
@@ -84,6 +87,7 @@ func (r *reconciler) placeOf(s *service) abode {
 		}
 		p.spreads = true
 	}
+	p.awaits = choice.Now == r.peer && choice.Next != r.peer
 	p.becomes = choice.Next == r.peer && choice.Now != r.peer
 	if choice.Now != r.peer {
 		p.home = law.Home{Peer: choice.Now, Region: r.around.regionOf[choice.Now]}
@@ -98,8 +102,22 @@ func (r *reconciler) rehome(s *service) bool {
 	return s.place != before
 }
 
+// awaitsHome tells whether a service has its callers here only until it is warm
+// elsewhere.
+func (r *reconciler) awaitsHome() bool {
+	for _, s := range r.services {
+		if s.place.awaits {
+			return true
+		}
+	}
+	return false
+}
+
 // settle lets the law judge again after services have moved.
 func (r *reconciler) settle(now time.Time) {
+	if lost := r.around.draining && !r.awaitsHome(); lost != r.lost {
+		r.lost, r.moved = lost, true
+	}
 	if r.moved {
 		r.moved = false
 		r.judgeAll(now)
@@ -118,7 +136,7 @@ func (r *reconciler) aim(s *service, now time.Time) (desired int, reason string)
 	case s.place.spreads && !held:
 		return max(1, desired), "service is busy and spreads to this peer"
 	case len(s.waiters) > 0 || s.busy(now) > 0:
-	case now.Sub(s.called) < linger:
+	case now.Sub(s.called) < r.lingers():
 		return min(desired, s.countAll().Warm()), reason // nothing is started ahead of calls that go elsewhere
 	default:
 		return 0, "callers go to the home of the service, " + s.approved.Home().Peer
@@ -126,9 +144,17 @@ func (r *reconciler) aim(s *service, now time.Time) (desired int, reason string)
 	return desired, reason
 }
 
+// lingers is for how long an instance is kept whose callers go elsewhere.
+func (r *reconciler) lingers() time.Duration {
+	if r.around.draining {
+		return lingerDraining
+	}
+	return linger
+}
+
 // overdue tells whether an instance has lingered long enough.
-func (s *service) overdue(now time.Time) bool {
-	return s.elsewhere() && s.countAll().Warm() > 0 && now.Sub(s.called) >= linger
+func (r *reconciler) overdue(s *service, now time.Time) bool {
+	return s.elsewhere() && s.countAll().Warm() > 0 && now.Sub(s.called) >= r.lingers()
 }
 
 // announceBusy tells the membership which services are busy here.

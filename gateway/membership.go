@@ -87,18 +87,22 @@ type self struct {
 
 // survey joins the map with the membership: who is alive, in which order, where.
 // The own region is always alive to itself. A region counts as alive as long as a
-// peer of it would serve, whatever this peer's own connections make of it and even
-// if it drains: the law is not bent for a suspicion. Where to connect to is
-// another matter: suspected and draining peers are there for want of others.
+// peer of it would serve and does not drain, whatever this peer's own connections
+// make of it: the law is not bent for a suspicion. Where to connect to is another
+// matter: suspected and draining peers are there for want of others.
 func survey(m *polder.Model, me self, snapshot *gossip.Snapshot, v vitals, now time.Time) surroundings {
 	s := surroundings{
 		peerOf: map[polder.RegionName][]string{}, peerAt: map[string]string{},
-		known: map[polder.RegionName][]string{}, regionOf: map[string]polder.RegionName{},
+		known: map[polder.RegionName][]string{}, regionOf: map[string]polder.RegionName{}, leaving: polder.RegionHealth{},
 	}
 	able := polder.RegionHealth{}
 	spare := map[polder.RegionName][]string{} // for where nobody is usable
 	for _, p := range snapshot.Peers {
-		able[p.Row.Region] = able[p.Row.Region] || p.Able
+		if p.Able && p.Row.Draining {
+			s.leaving[p.Row.Region] = true
+		} else {
+			able[p.Row.Region] = able[p.Row.Region] || p.Able
+		}
 		if p.Row.Peer == me.peer {
 			me.policy, s.draining = p.Row.Policy, p.Row.Draining
 			p.Row.Address, p.Able = me.address, true // a gateway is always there for itself
@@ -176,7 +180,7 @@ func (r *Region) publishRow() {
 	r.rowMu.Lock()
 	defer r.rowMu.Unlock()
 	row := polder.PeerRow{
-		Address: r.peerAddress, Healthy: r.healthy, Draining: r.draining, Warm: r.warm, Busy: r.busy,
+		Address: r.peerAddress, Healthy: r.healthy, Draining: r.stopping || r.drained.Load(), Warm: r.warm, Busy: r.busy,
 		Digest: r.config.Status().Digest, Policy: policyDigest(r.config.snapshot()),
 	}
 	if err := r.gossip.Publish(row, disclosure(r.config.snapshot())); err != nil {
@@ -222,10 +226,10 @@ func (r *Region) setHealthy(healthy bool) {
 	}
 }
 
-// setDraining tells the others to send nothing more.
-func (r *Region) setDraining() {
+// setStopping tells the others to send nothing more, for this peer ends.
+func (r *Region) setStopping() {
 	r.rowMu.Lock()
-	r.draining = true
+	r.stopping = true
 	r.rowMu.Unlock()
 	r.publishRow()
 }
@@ -233,8 +237,8 @@ func (r *Region) setDraining() {
 func (r *Region) peers() []PeerStatus {
 	var peers []PeerStatus
 	for _, row := range r.gossip.Snapshot().Observed() {
-		peers = append(peers, PeerStatus{Peer: row.Peer, Region: row.Region, Healthy: row.Healthy,
-			Address: row.Address, Warm: row.Warm, Digest: row.Digest})
+		peers = append(peers, PeerStatus{Peer: row.Peer, Region: row.Region, Healthy: row.Healthy, Draining: row.Draining,
+			Address: row.Address, Load: row.Load, Warm: row.Warm, Busy: row.Busy, Digest: row.Digest, Policy: row.Policy})
 	}
 	return peers
 }

@@ -57,6 +57,7 @@ type surroundings struct {
 	known    map[polder.RegionName][]string          // all addresses of peers, for the proof
 	regionOf map[string]polder.RegionName            // by peer
 	agreeing []regions.Peer                          // those with this peer's policies, this one included
+	leaving  polder.RegionHealth                     // regions that drain, and still serve who comes
 	draining bool                                    // this peer is to lose its callers
 	others   map[polder.ServiceName][]law.Permission // of policies that living peers see otherwise
 }
@@ -92,6 +93,7 @@ type reconciler struct {
 	judged     time.Time // when all services were judged last
 	turns      time.Time // when that ends to hold by itself; zero for never
 	busy       []polder.ServiceName
+	lost       bool // draining, and nobody who comes again would be served here that can be elsewhere
 	moved      bool // a service has another place; judge again after this event
 }
 
@@ -296,7 +298,7 @@ func (r *reconciler) judge(s *service) law.Approved {
 		Here: r.gateway.Region, Regions: r.model.Regions,
 		Alive: r.around.health, Rank: r.around.rank, Endpoints: s.endpoints(r.gateway.Region),
 		Now: r.judged, Others: r.around.others[s.spec.Name],
-		Home: s.place.home,
+		Home: s.place.home, Leaving: r.around.leaving,
 	})
 }
 
@@ -332,7 +334,7 @@ func (r *reconciler) everything(names []polder.ServiceName, withheld map[polder.
 		}
 	}
 	node := r.node
-	node.PeerOf, node.PeerAt = r.around.peerOf, r.around.peerAt
+	node.PeerOf, node.PeerAt, node.Draining = r.around.peerOf, r.around.peerAt, r.lost
 	c.set = append(c.set, xds.Node(judged, node)...)
 	c.remove = r.gate.stale(c.set)
 	return c
@@ -403,7 +405,7 @@ func (r *reconciler) stepDue(now time.Time) {
 	}
 	for _, s := range r.services {
 		retry := len(s.waiters) > 0 && !s.retryAt.IsZero() && !now.Before(s.retryAt)
-		if retry || !now.Before(s.decision.Until) || s.overdue(now) {
+		if retry || !now.Before(s.decision.Until) || r.overdue(s, now) {
 			r.step(s, now)
 		}
 	}

@@ -90,9 +90,11 @@ type Region struct {
 
 	greetings greetings
 
+	drained atomic.Bool // it is to lose its callers, and goes on
+
 	rowMu    sync.Mutex // guards the row below
 	healthy  bool
-	draining bool
+	stopping bool
 	warm     []polder.ServiceName
 	busy     []polder.ServiceName
 }
@@ -124,6 +126,11 @@ func New(o Options) (*Region, error) {
 	if !ok {
 		return nil, fmt.Errorf("region %q %w %s; it has %s", o.Region, ErrNoRegion, o.Config, regionNames(model))
 	}
+	drained, err := wasDrained(layout)
+	if err != nil {
+		return nil, err
+	}
+	r.drained.Store(drained)
 	r.listen = listenOn(o.Listen, region.Listen)
 	if err := r.connectKeys(); err != nil {
 		return nil, err
@@ -329,7 +336,7 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 	defer context.AfterFunc(inner, stopFront)() // a part that fails stops all
 	defer context.AfterFunc(front, func() {
 		if !errors.Is(context.Cause(front), ErrHandOver) {
-			r.setDraining()
+			r.setStopping()
 		}
 	})()
 	support.Go(func() error { return r.watchEnvoy(front, relisten) })

@@ -47,12 +47,16 @@ type ConfigStatus struct {
 
 // PeerStatus is one row of the membership.
 type PeerStatus struct {
-	Peer    string               `json:"peer"`
-	Region  polder.RegionName    `json:"region"`
-	Healthy bool                 `json:"healthy"`
-	Address string               `json:"address"`
-	Warm    []polder.ServiceName `json:"warm,omitempty"`
-	Digest  string               `json:"digest"`
+	Peer     string               `json:"peer"`
+	Region   polder.RegionName    `json:"region"`
+	Healthy  bool                 `json:"healthy"`
+	Draining bool                 `json:"draining,omitempty"`
+	Address  string               `json:"address"`
+	Load     uint8                `json:"load"` // percent of what it can take, in tens
+	Warm     []polder.ServiceName `json:"warm,omitempty"`
+	Busy     []polder.ServiceName `json:"busy,omitempty"` // of these, what is called too often to have one home
+	Digest   string               `json:"digest"`         // of its configuration
+	Policy   string               `json:"policy"`         // of what that says about where services may be
 }
 
 // ServiceStatus tells of one service in one region.

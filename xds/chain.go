@@ -26,8 +26,8 @@ const (
 // the key is held.
 func servingChains(stat string, t hostTable) []*listener.FilterChain {
 	chains := []*listener.FilterChain{
-		servingFilterChain(chainServe, onDemandTLS(), scopedManager(stat)),
-		servingFilterChain(chainWildcard, onDemandTLS(), wildcardManager(stat)),
+		t.servingFilterChain(chainServe, onDemandTLS(), scopedManager(stat)),
+		t.servingFilterChain(chainWildcard, onDemandTLS(), wildcardManager(stat)),
 	}
 	for _, c := range t.owned {
 		manager, socket := scopedManager(stat), onDemandTLS()
@@ -37,7 +37,7 @@ func servingChains(stat string, t hostTable) []*listener.FilterChain {
 		if c.resident != "" {
 			socket = residentTLS(c.resident)
 		}
-		chain := servingFilterChain(c.name, socket, manager)
+		chain := t.servingFilterChain(c.name, socket, manager)
 		if c.early {
 			chain.Filters = append([]*listener.Filter{helloFilter(stat)}, chain.Filters...)
 		}
@@ -46,11 +46,18 @@ func servingChains(stat string, t hostTable) []*listener.FilterChain {
 	return chains
 }
 
-func servingFilterChain(name string, socket *core.TransportSocket, manager *listener.Filter) *listener.FilterChain {
+// servingFilterChain is one of them. A chain that changes ends its connections,
+// each after its present request, and which change that is does not matter: while
+// the gateway drains, handshakes may take a second longer.
+func (t hostTable) servingFilterChain(name string, socket *core.TransportSocket, manager *listener.Filter) *listener.FilterChain {
+	timeout := handshakeTimeout
+	if t.draining {
+		timeout += time.Second
+	}
 	return &listener.FilterChain{
 		Name:                          name,
 		TransportSocket:               socket,
-		TransportSocketConnectTimeout: durationpb.New(handshakeTimeout),
+		TransportSocketConnectTimeout: durationpb.New(timeout),
 		Filters:                       []*listener.Filter{manager},
 	}
 }

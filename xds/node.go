@@ -19,6 +19,9 @@ type NodeConfig struct {
 	PeerOf      map[polder.RegionName][]string // host:port of the peers, the own ones included
 	PeerAt      map[string]string              // the same by the peer's name
 	TrustDomain string                         // of the peers' SPIFFE identities
+	// Draining asks Envoy to end the connections that it has opened, each after its
+	// present request: callers come again, and are sent elsewhere.
+	Draining bool
 }
 
 // Node gives the resources that the gateway has once: its listeners, the
@@ -26,6 +29,7 @@ type NodeConfig struct {
 // They depend on the services only through the verdict on each host.
 func Node(judged []law.Approved, n NodeConfig) []Resource {
 	t := sortHosts(judged)
+	t.draining = n.Draining
 	resources := []Resource{
 		newResource(TypeListener, listenerHTTPS, entrypoint(n, t)),
 		newResource(TypeListener, listenerHTTP, plainListener(n)),
@@ -55,6 +59,7 @@ type hostTable struct {
 	forbidden   []string
 	unavailable []string
 	passes      []pass
+	draining    bool
 	wildcards   []polder.Service // served, with at least one wildcard host
 	captured    []string         // of other services, below a wildcard host that ends here
 	outside     []string         // of these, the ones that may not end here

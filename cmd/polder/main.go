@@ -28,6 +28,7 @@ const (
 	exitFaults   = 3
 	exitNotThere = 4
 	exitUnlawful = 5
+	exitRefused  = 6
 )
 
 // exitCodes says what each one means; docs/cli.md is made from it.
@@ -37,6 +38,7 @@ var exitCodes = [...]string{
 	exitUsage:    "The command line is wrong: a command, flag, argument or value that does not exist, is missing or is out of range. Nothing was done.",
 	exitFaults:   "The configuration has faults, or cannot be read.",
 	exitNotThere: "Nothing runs with that state folder, or the region or service asked for is not there.",
+	exitRefused:  "Draining would leave a service without a home. Nothing was done.",
 	exitUnlawful: "A violation of the law was found: an Envoy that is not as it was published, a change that the proof refuses, or a ledger that another hand wrote to.",
 }
 
@@ -127,7 +129,7 @@ instances from zero when a request comes, and puts them to sleep again.`,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: 2,
 	}
-	command.AddCommand(upCommand(), runCommand(), checkCommand(), statusCommand(), logsCommand(), whyCommand(), auditCommand(), nodeCommand(), dnsCommand(),
+	command.AddCommand(upCommand(), runCommand(), checkCommand(), statusCommand(), logsCommand(), whyCommand(), auditCommand(), drainCommand(), undrainCommand(), nodeCommand(), dnsCommand(),
 		loadCommand(), benchCommand(), versionCommand(), guardCommand(), keepCommand())
 	command.SetHelpCommand(helpCommand())
 	command.InitDefaultHelpCmd()

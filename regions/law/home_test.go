@@ -52,3 +52,32 @@ func TestHome(t *testing.T) {
 		}
 	}
 }
+
+// A region that drains has the callers of a service as long as nobody else may,
+// and never before a standby.
+func TestLeaving(t *testing.T) {
+	regions := []polder.Region{{Name: "fr"}, {Name: "nl"}, {Name: "pl"}}
+	drained := polder.RegionHealth{"fr": true}
+	for name, tt := range map[string]struct {
+		allow   []polder.Place
+		standby []polder.RegionName
+		alive   polder.RegionHealth
+		verdict law.Verdict
+		targets []polder.RegionName
+	}{
+		"pinned to what drains":        {[]polder.Place{"fr"}, nil, polder.RegionHealth{"pl": true}, law.Pass, []polder.RegionName{"fr"}},
+		"allowed elsewhere too":        {[]polder.Place{"fr", "nl"}, nil, polder.RegionHealth{"nl": true, "pl": true}, law.Pass, []polder.RegionName{"nl"}},
+		"a standby is alive":           {[]polder.Place{"fr"}, []polder.RegionName{"nl"}, polder.RegionHealth{"nl": true, "pl": true}, law.Pass, []polder.RegionName{"nl"}},
+		"this is the standby":          {[]polder.Place{"fr"}, []polder.RegionName{"pl"}, polder.RegionHealth{"pl": true}, law.Serve, nil},
+		"what drains is not permitted": {[]polder.Place{"nl"}, nil, polder.RegionHealth{"pl": true}, law.Unavailable, nil},
+	} {
+		service := polder.Service{Name: "orders", Run: &polder.Run{}, Residency: polder.Residency{Allow: tt.allow, Elsewhere: polder.PassThrough}}
+		if tt.standby != nil {
+			service.Residency.Failover = polder.Failover{Class: polder.FailoverListed, Regions: tt.standby}
+		}
+		a := law.Judge(service, law.Circumstances{Here: "pl", Regions: regions, Alive: tt.alive, Leaving: drained})
+		if a.Verdict() != tt.verdict || !slices.Equal(a.Targets(), tt.targets) {
+			t.Errorf("%s: %s to %v, want %s to %v", name, a.Verdict(), a.Targets(), tt.verdict, tt.targets)
+		}
+	}
+}

@@ -25,6 +25,7 @@ type Circumstances struct {
 	Here      polder.RegionName   // the gateway's region
 	Regions   []polder.Region     // all that exist
 	Alive     polder.RegionHealth // a missing region is not alive; Here is always alive
+	Leaving   polder.RegionHealth // regions that drain, and still serve who comes
 	Rank      []polder.RegionName // all regions, most preferred first, as seen from Here
 	Endpoints []polder.Endpoint   // candidates; those that are not permitted are dropped
 	Now       time.Time           // for what the owner bound to a time
@@ -65,6 +66,7 @@ type Approved struct {
 //  3. While no allowed region is alive, and only then, the listed standby
 //     regions take their place, in the owner's order.
 //     Those behind glass do so only while it is broken.
+//     Where there is none either, allowed regions that drain have the callers.
 //  4. While peers disagree about the policy, what all of them permit holds.
 //  5. When nothing is left the service is unavailable here. No other region is
 //     ever borrowed.
@@ -100,6 +102,9 @@ func Judge(service polder.Service, c Circumstances) Approved {
 				standby = standby[:i] // what is bound to a time stands alone
 			}
 			a = a.within(standby[0])
+		}
+		if len(standby) == 0 {
+			standby = byRank(keep(capable, func(r polder.RegionName) bool { return c.Leaving[r] }), c.Rank)
 		}
 		return a.passOn(permission, outside, standby)
 	}
