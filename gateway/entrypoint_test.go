@@ -148,7 +148,7 @@ func TestEntrypoint(t *testing.T) {
 	}
 }
 
-func newPlace(t *testing.T, region polder.RegionName, ca *authority.Authority, services []polder.Service) *place {
+func newPlace(t testing.TB, region polder.RegionName, ca *authority.Authority, services []polder.Service) *place {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "polder-"+string(region))
 	if err != nil {
@@ -202,7 +202,7 @@ func (p *place) resources(services []polder.Service, alive polder.RegionHealth) 
 	return append(set, xds.Node(judged, p.node)...)
 }
 
-func (p *place) startEnvoy(t *testing.T) {
+func (p *place) startEnvoy(t testing.TB) {
 	t.Helper()
 	socket, admin := filepath.Join(p.dir, "xds.sock"), filepath.Join(p.dir, "admin.sock")
 	listener, err := net.Listen("unix", socket)
@@ -271,7 +271,7 @@ func (p *place) get(roots *x509.CertPool, sni, host string, http2 bool) (string,
 	return string(body), response, err
 }
 
-func (p *place) plain(t *testing.T, host string) (int, http.Header) {
+func (p *place) plain(t testing.TB, host string) (int, http.Header) {
 	t.Helper()
 	request, err := http.NewRequest("GET", "http://"+p.node.HTTP.String()+"/", nil)
 	if err != nil {
@@ -287,7 +287,7 @@ func (p *place) plain(t *testing.T, host string) (int, http.Header) {
 	return response.StatusCode, response.Header
 }
 
-func (p *place) holdsSecret(t *testing.T, name string) bool {
+func (p *place) holdsSecret(t testing.TB, name string) bool {
 	t.Helper()
 	var dump struct{ Configs []struct{ Name string } }
 	p.dump(t, "dynamic_active_secrets", &dump)
@@ -300,7 +300,7 @@ func (p *place) holdsSecret(t *testing.T, name string) bool {
 }
 
 // dump reads one part of what Envoy holds.
-func (p *place) dump(t *testing.T, part string, into any) {
+func (p *place) dump(t testing.TB, part string, into any) {
 	t.Helper()
 	response, err := p.admin.Get("http://envoy/config_dump?resource=" + part)
 	if err != nil {
@@ -312,7 +312,7 @@ func (p *place) dump(t *testing.T, part string, into any) {
 	}
 }
 
-func freePort(t *testing.T) netip.AddrPort {
+func freePort(t testing.TB) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -323,7 +323,7 @@ func freePort(t *testing.T) netip.AddrPort {
 }
 
 // eventually asks until the answer is yes, for at most 20 s.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()

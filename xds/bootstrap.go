@@ -164,10 +164,14 @@ func monitor(name string, config proto.Message) *overload.ResourceMonitor {
 	return &overload.ResourceMonitor{Name: name, ConfigType: &overload.ResourceMonitor_TypedConfig{TypedConfig: packed(config)}}
 }
 
-// runtimeLimits guard against HTTP/2 rapid resets (CVE-2023-44487) and keep one
-// connection from starving the others on its worker.
+// runtimeLimits guard against HTTP/2 rapid resets (CVE-2023-44487), keep one
+// connection from starving the others on its worker, and let answers arrive
+// whose connection is closed right behind them: otherwise Envoy 1.40 makes a
+// reset of every close between its own listeners and hands it on, ahead of what
+// was sent before. That is how callers are passed on.
 func runtimeLimits(entrypoint string) *bootstrap.LayeredRuntime {
 	layer := &structpb.Struct{Fields: map[string]*structpb.Value{
+		"envoy.reloadable_features.enable_send_rst_on_user_space_socket":     structpb.NewBoolValue(false),
 		"overload.premature_reset_total_stream_count":                        structpb.NewNumberValue(500),
 		"overload.premature_reset_min_stream_lifetime_seconds":               structpb.NewNumberValue(1),
 		"http.max_requests_per_io_cycle":                                     structpb.NewNumberValue(1),

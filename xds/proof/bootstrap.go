@@ -12,6 +12,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // bootstrapWords are the words that only a bootstrap says.
@@ -46,6 +47,10 @@ envoy.config.overload.v3.BufferFactoryConfig: minimum_account_to_track_power_of_
 // runtimeKeys are the beginnings of the runtime's keys that a bootstrap may
 // set: limits. Other keys can switch on what the resources switch off.
 var runtimeKeys = [...]string{"overload.", "envoy.resource_limits.", "http.max_requests_per_io_cycle"}
+
+// switchedOff may be set to false: connections within this Envoy then end like
+// any others, and not with a reset.
+const switchedOff = "envoy.reloadable_features.enable_send_rst_on_user_space_socket"
 
 // CheckBootstrap proves the file that an Envoy is started with, in JSON: that
 // Envoy takes its resources from this node's own Polder and from nobody else,
@@ -105,7 +110,10 @@ func (r *reader) readBootstrap(b *bootstrap.Bootstrap, site *Site) {
 		}
 	}
 	for _, layer := range b.GetLayeredRuntime().GetLayers() {
-		for key := range layer.GetStaticLayer().GetFields() {
+		for key, value := range layer.GetStaticLayer().GetFields() {
+			if off, ok := value.GetKind().(*structpb.Value_BoolValue); ok && key == switchedOff && !off.BoolValue {
+				continue
+			}
 			if !slices.ContainsFunc(runtimeKeys[:], func(prefix string) bool { return strings.HasPrefix(key, prefix) }) {
 				fault(key, "changes what Envoy does apart from the resources", "layered_runtime", at("layer", layer.Name), at("key", key))
 			}

@@ -74,6 +74,9 @@ func TestBootstrap(t *testing.T) {
 		{"panic routing by runtime", func(b *bootstrap.Bootstrap) {
 			b.LayeredRuntime.Layers[0].GetStaticLayer().Fields["upstream.healthy_panic_threshold"] = structpb.NewNumberValue(50)
 		}, "layered_runtime", "upstream.healthy_panic_threshold"},
+		{"resets within Envoy switched on by hand", func(b *bootstrap.Bootstrap) {
+			b.LayeredRuntime.Layers[0].GetStaticLayer().Fields["envoy.reloadable_features.enable_send_rst_on_user_space_socket"] = structpb.NewBoolValue(true)
+		}, "layered_runtime", "enable_send_rst_on_user_space_socket"},
 		{"runtime from a file", func(b *bootstrap.Bootstrap) {
 			b.LayeredRuntime.Layers[0].LayerSpecifier = &bootstrap.RuntimeLayer_DiskLayer_{DiskLayer: &bootstrap.RuntimeLayer_DiskLayer{SymlinkRoot: "/tmp/runtime"}}
 		}, "disk_layer", "/tmp/runtime"},
