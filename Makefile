@@ -17,6 +17,9 @@ GOTEST := $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg -- -race
 # How long `make fuzz` tries each fuzz target: a time, or a count as in 10000x.
 FUZZTIME ?= 30s
 
+# How many random cases `make prove` tries of each property.
+CHECKS ?= 1000000
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +83,15 @@ bench: envoy ## Go benchmarks of every package
 bench-cold: build envoy ## Cold starts through Polder beside bare ones, with plot: bin/cold.html
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/sleeper ./bench/cold/sleeper
 	./bin/polder bench cold --html bin/cold.html
+
+.PHONY: bench-keys
+bench-keys: envoy ## What a new connection costs with keys on demand, resident, and with a resumed session
+	$(GO) test ./gateway -run '^$$' -bench BenchmarkKeys -benchtime 1000x -count 3
+
+.PHONY: prove
+prove: ## The properties of the law and its proof on a million random topologies and policies (CHECKS): hours
+	$(GO) test ./regions/law -rapid.checks=$(CHECKS) -timeout 0
+	$(GO) test ./xds/proof -run 'Agree|Mutations|Anywhere|Changes' -rapid.checks=$(CHECKS) -timeout 0
 
 .PHONY: clean
 clean: ## Remove what was built or fetched; state under .polder stays

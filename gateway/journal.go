@@ -31,6 +31,7 @@ const (
 type journal struct {
 	// Fixed after construction.
 	log    *slog.Logger
+	here   polder.RegionName
 	digest func() string // of everything that is published
 
 	mu      sync.Mutex // guards all below
@@ -39,6 +40,7 @@ type journal struct {
 	failing bool    // the last record was lost, and that was logged
 	changes int     // of endpoints alone, not recorded yet
 	since   time.Time
+	hidden  redaction
 	refusal []string           // the last one, until something passes
 	given   map[holding]string // certificates that Envoys were given the keys of
 }
@@ -54,8 +56,8 @@ type early struct {
 	data any
 }
 
-func newJournal(log *slog.Logger, digest func() string) *journal {
-	return &journal{log: log, digest: digest, given: map[holding]string{}}
+func newJournal(log *slog.Logger, here polder.RegionName, digest func() string) *journal {
+	return &journal{log: log, here: here, digest: digest, given: map[holding]string{}}
 }
 
 // open opens the ledger and writes that the region starts, and what happened before.
@@ -110,6 +112,7 @@ func (j *journal) Run(ctx context.Context) error {
 
 // add writes a record. Called with mu held.
 func (j *journal) add(kind ledger.Kind, data any) {
+	data = j.hidden.apply(data)
 	if j.ledger == nil {
 		if len(j.early) < maxEarly {
 			j.early = append(j.early, early{kind, data})

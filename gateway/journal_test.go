@@ -23,7 +23,7 @@ func told(t *testing.T, script func(j *journal)) []ledger.Record {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "ledger")
 	digest := "0"
-	j := newJournal(slog.New(slog.DiscardHandler), func() string { return digest })
+	j := newJournal(slog.New(slog.DiscardHandler), "fr", func() string { return digest })
 	j.configured(nil, &polder.Model{}, ConfigStatus{Source: "polder.yaml", Digest: "abc"})
 	if err := j.open(ledger.Options{Dir: dir, Region: "fr"}, startedRecord{Peer: "fr-1"}); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestJournalTellsWhatMatters(t *testing.T) {
 func TestJournalGathersEndpoints(t *testing.T) {
 	dir := t.TempDir()
 	faketime.Test(t, func(t *testing.T) {
-		j := newJournal(slog.New(slog.DiscardHandler), func() string { return "0" })
+		j := newJournal(slog.New(slog.DiscardHandler), "fr", func() string { return "0" })
 		if err := j.open(ledger.Options{Dir: dir, Region: "fr"}, startedRecord{}); err != nil {
 			t.Fatal(err)
 		}

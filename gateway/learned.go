@@ -25,7 +25,7 @@ const (
 
 // learned keeps the predictor's states across restarts. A traffic profile of a
 // service is under its law: the file lies in the region's own folder, holds
-// only services that are served here, and goes nowhere.
+// only services that are served here and whose policy permits it, and goes nowhere.
 type learned struct {
 	log  *slog.Logger
 	file string
@@ -84,6 +84,9 @@ func (r *reconciler) Learned(ctx context.Context) map[polder.ServiceName][]byte 
 	states := map[polder.ServiceName][]byte{}
 	r.do(ctx, func(time.Time) {
 		for name, s := range r.services {
+			if !s.approved.MayKeep(polder.RecordProfiles) {
+				continue
+			}
 			if data, err := s.state.MarshalBinary(); err == nil && s.state.Calls() > 0 {
 				states[name] = data
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/gateway/metrics"
+	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds/server"
 )
 
@@ -82,7 +83,9 @@ func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
 		Faults: len(status.Config.Faults), Loaded: status.Config.Loaded, Peers: countPeers(status.Peers), Gossip: r.gossipReading(), DNS: r.dnsReading(),
 	}
 	for _, s := range status.Services {
-		reading.Services = append(reading.Services, serviceReading(s, activated[s.Service]))
+		if s.Verdict == law.Serve { // the others have no figures here
+			reading.Services = append(reading.Services, r.named(serviceReading(s, activated[s.Service])))
+		}
 	}
 	for _, c := range stats.Classes {
 		reading.Holding = append(reading.Holding, metrics.Holding{

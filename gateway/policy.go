@@ -36,6 +36,9 @@ type policyChange struct {
 // configured tells which configuration is in force, and what changed by it.
 func (j *journal) configured(before, after *polder.Model, status ConfigStatus) {
 	changes := policyChanges(before, after)
+	j.mu.Lock()
+	j.hidden = newRedaction(j.here, before, after)
+	j.mu.Unlock()
 	j.record(ledger.Configuration, configurationRecord{
 		Source: status.Source, Digest: status.Digest, Faults: len(status.Faults),
 		Changes: changes[:min(len(changes), maxListed)], More: max(0, len(changes)-maxListed),

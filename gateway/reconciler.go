@@ -77,6 +77,7 @@ type reconciler struct {
 	warmChanged  func([]polder.ServiceName)               // told of the services with a ready instance, sorted
 	busyChanged  func([]polder.ServiceName)               // told of those that are busy, sorted
 	served       func(map[polder.ServiceName]polder.Cold) // told of the services that are served here, and what their cold callers get
+	kept         func(recordSet)                          // told which records may be kept
 	asleep       func(polder.ServiceName)                 // told of a service whose last instance has stopped
 	events       chan func(now time.Time)
 	retiring     sync.WaitGroup
@@ -104,6 +105,7 @@ func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publishe
 		events:      make(chan func(time.Time), eventQueue),
 		model:       &polder.Model{},
 		services:    map[polder.ServiceName]*service{},
+		kept:        func(recordSet) {},
 	}
 }
 
@@ -275,6 +277,11 @@ func (r *reconciler) judgeAll(now time.Time) {
 		}
 	}
 	r.served(known)
+	kept := recordSet{}
+	for name := range known {
+		kept[name] = r.recordsOf(r.services[name])
+	}
+	r.kept(kept)
 	for name, err := range r.certificates.Hold(r.ctx, served) {
 		r.log.Error("no certificate for the service's hosts; callers' handshakes fail until there is one",
 			"service", name, "reason", err)
@@ -287,6 +294,7 @@ func (r *reconciler) judgeAll(now time.Time) {
 		if s.approved.Verdict() != law.Serve {
 			s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
 			r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
+			s.state = new(prewarm.State) // what was learned of its callers is for where it is served
 		}
 		r.step(s, now)
 	}

@@ -160,7 +160,7 @@ func (w *world) started() (n int) {
 func started(name string, keepAlive time.Duration) polder.Service {
 	return polder.Service{
 		Name: polder.ServiceName(name), Hosts: []polder.Host{polder.Host(name + ".example.com")}, Timeout: time.Minute,
-		Residency: polder.Residency{Allow: []polder.Place{"fr"}, Elsewhere: polder.PassThrough, Failover: polder.Failover{Class: polder.FailoverClosed}},
+		Residency: polder.Residency{Allow: []polder.Place{"fr"}, Elsewhere: polder.PassThrough, Failover: polder.Failover{Class: polder.FailoverClosed}, Telemetry: polder.DefaultTelemetry()},
 		Run:       &polder.Run{Command: []string{name}},
 		Scale:     polder.Scale{Max: 5, Concurrency: 80, KeepAlive: keepAlive, Prewarm: polder.PrewarmOff},
 	}

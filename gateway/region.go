@@ -82,8 +82,9 @@ type Region struct {
 	begun        chan struct{} // closed when the model is in force
 	modelChanged chan struct{} // capacity 1: there is a new model
 
-	known atomic.Pointer[map[polder.ServiceName]polder.Cold] // what the activator may be asked for
-	ctx   atomic.Pointer[context.Context]                    // of Run's supporting parts, for callbacks
+	known   atomic.Pointer[map[polder.ServiceName]polder.Cold] // what the activator may be asked for
+	records records                                            // that may be kept
+	ctx     atomic.Pointer[context.Context]                    // of Run's supporting parts, for callbacks
 
 	envoyState  atomic.Pointer[envoy.Event] // its last one
 	attestation attestation                 // of the Envoy
@@ -115,7 +116,7 @@ func New(o Options) (*Region, error) {
 		options: o, layout: layout, started: time.Now(), node: o.Peer,
 		begun: make(chan struct{}), modelChanged: make(chan struct{}, 1),
 	}
-	r.journal = newJournal(o.Log, r.digest)
+	r.journal = newJournal(o.Log, o.Region, r.digest)
 	r.config = newConfig(o.Log, o.Config, layout)
 	r.config.changed = r.journal.configured
 	model, err := r.config.load()
@@ -191,7 +192,7 @@ func (r *Region) connectControl() error {
 	}
 	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
 	r.reconciler.peer, r.reconciler.busyChanged = o.Peer, r.setBusy
-	r.reconciler.served, r.reconciler.asleep = r.setKnown, r.fellAsleep
+	r.reconciler.served, r.reconciler.asleep, r.reconciler.kept = r.setKnown, r.fellAsleep, r.records.set
 	r.reconciler.gate.journal, r.reconciler.gate.rebooked = r.journal, r.withdrawKeys
 	keeper := sockets.Options{Dir: r.layout.Keeper(), Socket: r.layout.Sockets(), Label: "keeper of " + string(o.Region), Log: o.Log}
 	if len(o.Keeper) > 0 {
@@ -213,7 +214,7 @@ func (r *Region) connectControl() error {
 	r.activator, err = activator.New(activator.Options{
 		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown,
 		Cold: r.cold, Rouse: r.reconciler.Rouse, Look: r.reconciler.Look, Published: r.reconciler.Published, Limits: activator.DefaultLimits(),
-		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, Observe: r.observeCold, Log: o.Log,
+		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, MayRemember: r.mayTrace, Observe: r.observeCold, Log: o.Log,
 	})
 	return err
 }

@@ -274,7 +274,9 @@ func (c *call) record(now time.Time, status int, failure *Failure) Phases {
 			entry.Cause = strings.Clone(cause[:min(len(cause), maxCause)])
 		}
 	}
-	c.ledger.add(entry)
+	if c.options.MayRemember == nil || c.options.MayRemember(c.service) {
+		c.ledger.add(entry)
+	}
 	if c.options.Observe != nil && c.answer == "" { // the others did not wait
 		c.options.Observe(entry)
 	}

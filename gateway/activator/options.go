@@ -21,9 +21,10 @@ type Options struct {
 	Rouse        Rouse                                // only needed with Cold
 	Look         Look                                 // only needed with Cold
 	Limits       Limits
-	ServerTiming bool              // tell callers what was cold: Server-Timing and x-polder-cold
-	Remember     int               // cold requests kept in the ledger, at least 1
-	Observe      func(ColdRequest) // told of each entry of the ledger; must not block; may be nil
+	ServerTiming bool                          // tell callers what was cold: Server-Timing and x-polder-cold
+	Remember     int                           // cold requests kept in the ledger, at least 1
+	MayRemember  func(polder.ServiceName) bool // tells whether a service's cold requests may be kept; nil means that all may
+	Observe      func(ColdRequest)             // told of each entry of the ledger; must not block; may be nil
 	Log          *slog.Logger
 }
 

@@ -12,8 +12,8 @@ import (
 // by name.
 const MaxServices = 2000
 
-// OtherServices is the label of all services beyond. No service can have that
-// name: it is no DNS label.
+// OtherServices is the label of all services beyond, and of those whose figures
+// may not carry their names. No service can have that name: it is no DNS label.
 const OtherServices = "_others"
 
 // Reading is what a region tells at one moment. Counters count since its Polder
@@ -81,14 +81,23 @@ type DNS struct {
 	Wakes     map[string]uint64 // signs of requests to come: heard, or ignored beyond the rate
 }
 
-// bounded sums the services beyond MaxServices into one.
+// bounded sums the services beyond MaxServices, and those without a name, into one.
 func bounded(services []Service) []Service {
-	if len(services) <= MaxServices {
-		return services
-	}
 	sorted := slices.SortedFunc(slices.Values(services), func(a, b Service) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	unnamed := func(s Service) bool { return s.Name == OtherServices }
+	var rest []Service
+	for _, s := range sorted {
+		if unnamed(s) {
+			rest = append(rest, s)
+		}
+	}
+	sorted = slices.DeleteFunc(sorted, unnamed)
+	most := min(len(sorted), MaxServices)
+	if rest = append(rest, sorted[most:]...); len(rest) == 0 {
+		return sorted
+	}
 	others := Service{Name: OtherServices, Unanswered: map[string]uint64{}, Brief: map[string]uint64{}}
-	for _, s := range sorted[MaxServices:] {
+	for _, s := range rest {
 		others.Direct += s.Direct
 		others.Activated += s.Activated
 		others.Failed += s.Failed
@@ -107,5 +116,5 @@ func bounded(services []Service) []Service {
 			others.Brief[answer] += n
 		}
 	}
-	return append(sorted[:MaxServices:MaxServices], others)
+	return append(sorted[:most:most], others)
 }
