@@ -22,6 +22,7 @@ type answer struct {
 	fresh    bool
 	retries  int
 	bytes    int64
+	note     string
 	err      error
 }
 
@@ -36,12 +37,15 @@ type client struct {
 	requests   []*http.Request // one pattern per target; never changed
 	bodies     [][]byte
 	transports []*http.Transport
+	names      []string                                    // of the targets
+	examine    func(string, *http.Response, []byte) string // may be nil
 }
 
 func newClient(targets []Target, o Options) (*client, error) {
 	c := &client{
 		timeout:    o.Timeout,
 		errTimeout: fmt.Errorf("timeout: no whole answer within %v", o.Timeout),
+		examine:    o.Examine,
 	}
 	for _, t := range targets {
 		u, err := t.url()
@@ -62,6 +66,7 @@ func newClient(targets []Target, o Options) (*client, error) {
 		c.requests = append(c.requests, request)
 		c.bodies = append(c.bodies, t.Body)
 		c.transports = append(c.transports, transport(t, o))
+		c.names = append(c.names, t.Name)
 	}
 	return c, nil
 }
@@ -72,14 +77,17 @@ func transport(t Target, o Options) *http.Transport {
 	protocols.SetHTTP1(o.Protocol != HTTP2)
 	protocols.SetHTTP2(o.Protocol != HTTP1)
 	protocols.SetUnencryptedHTTP2(o.Protocol == HTTP2)
-	dialer := &net.Dialer{Timeout: o.Timeout}
+	dial := t.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: o.Timeout}).DialContext
+	}
 	return &http.Transport{
 		Proxy: nil, // the load goes where the plan says, whatever the environment says
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if t.Connect != "" {
 				address = t.Connect
 			}
-			return dialer.DialContext(ctx, network, address)
+			return dial(ctx, network, address)
 		},
 		TLSClientConfig:        &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    o.Timeout,
@@ -112,7 +120,7 @@ func (c *client) send(ctx context.Context, target int) (a answer) {
 	response, err := c.transports[target].RoundTrip(request)
 	a.retries = max(0, connections-1)
 	if err == nil {
-		a.bytes, err = io.Copy(io.Discard, response.Body)
+		a.bytes, a.note, err = c.read(target, response)
 		response.Body.Close()
 	}
 	if err != nil {
@@ -128,6 +136,24 @@ func (c *client) send(ctx context.Context, target int) (a answer) {
 	a.status, a.protocol = response.StatusCode, response.Proto
 	a.cold = hasMetric(response.Header.Values("Server-Timing"), coldMetric)
 	return a
+}
+
+// read reads the whole body, and has it looked at.
+func (c *client) read(target int, response *http.Response) (n int64, note string, err error) {
+	if c.examine == nil {
+		n, err = io.Copy(io.Discard, response.Body)
+		return n, "", err
+	}
+	var seen bytes.Buffer
+	if n, err = io.Copy(&seen, io.LimitReader(response.Body, MaxExamined)); err == nil {
+		var rest int64
+		rest, err = io.Copy(io.Discard, response.Body)
+		n += rest
+	}
+	if err == nil {
+		note = c.examine(c.names[target], response, seen.Bytes())
+	}
+	return n, note, err
 }
 
 // close ends all connections, those that are being opened too, when no request

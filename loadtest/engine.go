@@ -109,7 +109,7 @@ func (e *engine) result(sending, hard context.Context, j job) Result {
 	a := e.send(hard, j.target)
 	r.Done = e.now()
 	r.Status, r.Protocol, r.Cold, r.Bytes = a.status, a.protocol, a.cold, a.bytes
-	r.Fresh, r.Retries = a.fresh, a.retries
+	r.Fresh, r.Retries, r.Note = a.fresh, a.retries, a.note
 	switch {
 	case a.err == nil:
 		r.Outcome = Answered

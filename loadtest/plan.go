@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -19,9 +20,12 @@ type Plan struct {
 
 // Target is one receiver with its own schedule.
 type Target struct {
-	Name     string // unique in the plan
-	URL      string // http or https; its host is what TLS (SNI) and HTTP (Host) name
-	Connect  string // host:port to connect to instead of the URL's; "" means the URL's
+	Name    string // unique in the plan
+	URL     string // http or https; its host is what TLS (SNI) and HTTP (Host) name
+	Connect string // host:port to connect to instead of the URL's; "" means the URL's
+	// Dial, unless nil, opens the connections instead, to Connect or the URL's. It may
+	// choose where to: a caller that asks DNS, or is in a network of its own.
+	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
 	Method   string // "" means GET
 	Header   http.Header
 	Body     []byte
@@ -72,6 +76,10 @@ type Options struct {
 	Progress      func(Progress)
 	ProgressEvery time.Duration
 
+	// Examine, unless nil, looks at each answer with the first MaxExamined bytes of
+	// its body, and makes the note of its Result. It is called by many goroutines.
+	Examine func(target string, answer *http.Response, body []byte) string
+
 	// Results, unless nil, is called with each result in the order in which they
 	// come in, from the goroutine of Run. Its first error ends the run.
 	Results func(Result) error
@@ -89,6 +97,9 @@ func DefaultOptions() Options {
 		ProgressEvery: time.Second,
 	}
 }
+
+// MaxExamined is how many bytes of a body Options.Examine gets to see.
+const MaxExamined = 64 << 10
 
 // The limits of a run. A hundred thousand sockets are beyond one process, and
 // who waits behind a million others will not be served in time.

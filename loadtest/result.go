@@ -32,6 +32,7 @@ type Result struct {
 	Retries  int           // times that it was sent again after a kept connection had closed
 	Bytes    int64         // of the answer's body
 	Error    string        // why it failed; "" unless failed or interrupted
+	Note     string        // of Options.Examine; "" unless answered. A ResultWriter leaves it out
 }
 
 // Latency counts from the intended time: what a caller would have waited.

@@ -20,8 +20,7 @@ func BenchmarkAnswer(b *testing.B) {
 		fmt.Fprintf(&places, "    - { prefixes: [10.%d.%d.0/24], region: pl }\n", i/256, i%256)
 	}
 	text := strings.Replace(countries, "  places:\n", "  places:\n"+places.String(), 1) + services.String()
-	s := New(Options{Region: "nl", Log: slog.New(slog.DiscardHandler)})
-	s.Update(seen(b, text, "fr", "nl", "pl"))
+	w := seen(b, text, "fr", "nl", "pl")
 	for _, c := range []struct {
 		name   string
 		kind   uint16
@@ -36,7 +35,10 @@ func BenchmarkAnswer(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			s := New(Options{Region: "nl", Log: slog.New(slog.DiscardHandler)})
+			s.Update(w)
 			b.ReportAllocs()
+			b.ResetTimer()
 			for i := range b.N {
 				from := netip.AddrFrom4([4]byte{100, byte(i >> 8), byte(i), 1}) // no network sends too many
 				if s.packet(data, from, time.Duration(i)*10*time.Millisecond) == nil {

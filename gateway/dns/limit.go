@@ -46,7 +46,8 @@ type bucket struct {
 
 func newLimiter() *limiter { return &limiter{seed: maphash.MakeSeed(), table: make([]bucket, slots)} }
 
-// take judges one packet from an address, at a time that only grows.
+// take judges one packet from an address, at a time that grows, give or take
+// what another goroutine was faster.
 func (l *limiter) take(from netip.Addr, now time.Duration) verdict {
 	i := maphash.Comparable(l.seed, network(from)) % slots
 	l.mu.Lock()
@@ -55,8 +56,8 @@ func (l *limiter) take(from netip.Addr, now time.Duration) verdict {
 	if b.at == 0 { // never used
 		b.tokens = burst
 	}
-	b.tokens = min(burst, b.tokens+float32((now-b.at).Seconds()*perSecond))
-	b.at = max(now, 1)
+	b.tokens = min(burst, b.tokens+float32(max(0, now-b.at).Seconds()*perSecond))
+	b.at = max(b.at, now, 1)
 	if b.tokens >= 1 {
 		b.tokens--
 		return answerIt

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/bench/testbed"
+	"github.com/polder/polder/loadtest"
+)
+
+const (
+	// throughEach and byDNS are calls a second of each service through each peer, and
+	// from each region by DNS.
+	throughEach, byDNS = 0.5, 1.0
+	// patience is that of a caller: longer than any fault lasts, so that what only
+	// takes long is no error.
+	patience = 25 * time.Second
+	// dnsPatience is how long a caller waits for one name server, and dialPatience
+	// for one address.
+	dnsPatience, dialPatience = time.Second, 2 * time.Second
+	// longest is how long a load may go on.
+	longest = time.Hour
+)
+
+// spread makes each way of calling have a rhythm of its own, so that they do not
+// all call at once.
+func spread(i, j int) float64 { return 1 + float64((i*29+j*17)%37)/100 }
+
+// load calls every service in every way until it is stopped.
+type load struct {
+	site    *testbed.Site
+	started time.Time
+	stop    context.CancelFunc
+	ended   chan error
+
+	mu    sync.Mutex
+	calls []call
+}
+
+func startLoad(ctx context.Context, site *testbed.Site) *load {
+	l := &load{site: site, ended: make(chan error, 1)}
+	plan := loadtest.Plan{Description: "a fault campaign"}
+	for i, s := range services {
+		for j, p := range site.Peers {
+			plan.Targets = append(plan.Targets, loadtest.Target{
+				Name: target(s, p.Name, p.Region), URL: "https://" + s.host() + "/", Connect: p.Address.String() + ":443", Dial: site.Dial(p.Region),
+				Arrivals: loadtest.Constant{Rate: throughEach * spread(i, j), For: longest},
+			})
+		}
+		for j, r := range testbed.Regions() {
+			plan.Targets = append(plan.Targets, loadtest.Target{
+				Name: target(s, "", r), URL: "https://" + s.host() + "/", Dial: l.resolving(r),
+				Arrivals: loadtest.Constant{Rate: byDNS * spread(i, j+7), For: longest},
+			})
+		}
+	}
+	o := loadtest.DefaultOptions()
+	o.Roots, o.Connections, o.Timeout, o.Grace = site.Roots, loadtest.ConnectionsFresh, patience, patience
+	o.Examine = examine
+	o.Results = func(r loadtest.Result) error {
+		if r.Outcome.Sent() {
+			l.mu.Lock()
+			l.calls = append(l.calls, callOf(r))
+			l.mu.Unlock()
+		}
+		return nil
+	}
+	ctx, l.stop = context.WithCancel(ctx)
+	l.started = time.Now()
+	go func() { _, err := loadtest.Run(ctx, plan, o); l.ended <- err }()
+	return l
+}
+
+func (l *load) now() time.Duration { return time.Since(l.started) }
+
+// finish stops calling, waits for what is under way, and tells all that happened.
+func (l *load) finish() ([]call, error) {
+	l.stop()
+	err := <-l.ended
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls, err
+}
+
+// resolving opens connections as a caller does who knows a name: it asks the name
+// servers, those of its own region first, and tries the addresses one by one.
+func (l *load) resolving(from polder.RegionName) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := l.site.Dial(from)
+	servers := l.site.Region(from)
+	for _, p := range l.site.Peers {
+		if p.Region != from {
+			servers = append(servers, p)
+		}
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		var faults []error
+		for _, p := range servers {
+			found, err := ask(ctx, dial, p, host)
+			if err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			for _, a := range found {
+				conn, err := dialOne(ctx, dial, network, netip.AddrPortFrom(a, number(port)).String())
+				if err == nil {
+					return conn, nil
+				}
+				faults = append(faults, err)
+			}
+			break // who has been told where to go does not ask others
+		}
+		return nil, fmt.Errorf("no address of %s: %s", host, strings.ReplaceAll(errors.Join(faults...).Error(), "\n", "; "))
+	}
+}
+
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// ask asks one name server for IPv4 addresses.
+func ask(ctx context.Context, dial dialer, p *testbed.Peer, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, dnsPatience)
+	defer cancel()
+	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dial(ctx, network, p.Address.String()+":53")
+	}}
+	found, err := r.LookupNetIP(ctx, "ip4", host+".")
+	if err != nil {
+		return nil, fmt.Errorf("%s as a name server: %w", p.Name, err)
+	}
+	return found, nil
+}
+
+func dialOne(ctx context.Context, dial dialer, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialPatience)
+	defer cancel()
+	return dial(ctx, network, address)
+}
+
+func number(port string) uint16 {
+	n, _ := strconv.ParseUint(port, 10, 16) // of our own URLs
+	return uint16(n)
+}

@@ -1,0 +1,100 @@
+// Command chaos runs fault campaigns: three regions of real peers on a network of
+// real distances, callers who call on a schedule, and faults that a seed chooses.
+// Every answer is held against the law, and every error against what may be
+// expected of the faults. A seed that fails is replayed with --seed.
+//
+//	chaos --seeds 10
+//	chaos --seed 7 --verbose
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/polder/polder/bench/testbed"
+)
+
+func main() {
+	if err := testbed.Enter(); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	failed, err := campaign(ctx, os.Args[1:], os.Stdout)
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(2)
+	case failed > 0:
+		os.Exit(1)
+	}
+}
+
+// campaign runs the seeds that the arguments name, and tells how many failed.
+func campaign(ctx context.Context, args []string, out io.Writer) (failed int, err error) {
+	o := options{}
+	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	seeds := flags.Uint64("seeds", 1, "how many seeds to run, one after the other")
+	first := flags.Uint64("seed", 1, "the first one")
+	flags.StringVar(&o.polder, "polder", "bin/polder", "the command, as make build leaves it")
+	flags.StringVar(&o.tools, "tools", ".tools", "folder with the Envoy of make envoy")
+	flags.StringVar(&o.samples, "samples", "examples", "folder of the sample services, built")
+	flags.IntVar(&o.peers, "peers", 2, "peers of each region")
+	flags.IntVar(&o.faults, "faults", 6, "faults of each seed")
+	flags.StringVar(&o.only, "only", "", "only faults whose name contains this")
+	flags.BoolVar(&o.disks, "disks", os.Getuid() == 0, "give each peer a disk of its own, which can hang and be full; root only")
+	flags.BoolVar(&o.verbose, "verbose", false, "show the timeline as it happens")
+	flags.BoolVar(&o.keep, "keep", false, "keep logs and state")
+	if err := flags.Parse(args); err != nil {
+		return 0, err
+	}
+	for _, path := range []*string{&o.polder, &o.tools, &o.samples} {
+		if *path, err = filepath.Abs(*path); err != nil {
+			return 0, err
+		}
+	}
+	for seed := *first; seed < *first+*seeds && ctx.Err() == nil; seed++ {
+		v, err := play(ctx, o, seed, out)
+		if err != nil {
+			return failed, err
+		}
+		v.tell(out, o)
+		if len(v.faults) > 0 {
+			failed++
+		}
+	}
+	fmt.Fprintf(out, "%d of %d seeds failed\n", failed, *seeds)
+	return failed, ctx.Err()
+}
+
+func (v verdict) tell(out io.Writer, o options) {
+	if len(v.faults) == 0 {
+		n := 0
+		for _, c := range v.excused {
+			n += c
+		}
+		fmt.Fprintf(out, "seed %d: passed, %d calls, %d errors that were to be expected\n", v.seed, v.calls, n)
+		return
+	}
+	fmt.Fprintf(out, "seed %d: FAILED, %d calls\n", v.seed, v.calls)
+	if !o.verbose {
+		io.WriteString(out, v.timeline.lines.String())
+	}
+	whys := make([]string, 0, len(v.excused))
+	for why, n := range v.excused {
+		whys = append(whys, fmt.Sprintf("%5d excused: %s", n, why))
+	}
+	slices.Sort(whys)
+	for _, line := range append(whys, v.faults...) {
+		fmt.Fprintln(out, "  "+line)
+	}
+	fmt.Fprintf(out, "again: go run ./bench/chaos --seed %d --faults %d --peers %d --verbose\n", v.seed, o.faults, o.peers)
+}

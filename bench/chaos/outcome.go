@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/loadtest"
+)
+
+// kind is what a caller got.
+type kind string
+
+const (
+	fine       kind = "answered"
+	labelled   kind = "labelled"   // an error that says why, in Polder's words
+	alert      kind = "alert"      // a TLS alert in place of an answer
+	transport  kind = "transport"  // no connection, or one that broke or hung
+	unlabelled kind = "unlabelled" // an error without a reason, or an answer that is none
+)
+
+// call is one request and what became of it. Times count from the start of the load.
+type call struct {
+	service     service
+	entry       string // the peer that it went to; "" for one that asked DNS
+	from        polder.RegionName
+	begin, end  time.Duration // sent, and done
+	kind        kind
+	region      polder.RegionName // that answered; "" unless fine
+	explanation string
+}
+
+func (c call) String() string {
+	way := "by DNS from " + string(c.from)
+	if c.entry != "" {
+		way = "through " + c.entry
+	}
+	return fmt.Sprintf("%s %s at %.3f s, after %.3f s: %s %s", c.service.name, way, c.begin.Seconds(), (c.end - c.begin).Seconds(), c.kind, c.explanation)
+}
+
+// target names a way to call a service; callOf reads it again.
+func target(s service, entry string, from polder.RegionName) string {
+	return s.name + " " + entry + " " + string(from)
+}
+
+// examine notes which region answered, or why none did.
+func examine(_ string, r *http.Response, body []byte) string {
+	if reason := r.Header.Get("X-Polder-Reason"); reason != "" {
+		return "reason " + reason
+	}
+	var answer struct{ Service, Region string }
+	if r.StatusCode == http.StatusOK && json.Unmarshal(body, &answer) == nil && answer.Region != "" {
+		return "region " + answer.Region + " " + answer.Service
+	}
+	return "body " + string(body[:min(len(body), 120)])
+}
+
+// callOf makes a call of a result.
+func callOf(r loadtest.Result) call {
+	parts := strings.Split(r.Target, " ")
+	c := call{service: serviceOf(parts[0]), entry: parts[1], from: polder.RegionName(parts[2]), begin: r.Sent, end: r.Done}
+	what, value, _ := strings.Cut(r.Note, " ")
+	switch {
+	case r.Outcome != loadtest.Answered && strings.Contains(r.Error, "tls: "):
+		c.kind, c.explanation = alert, r.Error
+	case r.Outcome != loadtest.Answered:
+		c.kind, c.explanation = transport, r.Error
+	case r.Status == http.StatusOK && what == "region":
+		region, name, _ := strings.Cut(value, " ")
+		c.kind, c.region = fine, polder.RegionName(region)
+		if name != c.service.name {
+			c.kind, c.explanation = unlabelled, "the answer of "+name
+		}
+	case what == "reason":
+		c.kind, c.explanation = labelled, fmt.Sprintf("%d %s", r.Status, value)
+	default:
+		c.kind, c.explanation = unlabelled, fmt.Sprintf("%d %s", r.Status, r.Note)
+	}
+	return c
+}
+
+// refused tells whether the caller got what the owner wants for callers outside.
+func (c call) refused() bool {
+	return c.service.refuses && c.entry != "" && !c.service.mayAt(entryRegion(c.entry)) && c.kind == alert
+}
+
+func entryRegion(peer string) polder.RegionName {
+	region, _, _ := strings.Cut(peer, "-")
+	return polder.RegionName(region)
+}
+
+// excuse lets calls fail while a fault, or its traces, are there.
+type excuse struct {
+	why        string
+	begin, end time.Duration
+	kinds      []kind // nil means any
+	holds      func(call) bool
+}
+
+func (e excuse) covers(c call) bool {
+	return c.begin <= e.end && c.end >= e.begin && (e.kinds == nil || slices.Contains(e.kinds, c.kind)) && e.holds(c)
+}
+
+// judge finds the calls that nothing excuses, and those that break the law, which
+// nothing ever does.
+func judge(calls []call, excuses []excuse) (unlawful, unexcused []call, excused map[string]int) {
+	excused = map[string]int{}
+	for _, c := range calls {
+		if c.kind == fine {
+			outside := c.service.refuses && c.entry != "" && !c.service.mayAt(entryRegion(c.entry))
+			if !c.service.mayAt(c.region) || outside {
+				unlawful = append(unlawful, c)
+			}
+			continue
+		}
+		if c.refused() {
+			continue
+		}
+		i := slices.IndexFunc(excuses, func(e excuse) bool { return e.covers(c) })
+		if i < 0 {
+			unexcused = append(unexcused, c)
+			continue
+		}
+		excused[excuses[i].why]++
+	}
+	return unlawful, unexcused, excused
+}
