@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/polder/polder/bench/testbed"
+	"github.com/polder/polder/loadtest"
+)
+
+func TestMain(m *testing.M) {
+	if err := testbed.Enter(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// TestCampaign is a campaign of one short seed on one peer for each region.
+func TestCampaign(t *testing.T) {
+	dir := t.TempDir()
+	polder := filepath.Join(dir, "polder")
+	if said, err := exec.Command("go", "build", "-o", polder, "../../cmd/polder").CombinedOutput(); err != nil {
+		t.Fatalf("building polder: %v\n%s", err, said)
+	}
+	var out bytes.Buffer
+	failed, err := campaign(t.Context(), []string{"--polder", polder, "--tools", "../../.tools", "--samples", "../../examples",
+		"--peers", "1", "--faults", "3", "--disks=false", "--seed", "1"}, &out)
+	if err != nil || failed > 0 || !strings.Contains(out.String(), "seed 1: passed") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// The checker is held against results that a campaign must not let pass.
+func TestTheCheckerSees(t *testing.T) {
+	answered := func(target, note string, status int) loadtest.Result {
+		return loadtest.Result{Target: target, Outcome: loadtest.Answered, Status: status, Note: note, Sent: 10 * time.Second, Done: 11 * time.Second}
+	}
+	failed := func(target, why string) loadtest.Result {
+		return loadtest.Result{Target: target, Outcome: loadtest.Failed, Error: why, Sent: 10 * time.Second, Done: 11 * time.Second}
+	}
+	everywhere := func(call) bool { return true }
+	for _, c := range []struct {
+		why                 string
+		result              loadtest.Result
+		excuse              excuse
+		unlawful, unexcused int
+	}{
+		{"an answer from where it belongs", answered("pinned fr-1 fr", "region fr pinned", 200), excuse{}, 0, 0},
+		{"an answer from where it must not be", answered("pinned nl-1 nl", "region nl pinned", 200), excuse{}, 1, 0},
+		{"… whatever happens", answered("pinned nl-1 nl", "region nl pinned", 200), excuse{end: time.Hour, holds: everywhere}, 1, 0},
+		{"a standby", answered("standby fr-1 fr", "region nl standby", 200), excuse{}, 0, 0},
+		{"an answer where callers are refused", answered("vault nl-1 nl", "region fr vault", 200), excuse{}, 1, 0},
+		{"a refusal", failed("vault nl-1 nl", "remote error: tls: access denied"), excuse{}, 0, 0},
+		{"a refusal of callers who may enter", failed("vault fr-1 fr", "remote error: tls: access denied"), excuse{}, 0, 1},
+		{"a refusal that is none", failed("vault nl-1 nl", "connection refused"), excuse{}, 0, 1},
+		{"the answer of another", answered("pinned fr-1 fr", "region fr open", 200), excuse{}, 0, 1},
+		{"an error with a reason", answered("open fr-1 fr", "reason crash-loop", 503), excuse{}, 0, 1},
+		{"an error without one", answered("open fr-1 fr", "body upstream connect error", 503), excuse{kinds: []kind{labelled}, end: time.Hour, holds: everywhere}, 0, 1},
+		{"an error that is excused", answered("open fr-1 fr", "reason crash-loop", 503), excuse{kinds: []kind{labelled}, end: time.Hour, holds: everywhere}, 0, 0},
+		{"an error after what excuses it", failed("open  fr", "reset"), excuse{end: 9 * time.Second, holds: everywhere}, 0, 1},
+		{"an error before what excuses it", failed("open  fr", "reset"), excuse{begin: 12 * time.Second, end: time.Hour, holds: everywhere}, 0, 1},
+		{"an error of another than it excuses", failed("open  fr", "reset"), excuse{end: time.Hour, holds: func(c call) bool { return c.service.moody }}, 0, 1},
+	} {
+		var excuses []excuse
+		if c.excuse.holds != nil {
+			excuses = append(excuses, c.excuse)
+		}
+		unlawful, unexcused, _ := judge([]call{callOf(c.result)}, excuses)
+		if len(unlawful) != c.unlawful || len(unexcused) != c.unexcused {
+			t.Errorf("%s: %d unlawful, %d unexcused; want %d and %d", c.why, len(unlawful), len(unexcused), c.unlawful, c.unexcused)
+		}
+	}
+}
