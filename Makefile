@@ -9,7 +9,7 @@ SAMPLES := $(patsubst examples/%/main.go,%,$(wildcard examples/*/main.go))
 
 # Packages whose tests start the real Envoy, instances or whole regions. The
 # rest is pure or talks over loopback only, and is what `make check` runs.
-HEAVY := /(cmd|gateway|prewarm/instance|bench/convergence)(/|$$)
+HEAVY := /(cmd|gateway|prewarm/instance|bench/convergence|bench/chaos|bench/testbed)(/|$$)
 
 GO ?= go
 GOTEST := $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg -- -race -shuffle=on -timeout 10m
@@ -92,6 +92,21 @@ bench-keys: envoy ## What a new connection costs with keys on demand, resident, 
 prove: ## The properties of the law and its proof on a million random topologies and policies (CHECKS): hours
 	$(GO) test ./regions/law -rapid.checks=$(CHECKS) -timeout 0
 	$(GO) test ./xds/proof -run 'Agree|Mutations|Anywhere|Changes' -rapid.checks=$(CHECKS) -timeout 0
+
+.PHONY: bench-regions
+bench-regions: build envoy ## Regions lost, drained and at rest, and memberships of 3 to 200 peers: bin/regions.html (root, minutes)
+	$(GO) test ./regions/gossip -run '^$$' -bench Convergence -benchtime 1x -timeout 30m | tee bin/gossip.txt
+	./bin/polder bench regions --gossip bin/gossip.txt --html bin/regions.html
+
+# How many seeds `make chaos` plays, from which on, and with how many faults each.
+SEEDS ?= 10
+SEED ?= 1
+FAULTS ?= 6
+
+.PHONY: chaos
+chaos: build envoy ## Fault campaign: SEEDS seeds from SEED on, FAULTS faults each, half a minute a seed (root)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/chaos ./bench/chaos
+	./bin/chaos --seeds $(SEEDS) --seed $(SEED) --faults $(FAULTS)
 
 .PHONY: clean
 clean: ## Remove what was built or fetched; state under .polder stays

@@ -145,6 +145,16 @@ func (l Layout) Make() error {
 	return nil
 }
 
+// hasFirst tells whether the region's folder is that of its first peer too, and
+// not only of others: each may be on a machine of its own.
+func hasFirst(l Layout) (bool, error) {
+	entries, err := os.ReadDir(l.Dir())
+	if err != nil {
+		return false, fmt.Errorf("region %s: %w", l.Region, err)
+	}
+	return len(entries) != 1 || entries[0].Name() != peersDir, nil
+}
+
 // Regions lists the peers that have a folder below the state folder, by region.
 func Regions(state string) ([]Layout, error) {
 	entries, err := os.ReadDir(filepath.Join(state, "regions"))
@@ -160,7 +170,11 @@ func Regions(state string) ([]Layout, error) {
 		if err != nil {
 			return nil, err
 		}
-		layouts = append(layouts, l)
+		if first, err := hasFirst(l); err != nil {
+			return nil, err
+		} else if first {
+			layouts = append(layouts, l)
+		}
 		others, err := os.ReadDir(filepath.Join(l.Dir(), peersDir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("peers of region %s: %w", l.Region, err)

@@ -41,8 +41,42 @@ type load struct {
 	stop    context.CancelFunc
 	ended   chan error
 
-	mu    sync.Mutex
-	calls []call
+	mu     sync.Mutex
+	calls  []call
+	stalls []stall
+}
+
+// stall is a time in which this process, which is the network and the callers,
+// did not run: the machine had no time for it, and so perhaps none for the peers.
+type stall struct{ begin, end time.Duration }
+
+const (
+	// beat is how often the campaign looks whether it runs, and late how much later
+	// that may be.
+	beat, late = 20 * time.Millisecond, 300 * time.Millisecond
+	// aftermath is how long what a stall held up may take.
+	aftermath = 5 * time.Second
+)
+
+// watch notes stalls until ctx ends.
+func (l *load) watch(ctx context.Context) {
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	last := l.now()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		now := l.now()
+		if now-last > late {
+			l.mu.Lock()
+			l.stalls = append(l.stalls, stall{last, now})
+			l.mu.Unlock()
+		}
+		last = now
+	}
 }
 
 func startLoad(ctx context.Context, site *testbed.Site) *load {
@@ -75,6 +109,7 @@ func startLoad(ctx context.Context, site *testbed.Site) *load {
 	}
 	ctx, l.stop = context.WithCancel(ctx)
 	l.started = time.Now()
+	go l.watch(ctx)
 	go func() { _, err := loadtest.Run(ctx, plan, o); l.ended <- err }()
 	return l
 }
@@ -82,12 +117,12 @@ func startLoad(ctx context.Context, site *testbed.Site) *load {
 func (l *load) now() time.Duration { return time.Since(l.started) }
 
 // finish stops calling, waits for what is under way, and tells all that happened.
-func (l *load) finish() ([]call, error) {
+func (l *load) finish() ([]call, []stall, error) {
 	l.stop()
 	err := <-l.ended
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.calls, err
+	return l.calls, l.stalls, err
 }
 
 // resolving opens connections as a caller does who knows a name: it asks the name

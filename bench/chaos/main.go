@@ -75,13 +75,21 @@ func campaign(ctx context.Context, args []string, out io.Writer) (failed int, er
 	return failed, ctx.Err()
 }
 
+// shadow says by how much the verdict is worth less.
+func (v verdict) shadow() string {
+	if v.stalled == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; the machine stalled for %.1f s, in which nothing shows", v.stalled.Seconds())
+}
+
 func (v verdict) tell(out io.Writer, o options) {
 	if len(v.faults) == 0 {
 		n := 0
 		for _, c := range v.excused {
 			n += c
 		}
-		fmt.Fprintf(out, "seed %d: passed, %d calls, %d errors that were to be expected\n", v.seed, v.calls, n)
+		fmt.Fprintf(out, "seed %d: passed, %d calls, %d errors that were to be expected%s\n", v.seed, v.calls, n, v.shadow())
 		return
 	}
 	fmt.Fprintf(out, "seed %d: FAILED, %d calls\n", v.seed, v.calls)

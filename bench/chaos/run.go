@@ -41,7 +41,8 @@ type verdict struct {
 	seed     uint64
 	calls    int
 	excused  map[string]int
-	faults   []string // what went against the expectations; none is good
+	stalled  time.Duration // the machine, not the product
+	faults   []string      // what went against the expectations; none is good
 	timeline *timeline
 }
 
@@ -139,7 +140,13 @@ func (s *stage) perform(ctx context.Context, o options, seed uint64, v *verdict)
 	if err == nil {
 		err = rest(ctx, calm)
 	}
-	calls, loadErr := l.finish()
+	calls, stalls, loadErr := l.finish()
+	for _, st := range stalls {
+		say("the machine stalled for %.1f s, from %.3f s of the calls' time on", (st.end - st.begin).Seconds(), st.begin.Seconds())
+		v.stalled += st.end - st.begin
+		excuses = append(excuses, excuse{why: "the machine stalled", begin: st.begin, end: st.end + aftermath,
+			kinds: []kind{transport, labelled, unlabelled}, holds: func(call) bool { return true }})
+	}
 	say("callers have ended: %d calls", len(calls))
 	v.calls = len(calls)
 	v.judge(calls, excuses)

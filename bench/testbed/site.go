@@ -106,6 +106,7 @@ func (s *Site) makePeer(region polder.RegionName, i, n int) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
+	layout = layout.Of(name)
 	if err := os.MkdirAll(layout.State, 0o700); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/bench/cold"
 	"github.com/polder/polder/bench/convergence"
+	"github.com/polder/polder/bench/failover"
 	"github.com/polder/polder/bench/policy"
 	"github.com/polder/polder/gateway"
 )
@@ -197,6 +198,6 @@ func helpCommand() *cobra.Command {
 
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure what Polder promises"}
-	c.AddCommand(policy.Command(), convergence.Command(), cold.Command())
+	c.AddCommand(policy.Command(), convergence.Command(), cold.Command(), failover.Command())
 	return c
 }
