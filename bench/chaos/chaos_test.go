@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,9 +14,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if err := testbed.Enter(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	if inside, err := testbed.Enter(); !inside {
+		os.Exit(codeOf(err))
 	}
 	os.Exit(m.Run())
 }

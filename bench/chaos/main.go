@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,9 +23,9 @@ import (
 )
 
 func main() {
-	if err := testbed.Enter(); err != nil {
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		os.Exit(1)
+	inside, err := testbed.Enter()
+	if !inside {
+		os.Exit(codeOf(err))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -36,6 +37,16 @@ func main() {
 	case failed > 0:
 		os.Exit(1)
 	}
+}
+
+// codeOf is the exit code of a program that ended in a test bed.
+func codeOf(err error) int {
+	ended := testbed.Ended{}
+	if err != nil && !errors.As(err, &ended) {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 2
+	}
+	return ended.Code
 }
 
 // campaign runs the seeds that the arguments name, and tells how many failed.

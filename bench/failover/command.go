@@ -42,7 +42,7 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 			return o.Validate()
 		},
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := testbed.Enter(); err != nil {
+			if inside, err := testbed.Enter(); !inside {
 				return err
 			}
 			if o.Polder, err = os.Executable(); err != nil {

@@ -16,18 +16,33 @@ import (
 // stage is the environment variable that tells how far inside a program is.
 const stage = "POLDER_TESTBED_STAGE"
 
-// Enter returns once the program is inside of namespaces of its own: network,
-// processes, mounts. On the first call it starts the program anew in them, with
-// the same arguments, and never returns: it exits as the inner one does. Call it
-// before anything else.
-func Enter() error {
+// Ended is how the program ended inside, if not well. It has no text: the inner
+// program has said everything.
+type Ended struct{ Code int }
+
+// Error is empty.
+func (Ended) Error() string { return "" }
+
+// Enter tells whether the program is inside of namespaces of its own: network,
+// processes, mounts. Where it is not, it starts the program anew in them, with the
+// same arguments, and returns when that has ended: with nil or Ended, after which
+// the caller ends likewise and does nothing else. Call it before anything else.
+func Enter() (inside bool, err error) {
 	switch os.Getenv(stage) {
 	case "":
-		return leadIn()
+		return false, leadIn()
 	case "init":
-		return tend()
+		return false, tend()
 	}
-	return os.Unsetenv(stage) // what we start may enter a test bed of its own
+	return true, os.Unsetenv(stage) // what we start may enter a test bed of its own
+}
+
+// ended is nil for a program that ended well.
+func ended(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return Ended{code}
 }
 
 // leadIn starts the first process of the namespaces.
@@ -80,14 +95,14 @@ func tend() error {
 		case err != nil:
 			return fmt.Errorf("waiting for the test bed: %w", err)
 		case died == pid && status.Signaled():
-			os.Exit(128 + int(status.Signal()))
+			return ended(128 + int(status.Signal()))
 		case died == pid:
-			os.Exit(status.ExitStatus()) // and the kernel ends what is left
+			return ended(status.ExitStatus()) // and with us the kernel ends what is left
 		}
 	}
 }
 
-// become starts this program in its next stage, and exits as it does.
+// become starts this program in its next stage, and ends as it does.
 func become(next string, attr *syscall.SysProcAttr, why func(error) error) error {
 	program, err := os.Executable()
 	if err != nil {
@@ -112,6 +127,8 @@ func become(next string, attr *syscall.SysProcAttr, why func(error) error) error
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		return err
 	}
-	os.Exit(max(c.ProcessState.ExitCode(), 0))
-	return nil
+	if c.ProcessState.Exited() {
+		return ended(c.ProcessState.ExitCode())
+	}
+	return ended(1)
 }

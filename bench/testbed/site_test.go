@@ -4,6 +4,7 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,9 +17,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if err := Enter(); err != nil {
+	inside, err := Enter()
+	if end := (Ended{}); errors.As(err, &end) {
+		os.Exit(end.Code)
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	if !inside {
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
