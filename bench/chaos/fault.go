@@ -116,13 +116,6 @@ func towards(r polder.RegionName) func(call) bool {
 	return func(c call) bool { return c.service.mayAt(r) }
 }
 
-// either holds for calls for which one of these does.
-func either(which ...func(call) bool) func(call) bool {
-	return func(c call) bool {
-		return slices.ContainsFunc(which, func(f func(call) bool) bool { return f(c) })
-	}
-}
-
 // lost is what is excused while a peer, or its Envoy, does not answer: all that
 // enters there; what was on its way there until it has been noticed; and, if it was
 // its region's last, what is pinned to that region.

@@ -82,9 +82,7 @@ func play(ctx context.Context, o options, seed uint64, out io.Writer) (v verdict
 	if e := <-ended; e != nil {
 		v.faults = append(v.faults, "at the end: "+e.Error())
 	}
-	for _, line := range s.leftOver() {
-		v.faults = append(v.faults, line)
-	}
+	v.faults = append(v.faults, s.leftOver()...)
 	if o.keep || len(v.faults) > 0 {
 		v.timeline.say("logs and state are kept in %s", dir)
 		return v, err
