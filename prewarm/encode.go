@@ -11,7 +11,7 @@ import (
 // stateVersion is the first byte of an encoded State. Bytes of another version
 // are refused: the caller begins anew, and the service is back at "not enough
 // data" for an hour.
-const stateVersion = 1
+const stateVersion = 2
 
 // fields are all values of a State, in the order of the encoding. Their sizes
 // are fixed, and so is the encoding's.
@@ -20,7 +20,7 @@ func (s *State) fields() []any {
 	return []any{
 		&s.window.area, &s.window.first, &s.window.last, &s.window.level,
 		&s.startUp.micros, &s.startUp.n, &s.burst.over, &s.burst.peak,
-		&s.lastCall, &s.announced, &s.calls, &s.now, &s.forecasted,
+		&s.lastCall, &s.announced, &s.calls, &s.now, &s.bias, &s.forecasted,
 		&r.minute, &r.open, &r.seen, &r.active, &r.idle, &r.run, &r.lastRun, &r.broken,
 		&r.gaps, &r.gapN, &r.life, &r.long, &r.past, &r.count, &r.meanActive, &r.meanCalls, &r.calls,
 		&r.regression.bias, &r.regression.biasSquare, &r.regression.weight, &r.regression.square,

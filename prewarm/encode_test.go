@@ -2,6 +2,7 @@ package prewarm
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func TestUnmarshalSaysWhatToDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	b[0]++
-	if err := s.UnmarshalBinary(b); err == nil || !strings.Contains(err.Error(), "version 2, want 1") {
+	if err := s.UnmarshalBinary(b); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("version %d, want %d", stateVersion+1, stateVersion)) {
 		t.Errorf("another version: %v", err)
 	}
 	if err := s.UnmarshalBinary(nil); err == nil {

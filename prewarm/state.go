@@ -20,7 +20,8 @@ type State struct {
 	calls     uint64
 
 	rhythm     rhythm
-	now        float32 // the model's chance for the open slot
+	now        float32 // the corrected chance for the open slot
+	bias       float32 // log-odds by which the model is corrected for this service
 	forecasted bool    // whether it was ever asked
 }
 
@@ -97,6 +98,9 @@ func (s *State) turn(slot int64) {
 	if slot <= r.minute {
 		return
 	}
+	if s.forecasted {
+		s.correct(r.open > 0)
+	}
 	var v vector
 	r.close(&v)
 	if idle := slot - r.minute; idle > maxReplay {
@@ -109,7 +113,23 @@ func (s *State) turn(slot int64) {
 }
 
 func (s *State) ask(v *vector) {
-	s.now, s.forecasted = sigmoid(shipped().next.logOdds(v)), true
+	s.now, s.forecasted = s.next(v), true
+}
+
+// next is the chance of a call in the slot that v looks at.
+func (s *State) next(v *vector) float32 {
+	return sigmoid(shipped().next.logOdds(v) + s.bias)
+}
+
+const (
+	biasRate = 0.03  // of the correction's gradient descent
+	biasFade = 0.999 // what is left of a correction after a slot
+)
+
+// correct learns from the slot that closes how far the population's model is off
+// for this service: the slope of the log loss in the bias is chance - truth.
+func (s *State) correct(active bool) {
+	s.bias = biasFade*s.bias + biasRate*(truth(active)-s.now)
 }
 
 // Resume tells a restored state that nobody observed the time up to now: what
@@ -152,7 +172,7 @@ func (s *State) forecast(next, soon bool) Forecast {
 	if next {
 		r := s.rhythm // what the slot has brought so far counts as all it brings
 		r.close(&v)
-		f.Next = float64(sigmoid(shipped().next.logOdds(&v)))
+		f.Next = float64(s.next(&v))
 	}
 	return f
 }
