@@ -59,6 +59,9 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 	}
 	known.start = activator.Start{Decided: e.Phases.Asked, Started: e.Phases.Spawned, Listening: e.Phases.Listening, Ready: e.Phases.Ready}
 	s.failure, s.retryAt = "", time.Time{}
+	if len(s.waiters)+s.atBerthNow > 0 {
+		s.engaged = now
+	}
 	s.serve(known)
 	r.publishEndpoints(s)
 	r.step(s, now)
@@ -74,6 +77,10 @@ func (r *reconciler) instanceGone(s *service, was *running, i polder.Instance, n
 		r.publishEndpoints(s)
 	default:
 		s.failure = i.Reason
+	}
+	if s.berth.IsValid() {
+		r.publishEndpoints(s) // the berth opens with an end, and closes with a failure
+		r.tendBerth(s)
 	}
 	r.step(s, now)
 	if len(s.running) == 0 {
@@ -146,15 +153,20 @@ func (r *reconciler) Published(ctx context.Context, name polder.ServiceName) err
 }
 
 // awaitIdle returns when no request of the service is open, or after drainLimit.
+// Load reports leave out endpoints that were removed, so Envoy is asked.
 func (r *reconciler) awaitIdle(name polder.ServiceName) {
 	ctx, cancel := context.WithTimeout(r.ctx, drainLimit)
 	defer cancel()
 	for {
+		open := 0
+		if r.open != nil {
+			open, _ = r.open(ctx, name) // without an answer the last load report has to do
+		}
 		busy := make(chan int, 1)
 		asked := r.post(ctx, func(now time.Time) {
-			n := 0
+			n := open
 			if s := r.services[name]; s != nil {
-				n = s.busy(now)
+				n = max(n, s.busy(now))
 			}
 			busy <- n
 		})

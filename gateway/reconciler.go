@@ -72,6 +72,8 @@ type reconciler struct {
 	publisher    publisher
 	gate         *gate // to publisher
 	instances    instances
+	berths       berths                                                 // nil for none
+	open         func(context.Context, polder.ServiceName) (int, error) // requests of a service that Envoy has open now; may be nil
 	certificates certificates
 	peer         string                                   // this peer's name
 	warmChanged  func([]polder.ServiceName)               // told of the services with a ready instance, sorted
@@ -172,6 +174,7 @@ func (r *reconciler) Begin(ctx context.Context, ran []polder.Instance) {
 		}
 		for _, s := range r.services {
 			r.publishEndpoints(s)
+			r.tendBerth(s)
 			r.step(s, now)
 		}
 	})
@@ -239,6 +242,7 @@ func (r *reconciler) adoptModel(now time.Time) {
 		s := r.services[spec.Name]
 		if s == nil {
 			s = newService(spec)
+			s.here = r.gateway.Region
 			r.restore(s, now)
 			r.services[spec.Name] = s
 			continue
@@ -257,6 +261,7 @@ func (r *reconciler) adoptModel(now time.Time) {
 		}
 		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
 		r.stopAll(s, "service was removed from the configuration")
+		r.closeBerth(s)
 		delete(r.services, name)
 	}
 	r.judgeAll(now)
@@ -272,6 +277,7 @@ func (r *reconciler) judgeAll(now time.Time) {
 	for _, name := range names {
 		s := r.services[name]
 		s.approved = r.judge(s)
+		r.openBerth(s)
 		if s.approved.Verdict() == law.Serve {
 			served[name], known[name] = s.spec.Hosts, s.spec.Cold
 		}
@@ -424,6 +430,7 @@ func (r *reconciler) step(s *service, now time.Time) {
 	if !r.begun || s.spec.Run == nil || s.approved.Verdict() != law.Serve {
 		return
 	}
+	s.atBerthNow = r.atBerthNow(s)
 	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), r.terms())
 	desired, reason := r.aim(s, now)
 	r.announceBusy(s)

@@ -75,6 +75,7 @@ type Region struct {
 	dns        *dns.Server // nil when the region answers no queries
 	envoy      *envoy.Supervisor
 	sockets    *sockets.Store
+	berths     *local.Berths
 	issuer     *authority.Issuer
 	gossipKeys [][]byte
 	degraded   []string // written by Run before anybody asks
@@ -199,7 +200,11 @@ func (r *Region) connectControl() error {
 		keeper.Program, keeper.Args = o.Keeper[0], o.Keeper[1:]
 	}
 	r.sockets = sockets.New(keeper)
-	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log})
+	if r.berths, err = local.NewBerths(r.sockets, func(name polder.ServiceName) { r.reconciler.Rung(r.context(), name) }); err != nil {
+		return err
+	}
+	r.reconciler.berths, r.reconciler.open = r.berths, r.openRequests
+	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log, Berths: r.berths})
 	if err != nil {
 		return err
 	}
@@ -287,7 +292,7 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	r.ctx.Store(&inner)
 	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
 	for _, part := range []func(context.Context) error{
-		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.archive.Run,
+		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.archive.Run, r.berths.Run,
 		r.serveMetrics, r.serveDNS, r.journal.Run,
 		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r, r.metrics) },
 	} {
@@ -328,6 +333,7 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 		return err
 	}
 	support.Go(func() error { return r.activator.Serve(inner, waiting) })
+	support.Go(func() error { return r.activator.Serve(inner, r.berths.Callers()) })
 	support.Go(func() error { return r.serveNodes(inner) })
 	serve := func(l net.Listener) { support.Go(func() error { return r.serveControl(inner, l, r.server) }) }
 	serve(control)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -14,16 +15,20 @@ import (
 // service is what the reconciler knows of one service. Only its goroutine touches it.
 type service struct {
 	spec     polder.Service
+	here     polder.RegionName
 	approved law.Approved
 	state    *prewarm.State
 	decision prewarm.Decision
 	running  map[polder.InstanceID]*running
 	waiters  []*waiter
-	next     int // of ready instances, to spread what the activator forwards
+	berth    netip.AddrPort // where callers wait for an instance; invalid without one
+	next     int            // of ready instances, to spread what the activator forwards
 
 	// Evidence since the last decision.
 	arrivals   int
 	inProgress map[string]progress // by node, from its last load report
+	atBerthNow int                 // who waits at the berth for want of a ready instance
+	engaged    time.Time           // when a request was last seen to reach an instance before the load reports told of it
 	startUps   []time.Duration
 	expected   time.Time // of an announced arrival; zero for none
 	hello      hello     // ClientHellos
@@ -95,7 +100,7 @@ func (s *service) observe(r load.Report, now time.Time) {
 func (s *service) observation(now time.Time) prewarm.Observation {
 	s.promise(now)
 	obs := prewarm.Observation{
-		Now: now, Arrivals: s.arrivals, InProgress: s.busy(now), Waiting: len(s.waiters),
+		Now: now, Arrivals: s.arrivals, InProgress: max(s.busy(now), s.atBerthNow, s.unreported(now)), Waiting: len(s.waiters),
 		Instances: s.countAll(), StartUps: s.startUps, Expected: s.expected,
 	}
 	if s.arrivals > 0 {
@@ -110,6 +115,15 @@ func (s *service) observation(now time.Time) prewarm.Observation {
 	s.query.expire(now)
 	s.arrivals, s.startUps, s.expected = 0, nil, time.Time{}
 	return obs
+}
+
+// unreported is 1 while a request that reached an instance may still be in
+// progress and the load reports cannot tell yet.
+func (s *service) unreported(now time.Time) int {
+	if now.Sub(s.engaged) < 2*loadInterval {
+		return 1
+	}
+	return 0
 }
 
 // busy counts the requests in progress. An Envoy that has not reported for long
@@ -159,13 +173,17 @@ func (s *service) countAll() prewarm.Instances {
 	return n
 }
 
-// runningEndpoints lists where instances of any version answer.
+// runningEndpoints lists where instances of any version answer or, while there
+// is none, will answer.
 func (s *service) runningEndpoints() []polder.Endpoint {
 	var list []polder.Endpoint
 	for _, i := range s.running {
 		if i.State == polder.Ready {
 			list = append(list, polder.Endpoint{Service: s.spec.Name, Region: i.Region, Address: i.Address})
 		}
+	}
+	if len(list) == 0 && s.berthOpen() {
+		list = append(list, polder.Endpoint{Service: s.spec.Name, Region: s.here, Address: s.berth})
 	}
 	return list
 }

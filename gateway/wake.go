@@ -68,6 +68,7 @@ func (r *reconciler) admit(name polder.ServiceName, cause activator.Cause, w *wa
 		i, ok = s.pick()
 	}
 	if ok {
+		s.engaged = now
 		w.reply <- wakeReply{target: s.target(i, true)}
 		r.step(s, now)
 		return
@@ -160,6 +161,10 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 		}
 		if s.count().Starting == 0 && !patient {
 			s.fail(refuse(activator.StartFailed, s.retryAt.Sub(now), "%s", s.failure))
+		}
+		if s.berth.IsValid() {
+			r.publishEndpoints(s)
+			r.tendBerth(s)
 		}
 		r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err, "retry-at", s.retryAt)
 		return false

@@ -370,12 +370,18 @@ func (u *fleetUnderTest) envoy(region polder.RegionName, path string) string {
 // underLoad calls the hosts through region fr while it does something.
 func (u *fleetUnderTest) underLoad(t *testing.T, hosts []string, do func()) loadtest.Report {
 	t.Helper()
+	return u.underLoadAt(t, 20, hosts, do)
+}
+
+// underLoadAt is underLoad with a rate: requests a second to each host.
+func (u *fleetUnderTest) underLoadAt(t *testing.T, rate float64, hosts []string, do func()) loadtest.Report {
+	t.Helper()
 	plan := loadtest.Plan{Description: "load under faults"}
 	_, port, _ := net.SplitHostPort(u.listen["fr"].HTTPS)
 	for _, host := range hosts {
 		plan.Targets = append(plan.Targets, loadtest.Target{
 			Name: host, URL: "https://" + host + ":" + port + "/", Connect: u.listen["fr"].HTTPS,
-			Arrivals: loadtest.Constant{Rate: 20, For: patience},
+			Arrivals: loadtest.Constant{Rate: rate, For: patience},
 		})
 	}
 	options := loadtest.DefaultOptions()

@@ -15,7 +15,10 @@
 // Nothing else of Polder's environment reaches it, and no open file but stdin
 // (/dev/null), stdout and stderr (its log).
 //
-// With listen: inherit, file descriptor 3 is a socket that listens on PORT
+// With listen: inherit, the service has a berth (type Berths): one listening
+// socket that exists before the first instance and outlives each. One instance
+// at a time stands at it; further ones of the same service have a socket each.
+// Either way, file descriptor 3 is a socket that listens on PORT
 // already, in blocking mode, as systemd passes it; LISTEN_FDS=1,
 // LISTEN_FDNAMES=http and POLDER_LISTEN_FD=3 say so. LISTEN_PID cannot be
 // known before the process exists and is not set; a program that insists on it

@@ -80,9 +80,10 @@ func (p probe) dial(ctx context.Context) error {
 	return nil
 }
 
-// accepted waits until a connection of ours has left the inherited socket's
-// queue. The kernel completes connections without the program, so that being
-// connected would say nothing.
+// accepted waits until the program takes connections out of the inherited
+// socket's queue: until ours has left it or, while callers go on joining it,
+// until it gets shorter. The kernel completes connections without the program,
+// so that being connected would say nothing.
 func (p probe) accepted(ctx context.Context, queue *os.File) error {
 	dialer := net.Dialer{Timeout: answerWithin}
 	conn, err := dialer.DialContext(ctx, "tcp4", p.Address.String())
@@ -90,12 +91,14 @@ func (p probe) accepted(ctx context.Context, queue *os.File) error {
 		return fmt.Errorf("connect to its listening socket %s: %w", p.Address, err)
 	}
 	defer conn.Close()
+	longest := uint32(0)
 	err = retry(ctx, func() error {
 		waiting, err := queued(queue)
 		if err != nil {
 			return backoff.Permanent(err)
 		}
-		if waiting > 0 {
+		longest = max(longest, waiting)
+		if waiting > 0 && waiting == longest {
 			return fmt.Errorf("%d connections wait in its queue", waiting)
 		}
 		return nil

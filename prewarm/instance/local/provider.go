@@ -22,11 +22,12 @@ import (
 	"github.com/polder/polder/prewarm/instance/process"
 )
 
-// Options configure a Provider. All are needed.
+// Options configure a Provider. All but Berths are needed.
 type Options struct {
 	Dir     string   // folder for records, of this Provider alone; made with mode 0700
 	Environ []string // our own environment, of which only PATH, HOME, LANG and TZ are passed on
 	Log     *slog.Logger
+	Berths  *Berths // of services whose programs inherit their socket; nil gives each instance one of its own
 }
 
 // Provider starts processes. It implements instance.Provider.
@@ -85,7 +86,7 @@ func (p *Provider) start(ctx context.Context, o instance.Order) (*handle, error)
 	if err != nil {
 		return nil, err
 	}
-	place, err := takePlace(run.Listen)
+	place, err := p.takePlace(o.Service)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func (p *Provider) start(ctx context.Context, o instance.Order) (*handle, error)
 	}
 	meta, err := json.Marshal(m)
 	if err != nil {
-		place.leave()
+		p.vacate(m.Identity, place)
 		return nil, err
 	}
 	started, err := process.Start(process.Spec{
@@ -105,11 +106,29 @@ func (p *Provider) start(ctx context.Context, o instance.Order) (*handle, error)
 		Label: fmt.Sprintf("instance %s", o.ID), Meta: meta, Limits: process.Limits{Memory: int64(run.Memory)},
 	})
 	if err != nil {
-		place.leave()
+		p.vacate(m.Identity, place)
 		return nil, err
 	}
 	p.reportLimits(started.Record(), o)
-	return &handle{memo: m, process: started, place: place}, nil
+	return &handle{provider: p, memo: m, process: started, place: place}, nil
+}
+
+// takePlace finds where a new instance of the service shall listen.
+func (p *Provider) takePlace(s polder.Service) (*place, error) {
+	if s.Run.Listen == polder.ListenInherit && p.o.Berths != nil {
+		if at, err := p.o.Berths.step(s.Name); at != nil || err != nil {
+			return at, err
+		}
+	}
+	return takePlace(s.Run.Listen)
+}
+
+// vacate gives up the place of an instance that is not, or no longer, there.
+func (p *Provider) vacate(id instance.Identity, place *place) {
+	place.leave()
+	if p.o.Berths != nil {
+		p.o.Berths.away(id.Service, id.Address)
+	}
 }
 
 // reportLimits says once what limits mean on this machine.
@@ -213,19 +232,23 @@ func (p *Provider) adopt(file string) (*handle, error) {
 		}
 		return nil, err
 	}
-	h := &handle{process: adopted, place: &place{}}
+	h := &handle{provider: p, process: adopted, place: &place{}}
 	if err := json.Unmarshal(adopted.Record().Meta, &h.memo); err != nil {
 		adopted.Release()
 		return nil, fmt.Errorf("process record %s is not of an instance: %w", file, err)
+	}
+	if p.o.Berths != nil {
+		p.o.Berths.stand(h.memo.Service, h.memo.Address)
 	}
 	return h, nil
 }
 
 // handle is a process with its place. It implements instance.Handle.
 type handle struct {
-	memo    memo
-	process *process.Process
-	place   *place
+	provider *Provider
+	memo     memo
+	process  *process.Process
+	place    *place
 }
 
 func (h *handle) Identity() instance.Identity { return h.memo.Identity }
@@ -266,7 +289,7 @@ func (h *handle) Died() *instance.Died {
 // Stop implements instance.Handle.
 func (h *handle) Stop(ctx context.Context, grace time.Duration) error {
 	err := h.process.Stop(ctx, grace)
-	h.place.leave()
+	h.provider.vacate(h.memo.Identity, h.place)
 	return err
 }
 
