@@ -199,8 +199,9 @@ func TestTakenIn(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})}
 	servers.Go(func() error { return server.Serve(callers) })
+	client := http.Client{Timeout: instancetest.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	for range 3 {
-		answer, err := http.Get("http://" + berth.String())
+		answer, err := client.Get("http://" + berth.String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,8 +211,6 @@ func TestTakenIn(t *testing.T) {
 			t.Errorf("%s, want what the server of the taken says", answer.Status)
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
-
 	p.behave = instancetest.Idle // it does not touch its socket
 	idle := p.start()
 	kept, err := p.store.Get("berth billing")
