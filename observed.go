@@ -53,6 +53,7 @@ type PeerRow struct {
 	Busy     []ServiceName // sorted; those of Warm that are called too often to have one home
 	Load     uint8         // percent of what the peer can take, in tens; from 90 on it is saturated
 	Digest   string        // of its configuration
+	Claims   string        // what its policies are, packed; only while some peer has another Policy
 	Policy   string        // digest of what its configuration says about where services may be; equal while only other words differ
 }
 

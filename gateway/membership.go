@@ -150,6 +150,7 @@ func (r *Region) followMembership(ctx context.Context) error {
 		model, snapshot := r.config.snapshot(), r.gossip.Snapshot()
 		me := self{peer: r.options.Peer, region: r.options.Region, address: r.peerAddress}
 		around := survey(model, me, snapshot, v, time.Now())
+		around.others = r.lookForSkew(model, snapshot.Peers)
 		r.reconciler.SetSurroundings(ctx, around)
 		r.describeWorld(model, snapshot, around)
 	}
@@ -182,6 +183,7 @@ func (r *Region) publishRow() {
 	row := polder.PeerRow{
 		Address: r.peerAddress, Healthy: r.healthy, Draining: r.stopping || r.drained.Load(), Warm: r.warm, Busy: r.busy,
 		Digest: r.config.Status().Digest, Policy: policyDigest(r.config.snapshot()),
+		Claims: r.claims,
 	}
 	if err := r.gossip.Publish(row, disclosure(r.config.snapshot())); err != nil {
 		r.options.Log.Error("the other peers are not told how this one is", "reason", err)

@@ -47,7 +47,7 @@ func (r *Region) describeWorld(m *polder.Model, snapshot *gossip.Snapshot, s sur
 	if r.dns != nil {
 		r.dns.Update(dns.World{
 			Here: r.options.Region, Model: m, Alive: s.health,
-			Usable: snapshot.View.Health, Unsteady: snapshot.View.Unsteady, Now: time.Now(),
+			Usable: snapshot.View.Health, Unsteady: snapshot.View.Unsteady, Now: time.Now(), Others: s.others,
 		})
 	}
 }

@@ -85,6 +85,8 @@ type Region struct {
 
 	known   atomic.Pointer[map[polder.ServiceName]polder.Cold] // what the activator may be asked for
 	records records                                            // that may be kept
+	skewed  atomic.Pointer[[]SkewStatus]                       // living peers with other policies
+	skew    skew                                               // only inside followMembership
 	ctx     atomic.Pointer[context.Context]                    // of Run's supporting parts, for callbacks
 
 	envoyState  atomic.Pointer[envoy.Event] // its last one
@@ -98,6 +100,7 @@ type Region struct {
 	healthy  bool
 	stopping bool
 	warm     []polder.ServiceName
+	claims   string // of policies, while peers disagree about them
 	busy     []polder.ServiceName
 }
 
@@ -118,6 +121,7 @@ func New(o Options) (*Region, error) {
 		begun: make(chan struct{}), modelChanged: make(chan struct{}, 1),
 	}
 	r.journal = newJournal(o.Log, o.Region, r.digest)
+	r.skew.log = o.Log
 	r.config = newConfig(o.Log, o.Config, layout)
 	r.config.changed = r.journal.configured
 	model, err := r.config.load()

@@ -21,6 +21,7 @@ type Status struct {
 	Nodes        []server.NodeStatus `json:"nodes"`
 	RefusedNodes []Refusal           `json:"refused-nodes,omitempty"` // who asked for what Envoys get, the latest first
 	Peers        []PeerStatus        `json:"peers"`
+	Skew         []SkewStatus        `json:"skew,omitempty"` // peers that see policies otherwise
 	Services     []ServiceStatus     `json:"services"`
 	Degraded     []string            `json:"degraded,omitempty"` // what this machine does not allow, one line each
 	Refused      []string            `json:"refused,omitempty"`  // why the proof refused the last change

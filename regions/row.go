@@ -21,6 +21,7 @@ const (
 	MaxPeers    = 256      // rows in a table
 	MaxWarm     = 1024     // services in one row's Warm
 	MaxRowBytes = 48 << 10 // of an encoded row
+	MaxClaims   = 36 << 10 // bytes in one row's Claims
 	maxVersion  = 1 << 62  // of Epoch and of Sequence, exclusive: room to rise above a stale row
 	maxAddress  = 262      // a DNS name, a colon and a port
 	maxDigest   = 128
@@ -47,6 +48,8 @@ func Check(row polder.PeerRow) error {
 		return fmt.Errorf("peer %s: epoch %d, sequence %d: both stay below 2^62", row.Peer, row.Epoch, row.Sequence)
 	case len(row.Digest) > maxDigest || !isGraphic(row.Digest):
 		return fmt.Errorf("peer %s: digest is not printable ASCII of at most %d bytes", row.Peer, maxDigest)
+	case len(row.Claims) > MaxClaims:
+		return fmt.Errorf("peer %s: claims take %d bytes, at most %d are allowed", row.Peer, len(row.Claims), MaxClaims)
 	case len(row.Policy) > maxDigest || !isGraphic(row.Policy):
 		return fmt.Errorf("peer %s: digest of policies is not printable ASCII of at most %d bytes", row.Peer, maxDigest)
 	case row.Load > 100:
@@ -186,6 +189,7 @@ func Encode(row polder.PeerRow) []byte {
 	b = appendString(b, row.Address)
 	b = appendString(b, row.Digest)
 	b = appendString(b, row.Policy)
+	b = appendString(b, row.Claims)
 	b = binary.AppendUvarint(b, uint64(len(row.Warm)))
 	for i, s := range row.Warm {
 		shared, busy := sharedPrefix(row.Warm, i), 0
@@ -216,7 +220,7 @@ func sharedPrefix(names []polder.ServiceName, i int) int {
 
 func encodedSize(row polder.PeerRow) int {
 	n := 3 + uvarintSize(row.Epoch) + uvarintSize(row.Sequence)
-	for _, s := range []string{row.Peer, string(row.Region), row.Address, row.Digest, row.Policy} {
+	for _, s := range []string{row.Peer, string(row.Region), row.Address, row.Digest, row.Policy, row.Claims} {
 		n += uvarintSize(uint64(len(s))) + len(s)
 	}
 	n += uvarintSize(uint64(len(row.Warm)))
@@ -268,6 +272,7 @@ func Decode(b []byte) (polder.PeerRow, error) {
 		Address:  d.string(),
 		Digest:   d.string(),
 		Policy:   d.string(),
+		Claims:   d.string(),
 	}
 	row.Warm, row.Busy = d.warm()
 	switch {

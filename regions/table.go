@@ -82,7 +82,7 @@ func NewTable(own string, region polder.RegionName, epoch uint64, damping Dampin
 }
 
 // Say sets what the own peer says of itself: Address, Healthy, Draining, Warm,
-// Busy, Load, Digest and Policy. Peer, Region, Epoch and Sequence are the table's. It returns the
+// Busy, Load, Digest, Policy and Claims. Peer, Region, Epoch and Sequence are the table's. It returns the
 // row to tell the others, and whether that is news.
 func (t *Table) Say(row polder.PeerRow, now time.Time) (polder.PeerRow, bool) {
 	e := t.entries[t.own]
@@ -384,5 +384,5 @@ func (t *Table) Peers() []Peer {
 func equalRows(a, b polder.PeerRow) bool {
 	return a.Peer == b.Peer && a.Region == b.Region && a.Epoch == b.Epoch && a.Sequence == b.Sequence &&
 		a.Address == b.Address && a.Healthy == b.Healthy && a.Draining == b.Draining && a.Digest == b.Digest &&
-		a.Load == b.Load && a.Policy == b.Policy && slices.Equal(a.Warm, b.Warm) && slices.Equal(a.Busy, b.Busy)
+		a.Load == b.Load && a.Policy == b.Policy && a.Claims == b.Claims && slices.Equal(a.Warm, b.Warm) && slices.Equal(a.Busy, b.Busy)
 }

@@ -80,6 +80,13 @@ func lawTroubles(s gateway.Status) []string {
 			list = append(list, fmt.Sprintf("peers disagree about the policy of %s: only what all of them permit holds, until they have one configuration", v.Service))
 		}
 	}
+	for _, p := range s.Skew {
+		told := fmt.Sprintf("sees the policies of %d services otherwise", len(p.Services))
+		if !p.Told {
+			told = "has other policies, and has not told them yet"
+		}
+		list = append(list, fmt.Sprintf("peer %s of %s %s: what both permit holds", p.Peer, p.Region, told))
+	}
 	for _, d := range s.Audit.Drift {
 		list = append(list, "the Envoy is not as it was published: "+d.String())
 	}
