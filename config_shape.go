@@ -59,8 +59,8 @@ type nodeShape struct {
 }
 
 type tenantShape struct {
-	Quota  quotaShape `yaml:"quota" jsonschema_description:"The most that the tenant's instances may hold at one time, in all of its services together. Unlimited when absent." example:"{ instances: 50, memory: 16GiB }"`
-	Budget budgetText `yaml:"budget" jsonschema_description:"The most that the tenant's services may cost in a calendar month. Needs prices. Unlimited when absent." example:"200 EUR/month"`
+	Quota  quotaShape `yaml:"quota" jsonschema_description:"The most that the tenant's instances may hold at one time in one region, in all of its services together. Unlimited when absent." example:"{ instances: 50, memory: 16GiB }"`
+	Budget budgetText `yaml:"budget" jsonschema_description:"The most that the tenant's services may cost in a calendar month, in all regions. Each region that may serve one of them keeps to an equal share. Needs prices. Unlimited when absent." example:"200 EUR/month"`
 }
 
 type quotaShape struct {
@@ -133,7 +133,7 @@ type runShape struct {
 	Environment map[string]string `yaml:"environment" jsonschema_description:"Additional environment variables. PORT, LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES and POLDER_* are Polder's own." example:"{ LOG_LEVEL: info }"`
 	Listen      string            `yaml:"listen" jsonschema:"enum=port,enum=inherit" jsonschema_description:"How the program learns where to listen. port: the variable PORT names a free port on 127.0.0.1. inherit: file descriptor 3 is the listening socket (LISTEN_FDS=1, as systemd does), which is the fastest start." example:"inherit" default:"port"`
 	Ready       string            `yaml:"ready" jsonschema_description:"An HTTP path that answers 2xx as soon as the instance can serve. When absent, an accepted TCP connection suffices." example:"/healthz"`
-	Memory      memoryText        `yaml:"memory" jsonschema_description:"Memory limit of one instance. None when absent." example:"64MiB"`
+	Memory      memoryText        `yaml:"memory" jsonschema_description:"Memory limit of one instance, by which it is also metered. None when absent: then it is metered at 256MiB." example:"64MiB"`
 }
 
 type scaleShape struct {
@@ -142,7 +142,7 @@ type scaleShape struct {
 	Concurrency *int          `yaml:"concurrency" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Requests in progress that one instance can take." example:"80" default:"80"`
 	KeepAlive   keepAliveText `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
 	Prewarm     string        `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"Whether instances are started ahead of predicted requests." example:"off" default:"auto"`
-	Budget      budgetText    `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month. Needs prices. The tenant's when absent." example:"30 EUR/month"`
+	Budget      budgetText    `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month, in all regions. Each region that may serve it, standby regions and those behind glass included, keeps to an equal share. Needs prices. The tenant's when absent." example:"30 EUR/month"`
 }
 
 type coldShape struct {

@@ -56,6 +56,9 @@ type apiSource interface {
 	Drain(ctx context.Context, with []string, force bool) (DrainStatus, error)
 	Undrain(ctx context.Context) (DrainStatus, error)
 	DrainStatus(ctx context.Context, with []string) (DrainStatus, error)
+	Cost(ctx context.Context) (CostReport, error)
+	Calls(ctx context.Context, name polder.ServiceName) (CallRecord, error)
+	Noticed(ctx context.Context, name polder.ServiceName, cause NoticeCause) error
 }
 
 // api is the region's interface for commands, on a Unix socket for the owner only.
@@ -86,6 +89,7 @@ func api(source apiSource, metrics http.Handler) http.Handler {
 		}
 	})
 	drainRoutes(mux, source)
+	costRoutes(mux, source)
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /v1/cold", coldHandler(source.Cold))
 	return mux
@@ -186,6 +190,24 @@ func (c *Client) Audit(ctx context.Context) (audit.Result, error) {
 	var result audit.Result
 	err := c.ask(ctx, "/v1/audit", &result)
 	return result, err
+}
+
+// Cost asks what the region's services cost.
+func (c *Client) Cost(ctx context.Context) (CostReport, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	var report CostReport
+	err := c.ask(ctx, "/v1/cost", &report)
+	return report, err
+}
+
+// Calls asks for the calls of a service that the region has on record.
+func (c *Client) Calls(ctx context.Context, name polder.ServiceName) (CallRecord, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	var record CallRecord
+	err := c.ask(ctx, "/v1/calls?"+url.Values{"service": {string(name)}}.Encode(), &record)
+	return record, err
 }
 
 // Ledger has the region's ledger verified now.

@@ -85,6 +85,9 @@ func (l Layout) Processes() string { return filepath.Join(l.Dir(), "processes") 
 // Learned is the file of what the predictor knows of callers' rhythms.
 func (l Layout) Learned() string { return filepath.Join(l.Dir(), "learned.gob") }
 
+// Books is the file of what services have spent, and of their calls by the minute.
+func (l Layout) Books() string { return filepath.Join(l.Dir(), "books") }
+
 // LastGood is where the region keeps the configuration that it last accepted.
 func (l Layout) LastGood() string { return filepath.Join(l.Dir(), "last-good") }
 

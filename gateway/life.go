@@ -28,6 +28,9 @@ const (
 // published in the same step in which its state changes.
 func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 	i := e.Instance
+	if i.State == polder.Stopped {
+		r.spending.book.Release(now, i.ID)
+	}
 	s := r.services[i.Service]
 	if s == nil {
 		if i.State == polder.Ready || i.State == polder.Starting {
@@ -45,6 +48,7 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 	if known == nil { // adopted
 		known = &running{}
 		s.running[i.ID] = known
+		r.meter(i, now)
 	}
 	if known.State == polder.Draining || known.State == polder.Ready && i.State == polder.Starting {
 		return // told before, out of turn
@@ -126,7 +130,7 @@ func (r *reconciler) endRetired(name polder.ServiceName, id polder.InstanceID, t
 // for which there may be no room. False means that there is none.
 func (r *reconciler) revive(s *service) bool {
 	for _, i := range s.running {
-		if i.State == polder.Draining && !i.asked && !i.outdated && i.Address.IsValid() {
+		if i.State == polder.Draining && !i.asked && !i.unpaid && !i.outdated && i.Address.IsValid() {
 			i.State, i.Reason = polder.Ready, i.why
 			s.serve(i)
 			r.publishEndpoints(s)

@@ -82,9 +82,17 @@ func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
 		Forwarded: stats.Forwarding, Nodes: connectedNodes(status.Nodes), Restarts: status.Envoy.Restarts,
 		Faults: len(status.Config.Faults), Loaded: status.Config.Loaded, Peers: countPeers(status.Peers), Gossip: r.gossipReading(), DNS: r.dnsReading(),
 	}
+	costs, err := r.Cost(ctx)
+	if err != nil {
+		return metrics.Reading{}, err
+	}
+	accounts := map[polder.ServiceName]Account{}
+	for _, a := range costs.Services {
+		accounts[a.Service] = a
+	}
 	for _, s := range status.Services {
 		if s.Verdict == law.Serve { // the others have no figures here
-			reading.Services = append(reading.Services, r.named(serviceReading(s, activated[s.Service])))
+			reading.Services = append(reading.Services, r.named(serviceReading(s, activated[s.Service], accounts[s.Service])))
 		}
 	}
 	for _, c := range stats.Classes {
@@ -111,10 +119,14 @@ func connectedNodes(list []server.NodeStatus) int {
 	return n
 }
 
-func serviceReading(s ServiceStatus, a activator.ServiceStats) metrics.Service {
+func serviceReading(s ServiceStatus, a activator.ServiceStats, money Account) metrics.Service {
 	m := metrics.Service{
 		Name: s.Service, Direct: s.Totals.Direct, Activated: s.Totals.Activated, Failed: s.Totals.Failed, Cold: s.Totals.Cold,
 		Unanswered: byName(a.Failed), Brief: byName(a.Brief), Starts: s.Totals.Starts, Crashes: s.Totals.Crashes, Open: s.Open, Waiting: s.Waiting,
+		Spent: money.Spent.Money("").Micros, Rung: int(money.Step),
+	}
+	if money.Limit != nil {
+		m.Budget = money.Limit.Money("").Micros
 	}
 	for _, i := range s.Instances {
 		switch i.State {

@@ -69,7 +69,7 @@ func (r *Region) dnsReading() metrics.DNS {
 // it run in this region. A resolver that only fills its cache looks the same, so
 // that queries which no request follows are ignored for longer and longer.
 func (r *reconciler) Queried(ctx context.Context, name polder.ServiceName) {
-	r.announced(ctx, name, func(s *service) *hello { return &s.query })
+	r.announced(ctx, name, signQuery)
 }
 
 // announced wakes a service that sleeps, unless such signs of its have proved
@@ -86,6 +86,6 @@ func (r *reconciler) announce(name polder.ServiceName, sign func(*service) *hell
 	if s.countAll().Warm() > 0 || !sign(s).heard(now) {
 		return
 	}
-	s.expected = now
+	s.expected, s.noticed = now, causeOf(s, sign)
 	r.step(s, now)
 }

@@ -88,6 +88,7 @@ type reconciler struct {
 	ctx context.Context // of Run, for what it starts
 	// remembered is what an earlier Polder learned, until its service appears.
 	remembered map[polder.ServiceName][]byte
+	spending   *spending
 	begun      bool // what already ran is known; before, nothing is decided
 	model      *polder.Model
 	around     surroundings
@@ -108,6 +109,7 @@ func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publishe
 		model:       &polder.Model{},
 		services:    map[polder.ServiceName]*service{},
 		kept:        func(recordSet) {},
+		spending:    newSpending(),
 	}
 }
 
@@ -143,11 +145,14 @@ func (r *reconciler) post(ctx context.Context, event func(now time.Time)) bool {
 	}
 }
 
-// offer hands an event to the reconciler if it has room for one more.
-func (r *reconciler) offer(event func(now time.Time)) {
+// offer hands an event to the reconciler if it has room for one more, and tells
+// whether it had.
+func (r *reconciler) offer(event func(now time.Time)) bool {
 	select {
 	case r.events <- event:
+		return true
 	default:
+		return false
 	}
 }
 
@@ -163,6 +168,21 @@ func (r *reconciler) do(ctx context.Context, event func(now time.Time)) {
 	}
 }
 
+// ask is do, and tells whether the event was handled: only then may the caller
+// look at what it left.
+func (r *reconciler) ask(ctx context.Context, event func(now time.Time)) bool {
+	done := make(chan struct{})
+	if !r.post(ctx, func(now time.Time) { defer close(done); event(now) }) {
+		return false
+	}
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // Begin lets decisions be made: these are all instances that already ran.
 func (r *reconciler) Begin(ctx context.Context, ran []polder.Instance) {
 	r.do(ctx, func(now time.Time) {
@@ -170,8 +190,10 @@ func (r *reconciler) Begin(ctx context.Context, ran []polder.Instance) {
 		for _, i := range ran {
 			if s := r.services[i.Service]; s != nil {
 				s.running[i.ID] = &running{Instance: i}
+				r.meter(i, now)
 			}
 		}
+		r.spending.book.Close(now)
 		for _, s := range r.services {
 			r.publishEndpoints(s)
 			r.tendBerth(s)
@@ -208,6 +230,8 @@ func (r *reconciler) LoadReported(ctx context.Context, reports []load.Report) {
 		for _, report := range reports {
 			if s := r.services[report.Service]; s != nil {
 				s.observe(report, now)
+				r.spending.book.Requests(now, report.Service, report.Issued())
+				r.spending.called(report.Service, int(report.Direct.Issued), now)
 				r.step(s, now)
 			}
 		}
@@ -236,6 +260,7 @@ func (r *reconciler) Status(ctx context.Context) ([]ServiceStatus, error) {
 
 // adoptModel compares the model with what runs, service by service.
 func (r *reconciler) adoptModel(now time.Time) {
+	r.adoptAccounts(now)
 	wanted := map[polder.ServiceName]bool{}
 	for _, spec := range r.model.Services {
 		wanted[spec.Name] = true
@@ -368,18 +393,6 @@ func (r *reconciler) publishEndpoints(s *service) {
 	r.moved = r.rehome(s) || r.moved
 }
 
-// terms are what the region's price list makes of a decision.
-func (r *reconciler) terms() prewarm.Terms {
-	price, ok := r.model.Prices.In(r.gateway.Region)
-	if !ok {
-		return prewarm.Terms{}
-	}
-	return prewarm.Terms{Prices: prewarm.Prices{
-		Currency: r.model.Prices.Currency, GiBSecond: prewarm.Nanos(price.GiBSecond),
-		VCPUSecond: prewarm.Nanos(price.VCPUSecond), Request: prewarm.Nanos(price.Request),
-	}}
-}
-
 // announceWarm tells the membership which services have a ready instance.
 func (r *reconciler) announceWarm() {
 	var warm []polder.ServiceName
@@ -414,6 +427,7 @@ func (r *reconciler) announceIfWarm(s *service) {
 
 // stepDue asks again for the decisions whose time has come.
 func (r *reconciler) stepDue(now time.Time) {
+	r.settleAccounts(now)
 	if !r.turns.IsZero() && !now.Before(r.turns) {
 		r.judgeAll(now)
 	}
@@ -431,7 +445,7 @@ func (r *reconciler) step(s *service, now time.Time) {
 		return
 	}
 	s.atBerthNow = r.atBerthNow(s)
-	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), r.terms())
+	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), r.terms(s, now))
 	desired, reason := r.aim(s, now)
 	r.announceBusy(s)
 	count := s.count()
@@ -440,6 +454,7 @@ func (r *reconciler) step(s *service, now time.Time) {
 			break
 		}
 	}
+	r.refuseBroke(s, now)
 	if count.Ready > desired {
 		for _, i := range s.surplus(count.Ready - desired) {
 			r.retire(s, i, reason)

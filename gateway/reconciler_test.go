@@ -36,8 +36,31 @@ type world struct {
 	breaker int           // starts after which a service that fails is not started again; 0 for never
 	warm    []polder.ServiceName
 
-	mu   sync.Mutex // guards done
+	mu   sync.Mutex // guards what follows
 	done []string
+	born map[polder.InstanceID]time.Time // of instances that live
+	ran  time.Duration                   // sum over those that ended
+}
+
+// ended notes the end of an instance.
+func (w *world) ended(id polder.InstanceID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at, ok := w.born[id]; ok {
+		w.ran += time.Since(at)
+		delete(w.born, id)
+	}
+}
+
+// lived is for how long instances were there, all together.
+func (w *world) lived() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	sum := w.ran
+	for _, at := range w.born {
+		sum += time.Since(at)
+	}
+	return sum
 }
 
 func (w *world) log(entry string) {
@@ -100,6 +123,9 @@ func (w *world) Start(_ context.Context, s polder.Service, reason string) (polde
 	w.starts++
 	id := polder.InstanceID(string(s.Name) + "-" + strconv.Itoa(w.starts))
 	w.log("start " + string(id))
+	w.mu.Lock()
+	w.born[id] = time.Now()
+	w.mu.Unlock()
 	i := polder.Instance{ID: id, Service: s.Name, Region: "fr", State: polder.Ready, Started: time.Now(), Reason: reason,
 		Address: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(20000+w.starts))}
 	fails := w.startUp < 0
@@ -107,6 +133,7 @@ func (w *world) Start(_ context.Context, s polder.Service, reason string) (polde
 		i.Ready = time.Now()
 		if fails {
 			w.alive.Add(-1)
+			w.ended(id)
 			i.State, i.Reason = polder.Stopped, "exited with code 3"
 		}
 		w.r.InstanceChanged(w.ctx, instance.Event{Instance: i, Failed: fails})
@@ -120,6 +147,7 @@ func (w *world) Stop(id polder.InstanceID, reason string) error {
 	service, _, _ := strings.Cut(string(id), "-")
 	time.AfterFunc(w.ending, func() {
 		w.alive.Add(-1)
+		w.ended(id)
 		w.r.InstanceChanged(w.ctx, instance.Event{Instance: polder.Instance{
 			ID: id, Service: polder.ServiceName(service), Region: "fr", State: polder.Stopped, Reason: reason}})
 	})
@@ -130,7 +158,7 @@ func (w *world) Stop(id polder.InstanceID, reason string) error {
 func inWorld(t *testing.T, services []polder.Service, script func(w *world)) {
 	faketime.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		w := &world{t: t, ctx: ctx, held: map[xds.Key]xds.Resource{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
+		w := &world{t: t, ctx: ctx, held: map[xds.Key]xds.Resource{}, born: map[polder.InstanceID]time.Time{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
 		close(w.ack)
 		w.r = newReconciler(slog.New(slog.DiscardHandler), xds.Gateway{Region: "fr", Activator: "/activator.sock"},
 			xds.NodeConfig{Region: "fr", TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),

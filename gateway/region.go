@@ -19,6 +19,7 @@ import (
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/gateway/audit"
 	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/gateway/books"
 	"github.com/polder/polder/gateway/dns"
 	"github.com/polder/polder/gateway/envoy"
 	"github.com/polder/polder/gateway/ledger"
@@ -78,6 +79,7 @@ type Region struct {
 	berths     *local.Berths
 	issuer     *authority.Issuer
 	gossipKeys [][]byte
+	books      *books.Store
 	degraded   []string // written by Run before anybody asks
 
 	begun        chan struct{} // closed when the model is in force
@@ -95,6 +97,9 @@ type Region struct {
 	greetings greetings
 
 	drained atomic.Bool // it is to lose its callers, and goes on
+
+	booksMu    sync.Mutex    // held while the books are written: entries keep their order
+	booksModel *polder.Model // whose law the books follow; of keepBooks alone
 
 	rowMu    sync.Mutex // guards the row below
 	healthy  bool
@@ -281,6 +286,10 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 		return err
 	}
 	defer func() { fault = errors.Join(fault, r.journal.close(stopReason(ctx, fault))) }()
+	if err := r.openBooks(); err != nil {
+		return err
+	}
+	defer r.closeBooks()
 	r.degraded = degraded(r.listen)
 	for _, line := range r.degraded {
 		r.options.Log.Warn("this machine does not allow all that the region could do", "region", r.options.Region, "reason", line)
@@ -296,7 +305,7 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	r.ctx.Store(&inner)
 	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
 	for _, part := range []func(context.Context) error{
-		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.archive.Run, r.berths.Run,
+		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.keepBooks, r.archive.Run, r.berths.Run,
 		r.serveMetrics, r.serveDNS, r.journal.Run,
 		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r, r.metrics) },
 	} {
@@ -316,6 +325,7 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	stopInstances()
 	err = errors.Join(err, <-ended)
 	r.storeLearned(inner)
+	r.writeBooks(inner, true)
 	stopRest()
 	return errors.Join(err, support.Wait())
 }

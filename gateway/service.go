@@ -30,11 +30,13 @@ type service struct {
 	atBerthNow int                 // who waits at the berth for want of a ready instance
 	engaged    time.Time           // when a request was last seen to reach an instance before the load reports told of it
 	startUps   []time.Duration
-	expected   time.Time // of an announced arrival; zero for none
-	hello      hello     // ClientHellos
-	query      hello     // DNS queries
-	promised   bool      // somebody was told to come back when an instance is ready
-	called     time.Time // when it was last called here, or had requests open
+	expected   time.Time   // of an announced arrival; zero for none
+	hello      hello       // ClientHellos
+	query      hello       // DNS queries
+	outside    hello       // programs of the operator
+	noticed    NoticeCause // what announced it last
+	promised   bool        // somebody was told to come back when an instance is ready
+	called     time.Time   // when it was last called here, or had requests open
 	pace       pace
 	place      abode
 
@@ -42,8 +44,10 @@ type service struct {
 
 	// Evidence since the region started.
 	total   Totals
-	failure string    // why the last start failed; "" after a success
-	retryAt time.Time // until then no start is tried
+	failure string           // why the last start failed; "" after a success
+	retryAt time.Time        // until then no start is tried
+	lacking activator.Reason // what the last start lacked, money or quota; "" for neither
+	rung    prewarm.Rung     // of its budget, at the last decision
 }
 
 // silentAfter is how long an Envoy may be silent before it counts as gone: longer
@@ -63,6 +67,9 @@ type running struct {
 	why      string          // it was started, while Reason says why it is retired
 	retired  int             // how often it was; tells one retirement from the next
 	asked    bool            // to end: nothing brings it back
+	unpaid   bool            // likewise: there is no money for its next minute
+	cpu      time.Duration   // it had used when it was last looked at
+	metered  bool            // cpu is known
 	start    activator.Start // when its start passed each step
 }
 
@@ -106,6 +113,7 @@ func (s *service) observation(now time.Time) prewarm.Observation {
 	if s.arrivals > 0 {
 		s.hello.followed()
 		s.query.followed()
+		s.outside.followed()
 	}
 	if s.arrivals > 0 || obs.InProgress > 0 || obs.Waiting > 0 {
 		s.called = now
@@ -113,6 +121,7 @@ func (s *service) observation(now time.Time) prewarm.Observation {
 	s.pace.add(s.arrivals, s.place.share, now)
 	s.hello.expire(now)
 	s.query.expire(now)
+	s.outside.expire(now)
 	s.arrivals, s.startUps, s.expected = 0, nil, time.Time{}
 	return obs
 }

@@ -62,6 +62,7 @@ func (r *reconciler) admit(name polder.ServiceName, cause activator.Cause, w *wa
 		r.distrust(s, cause.Gone)
 	} else {
 		s.arrivals++
+		r.spending.called(name, 1, now)
 	}
 	i, ok := s.pick()
 	if !ok && r.revive(s) {
@@ -144,7 +145,14 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 	if now.Before(s.retryAt) {
 		return false
 	}
+	reservation, ok := r.reserve(s, now)
+	if !ok {
+		return false
+	}
 	id, err := r.instances.Start(r.ctx, s.spec, reason)
+	if err != nil {
+		r.spending.book.Release(now, reservation)
+	}
 	var full *instance.Full
 	if errors.As(err, &full) && s.leaving() {
 		return false // one that ends makes room, and its end asks again
@@ -169,6 +177,7 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 		r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err, "retry-at", s.retryAt)
 		return false
 	}
+	r.spending.book.Named(reservation, id)
 	s.total.Starts++
 	s.running[id] = &running{Instance: polder.Instance{
 		ID: id, Service: s.spec.Name, Region: r.gateway.Region, State: polder.Starting, Started: now, Reason: reason}}

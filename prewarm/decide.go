@@ -71,6 +71,8 @@ type Terms struct {
 	Footprint Footprint // the zero value takes the memory limit of the service's Run
 	Pausing   Pausing
 	Rung      Rung
+	Announcer string // what announced the last caller, in words; "" when it is not known
+	Standing  string // which account Rung comes from, in words; "" on RungFree
 }
 
 // Inputs is everything that a decision depends on.
@@ -131,12 +133,10 @@ func Decide(in Inputs) Decision {
 	d := Decision{Inputs: in, WarmCost: in.Terms.Prices.Warm(in.Terms.Footprint, time.Minute)}
 	d.base()
 	d.Desired = min(d.Desired, d.ceiling())
-	if in.Terms.Rung >= RungHeld { // what runs may finish what it has; nothing starts
-		d.Desired = min(d.Desired, in.Instances.Warm())
-		if in.Demand.Now == 0 {
-			d.Desired, d.Paused = 0, 0
-		}
-		d.Rule = RuleBudget
+	if warm := in.Instances.Warm(); in.Terms.Rung >= RungHeld && d.Desired > warm {
+		// Nothing starts. What runs is paid for, by the minute: the meter names
+		// what is not, and to stop more would only make room to start it again.
+		d.Desired, d.Rule = warm, RuleBudget
 	}
 	d.Paused = min(d.Paused, in.Instances.Warm()+in.Instances.Paused-d.Desired)
 	d.Paused = max(d.Paused, 0)

@@ -82,8 +82,9 @@ func TestDecide(t *testing.T) {
 			Keep, 1, 0, RuleDemand, "fewer instances"},
 		{"held: nothing starts", Inputs{Scale: scale(time.Hour), Sized: 1, Demand: Demand{Now: 1}, Terms: on(Terms{}, RungHeld)}, Keep, 0, 0, RuleBudget, "held"},
 		{"held: what runs finishes", Inputs{Scale: scale(time.Hour), Sized: 1, Demand: Demand{Now: 1}, Instances: Instances{Ready: 1}, Terms: on(Terms{}, RungHeld)},
-			Keep, 1, 0, RuleBudget, ""},
-		{"held: the minimum yields", Inputs{Scale: polder.Scale{Min: 1, Max: 2}, Instances: Instances{Ready: 1}, Terms: on(Terms{}, RungRefused)}, Stop, 0, 0, RuleBudget, "refused"},
+			Keep, 1, 0, RuleDemand, ""},
+		{"refused: what runs is paid for", Inputs{Scale: polder.Scale{Min: 1, Max: 2}, Instances: Instances{Ready: 1}, Terms: on(Terms{}, RungRefused)}, Keep, 1, 0, RuleMinimum, "refused"},
+		{"refused: the minimum does not start", Inputs{Scale: polder.Scale{Min: 2, Max: 2}, Instances: Instances{Ready: 1}, Terms: on(Terms{Standing: "service a has spent 3 EUR"}, RungRefused)}, Keep, 1, 0, RuleBudget, "service a has spent 3 EUR"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,6 +23,9 @@ func (d Decision) Reason() string {
 		fmt.Fprintf(&b, "scale.min is %d", in.Scale.Min)
 	case RuleAnnounced:
 		fmt.Fprintf(&b, "a caller was announced for %s", in.Announced.UTC().Format(time.RFC3339))
+		if in.Terms.Announcer != "" {
+			fmt.Fprintf(&b, " by %s", in.Terms.Announcer)
+		}
 	case RuleKeepAlive:
 		d.idleReason(&b, fmt.Sprintf("scale.keep-alive is %s", in.Scale.KeepAlive))
 	case RuleNoData:
@@ -32,6 +35,9 @@ func (d Decision) Reason() string {
 	}
 	if d.Rule != RuleBudget {
 		d.boundReason(&b)
+	}
+	if in.Terms.Standing != "" {
+		fmt.Fprintf(&b, "; %s", in.Terms.Standing)
 	}
 	return b.String()
 }

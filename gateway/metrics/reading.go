@@ -43,7 +43,10 @@ type Service struct {
 	Brief                     map[string]uint64 // by answer: told at once to come back
 	Starts, Crashes           uint64
 	Open, Waiting             int
-	Starting, Ready, Draining int // instances
+	Starting, Ready, Draining int   // instances
+	Spent                     int64 // this month, in millionths of the currency unit
+	Budget                    int64 // of the month, in this region, likewise; 0 means none
+	Rung                      int   // of the ladder: 0 is enough money, 5 is refused
 }
 
 // Holding is what the activator holds of one class, and may.
@@ -109,6 +112,9 @@ func bounded(services []Service) []Service {
 		others.Starting += s.Starting
 		others.Ready += s.Ready
 		others.Draining += s.Draining
+		others.Spent += s.Spent
+		others.Budget += s.Budget
+		others.Rung = max(others.Rung, s.Rung)
 		for reason, n := range s.Unanswered {
 			others.Unanswered[reason] += n
 		}

@@ -1,7 +1,9 @@
 package budget
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/polder/polder"
@@ -11,6 +13,9 @@ import (
 // historyHours is how many past hours an account remembers: a week.
 const historyHours = 7 * 24
 
+// pastMonths is how many bills an account keeps.
+const pastMonths = 13
+
 // account is the money and the quota of a service or a tenant in one region.
 type account struct {
 	limit     *prewarm.Nanos // per calendar month; nil means none of its own
@@ -19,6 +24,9 @@ type account struct {
 
 	month    int           // months since year 0, of spent
 	spent    prewarm.Nanos // booked this month
+	used     Usage         // this month
+	past     []Bill        // at most pastMonths, oldest first
+	changed  bool          // since it was last saved
 	reserved prewarm.Nanos // set aside for running instances
 	running  int
 	held     polder.Bytes // memory of running instances
@@ -33,8 +41,8 @@ func monthOf(t time.Time) int {
 	return t.Year()*12 + int(t.Month()) - 1
 }
 
-// monthEnd is the first instant of the next month.
-func monthEnd(t time.Time) time.Time {
+// MonthEnd is the first instant of the next month.
+func MonthEnd(t time.Time) time.Time {
 	t = t.UTC()
 	return time.Date(t.Year(), t.Month()+1, 1, 0, 0, 0, 0, time.UTC)
 }
@@ -43,7 +51,8 @@ func monthEnd(t time.Time) time.Time {
 // backwards changes nothing.
 func (a *account) turn(now time.Time) {
 	if m := monthOf(now); m > a.month {
-		a.month, a.spent = m, 0
+		a.closeMonth()
+		a.month, a.spent, a.used, a.changed = m, 0, Usage{}, true
 	}
 	h := now.Unix() / 3600
 	if a.hour == 0 {
@@ -61,8 +70,19 @@ func (a *account) turn(now time.Time) {
 	}
 }
 
+// closeMonth files the bill of the month that ends.
+func (a *account) closeMonth() {
+	if a.month == 0 {
+		return
+	}
+	bill := Bill{fmt.Sprintf("%04d-%02d", a.month/12, a.month%12+1), a.spent, a.used}
+	past := append(slices.Clone(a.past), bill)
+	a.past = past[max(0, len(past)-pastMonths):]
+}
+
 func (a *account) book(now time.Time, cost prewarm.Nanos) {
 	a.turn(now)
+	a.changed = true
 	a.spent = add(a.spent, cost)
 	i := a.hour % historyHours
 	a.hours[i] = add(a.hours[i], cost)
@@ -88,10 +108,12 @@ func add(a, b prewarm.Nanos) prewarm.Nanos {
 type Forecast struct {
 	// Known is false when less than a day was seen; the amounts then only
 	// repeat what is spent.
-	Known bool
+	Known bool `json:"known"`
 	// Likely goes on at the mean rate of the last week, Low and High at that
 	// of its cheapest and its dearest day.
-	Low, Likely, High prewarm.Nanos
+	Low    prewarm.Nanos `json:"low"`
+	Likely prewarm.Nanos `json:"likely"`
+	High   prewarm.Nanos `json:"high"`
 }
 
 // forecast extrapolates full days before the present hour.
@@ -110,7 +132,7 @@ func (a *account) forecast(now time.Time) Forecast {
 		}
 		low, high, sum = min(low, day), max(high, day), sum+day
 	}
-	left := monthEnd(now).Sub(now).Hours() / 24
+	left := MonthEnd(now).Sub(now).Hours() / 24
 	ahead := func(day float64) prewarm.Nanos {
 		return add(a.spent, prewarm.Nanos(min(math.Ceil(day*left), math.MaxInt64/2)))
 	}

@@ -17,7 +17,13 @@ type Book struct {
 	services map[polder.ServiceName]*service
 	tenants  map[polder.TenantName]*account
 	leases   map[polder.InstanceID]*lease
+	restored map[polder.InstanceID]SavedLease // until Adopt or Close
+	moved    bool                             // leases changed since they were last saved
 }
+
+// AssumedMemory is what an instance without a memory limit is metered at: its
+// cost must be known before it starts, and nothing bounds what it takes.
+const AssumedMemory = 256 * polder.MiB
 
 type service struct {
 	account
@@ -31,8 +37,8 @@ type service struct {
 // comment), and the notice that follows: how long before a paid minute ends the
 // next one is set aside.
 const (
-	SettleEvery = 10 * time.Second // at most, between two calls of Settle
-	StopWithin  = 30 * time.Second // at most, from Settle's word to Release
+	SettleEvery = 5 * time.Second  // at most, between two calls of Settle
+	StopWithin  = 45 * time.Second // at most, from Settle's word to Release: its requests may finish
 	notice      = SettleEvery + StopWithin
 )
 
@@ -55,13 +61,30 @@ func NewBook(prices prewarm.Prices) *Book {
 		services: map[polder.ServiceName]*service{},
 		tenants:  map[polder.TenantName]*account{},
 		leases:   map[polder.InstanceID]*lease{},
+		restored: map[polder.InstanceID]SavedLease{},
 	}
 }
 
-// SetTenant opens a tenant's account, or changes its limits. Money already
-// spent stays spent.
-func (b *Book) SetTenant(t polder.Tenant) error {
-	limit, err := b.limit(t.Budget)
+// SetPrices replaces the price list. A minute that was set aside is booked at
+// the new price.
+func (b *Book) SetPrices(prices prewarm.Prices) {
+	if b.prices == prices {
+		return
+	}
+	b.prices = prices
+	for _, l := range b.leases {
+		l.minute = prices.Warm(l.service.footprint, time.Minute)
+	}
+}
+
+// Prices returns the price list in force.
+func (b *Book) Prices() prewarm.Prices { return b.prices }
+
+// SetTenant opens a tenant's account, or changes its limits. Its budget is
+// split evenly over so many regions, at least 1, of which this one is one; its
+// quota holds in each of them. Money already spent stays spent.
+func (b *Book) SetTenant(t polder.Tenant, regions int) error {
+	limit, err := b.limit(t.Budget, regions)
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", t.Name, err)
 	}
@@ -74,10 +97,10 @@ func (b *Book) SetTenant(t polder.Tenant) error {
 	return nil
 }
 
-// SetService opens a service's account, or changes its limits. Its tenant must
-// have been set before.
-func (b *Book) SetService(s polder.Service) error {
-	limit, err := b.limit(s.Scale.Budget)
+// SetService opens a service's account, or changes its limits. Its budget is
+// split as a tenant's is. Its tenant must have been set before.
+func (b *Book) SetService(s polder.Service, regions int) error {
+	limit, err := b.limit(s.Scale.Budget, regions)
 	if err != nil {
 		return fmt.Errorf("service %s: %w", s.Name, err)
 	}
@@ -96,13 +119,22 @@ func (b *Book) SetService(s polder.Service) error {
 		return fmt.Errorf("service %s: it moves from tenant %q to %q while %d instances run: stop them first", s.Name, mine.owner, s.Tenant, mine.running)
 	}
 	mine.limit, mine.tenant, mine.owner = limit, tenant, s.Tenant
-	if s.Run != nil {
-		mine.footprint.Memory = s.Run.Memory
-	}
+	mine.footprint = FootprintOf(s)
 	return nil
 }
 
-func (b *Book) limit(m *polder.Money) (*prewarm.Nanos, error) {
+// FootprintOf is what one instance of the service is metered at.
+func FootprintOf(s polder.Service) prewarm.Footprint {
+	switch {
+	case s.Run == nil:
+		return prewarm.Footprint{}
+	case s.Run.Memory > 0:
+		return prewarm.Footprint{Memory: s.Run.Memory}
+	}
+	return prewarm.Footprint{Memory: AssumedMemory}
+}
+
+func (b *Book) limit(m *polder.Money, regions int) (*prewarm.Nanos, error) {
 	if m == nil {
 		return nil, nil
 	}
@@ -115,7 +147,7 @@ func (b *Book) limit(m *polder.Money) (*prewarm.Nanos, error) {
 	if m.Micros < 0 {
 		return nil, fmt.Errorf("a budget of %d millionths is negative", m.Micros)
 	}
-	n := prewarm.Nanos(min(m.Micros, math.MaxInt64/1000) * 1000)
+	n := prewarm.Nanos(min(m.Micros, math.MaxInt64/1000)*1000) / prewarm.Nanos(max(regions, 1))
 	return &n, nil
 }
 
@@ -138,7 +170,12 @@ func (r *Refusal) Error() string {
 		r.Service, r.Account, r.Left, r.What, r.Need, remedy)
 }
 
-// Reserve sets one instance-minute aside for an instance that is about to
+// startMinutes are set aside for a start: the first minute, and the one after it,
+// which would otherwise be asked for ten seconds later. An instance that starts
+// is thus not named by Settle before its second minute.
+const startMinutes = 2
+
+// Reserve sets the first two minutes aside for an instance that is about to
 // start, or returns a *Refusal and changes nothing. An instance that has a
 // reservation keeps it.
 func (b *Book) Reserve(now time.Time, name polder.ServiceName, id polder.InstanceID) error {
@@ -156,28 +193,48 @@ func (b *Book) Reserve(now time.Time, name polder.ServiceName, id polder.Instanc
 			return err
 		}
 	}
-	b.open(now, s, id, minute, minute)
+	b.open(now, s, id, minute, minute, minute)
 	return nil
 }
 
 // Adopt takes in an instance that runs already, whatever the accounts say:
-// after a restart what runs must be metered. Settle decides about its next minute.
-func (b *Book) Adopt(now time.Time, name polder.ServiceName, id polder.InstanceID) error {
+// after a restart what runs must be metered, and from where the earlier Polder
+// left off, or else from started on. Settle decides about its next minute.
+func (b *Book) Adopt(now time.Time, name polder.ServiceName, id polder.InstanceID, started time.Time) error {
 	s := b.services[name]
 	if s == nil {
 		return fmt.Errorf("adopt instance %s: service %s has no account: set it first", id, name)
 	}
-	if _, again := b.leases[id]; !again {
-		b.open(now, s, id, 0, b.prices.Warm(s.footprint, time.Minute))
+	if _, again := b.leases[id]; again {
+		return nil
 	}
+	if saved, ok := b.restored[id]; ok {
+		started = saved.From
+		delete(b.restored, id)
+	}
+	if started.After(now) {
+		started = now
+	}
+	b.open(started, s, id, 0, 0, b.prices.Warm(s.footprint, time.Minute))
 	return nil
 }
 
-func (b *Book) open(now time.Time, s *service, id polder.InstanceID, cost, minute prewarm.Nanos) {
-	b.leases[id] = &lease{id: id, service: s, from: now, cost: cost, minute: minute, memory: s.footprint.Memory}
+// Named gives a reservation the name of the instance that it became.
+func (b *Book) Named(reserved, id polder.InstanceID) {
+	if l := b.leases[reserved]; l != nil {
+		delete(b.leases, reserved)
+		l.id = id
+		b.leases[id] = l
+		b.moved = true
+	}
+}
+
+func (b *Book) open(from time.Time, s *service, id polder.InstanceID, cost, ahead, minute prewarm.Nanos) {
+	b.leases[id] = &lease{id: id, service: s, from: from, cost: cost, ahead: ahead, minute: minute, memory: s.footprint.Memory}
+	b.moved = true
 	for _, a := range s.accounts() {
-		a.turn(now)
-		a.reserved = add(a.reserved, cost)
+		a.turn(from)
+		a.reserved = add(a.reserved, cost+ahead)
 		a.running++
 		a.held += s.footprint.Memory
 	}
@@ -191,25 +248,29 @@ func (s *service) accounts() []*account {
 	return []*account{&s.account, s.tenant}
 }
 
-func (s *service) refuse(a *account, currency string, minute prewarm.Nanos) error {
-	title := "service " + string(s.name)
+func (s *service) title(a *account) string {
 	if a == s.tenant {
-		title = "tenant " + string(s.owner)
+		return "tenant " + string(s.owner)
 	}
+	return "service " + string(s.name)
+}
+
+func (s *service) refuse(a *account, currency string, minute prewarm.Nanos) error {
+	title := s.title(a)
 	switch left, limited := a.left(); {
 	case a.instances > 0 && a.running >= a.instances:
 		return &Refusal{s.name, title, "instances", "1", fmt.Sprintf("%d of %d", a.instances-min(a.running, a.instances), a.instances)}
 	case a.memory > 0 && a.held > a.memory-min(s.footprint.Memory, a.memory) || a.memory > 0 && s.footprint.Memory > a.memory:
 		return &Refusal{s.name, title, "memory", fmt.Sprintf("%d bytes", s.footprint.Memory), fmt.Sprintf("%d bytes", max(a.memory-a.held, 0))}
-	case limited && left < minute:
-		return &Refusal{s.name, title, "money", minute.Format(currency), left.Format(currency)}
+	case limited && left/startMinutes < minute:
+		return &Refusal{s.name, title, "money", minute.Format(currency) + " for each of two minutes", left.Format(currency)}
 	case limited && minute == 0 && left == 0:
 		return &Refusal{s.name, title, "money", minute.Format(currency), left.Format(currency)}
 	}
 	return nil
 }
 
-// Settle books the minutes that have passed and, in the last 40 s of a minute,
+// Settle books the minutes that have passed and, in the last 50 s of a minute,
 // sets the next one aside for its instance. It returns, sorted, the instances
 // whose next minute nobody can pay: they have to stop now, and those that do so
 // within StopWithin cost nothing that was not set aside.
@@ -228,6 +289,29 @@ func (b *Book) Settle(now time.Time) []polder.InstanceID {
 		}
 	}
 	return stop
+}
+
+// Prune drops the accounts of services that are unknown, run nothing and have
+// spent nothing this month: a service that comes back within the month finds
+// what it has spent.
+func (b *Book) Prune(now time.Time, known func(polder.ServiceName) bool) {
+	for name, s := range b.services {
+		s.turn(now)
+		if !known(name) && s.running == 0 && s.spent == 0 {
+			delete(b.services, name)
+		}
+	}
+}
+
+// Touch makes the next Unsaved return everything.
+func (b *Book) Touch() {
+	for _, a := range b.tenants {
+		a.changed = true
+	}
+	for _, s := range b.services {
+		s.changed = true
+	}
+	b.moved = true
 }
 
 // sorted lists the leases by instance, so that scarce money goes to the same
@@ -249,9 +333,11 @@ func (b *Book) sorted() []*lease {
 // bookMinute turns a passed minute from reserved to spent.
 func (b *Book) bookMinute(l *lease) {
 	l.from = l.from.Add(time.Minute)
+	b.moved = true
 	for _, a := range l.service.accounts() {
 		a.reserved -= l.cost
 		a.book(l.from, l.minute)
+		a.used.Add(usageOf(l.memory, time.Minute))
 	}
 	l.cost, l.ahead = l.ahead, 0
 	if l.cost == 0 {
@@ -290,67 +376,8 @@ func (b *Book) Release(now time.Time, id polder.InstanceID) {
 		a.running--
 		a.held -= l.memory
 		a.book(now, min(used, l.minute))
+		a.used.Add(usageOf(l.memory, now.Sub(l.from)))
 	}
 	delete(b.leases, id)
-}
-
-// Requests books served requests.
-func (b *Book) Requests(now time.Time, name polder.ServiceName, n uint64) {
-	s := b.services[name]
-	if s == nil || b.prices.Request <= 0 || n == 0 {
-		return
-	}
-	cost := prewarm.Nanos(math.MaxInt64)
-	if n <= uint64(math.MaxInt64/b.prices.Request) {
-		cost = b.prices.Request * prewarm.Nanos(n)
-	}
-	for _, a := range s.accounts() {
-		a.book(now, cost)
-	}
-}
-
-// Rung is the service's step of the ladder: the worse of its own and its
-// tenant's. A service without an account is refused.
-func (b *Book) Rung(now time.Time, name polder.ServiceName) prewarm.Rung {
-	s := b.services[name]
-	if s == nil {
-		return prewarm.RungRefused
-	}
-	worst := prewarm.RungFree
-	for _, a := range s.accounts() {
-		a.turn(now)
-		worst = max(worst, a.rung(now, b.prices.Warm(s.footprint, time.Minute)))
-	}
-	return worst
-}
-
-// Statement is one account at one instant.
-type Statement struct {
-	Spent    prewarm.Nanos  // booked this month
-	Reserved prewarm.Nanos  // set aside for running instances
-	Limit    *prewarm.Nanos // of the month; nil means none
-	Running  int
-	Memory   polder.Bytes // of running instances
-	Forecast Forecast     // of the month's end
-}
-
-func (a *account) statement(now time.Time) Statement {
-	a.turn(now)
-	return Statement{a.spent, a.reserved, a.limit, a.running, a.held, a.forecast(now)}
-}
-
-// Service returns the statement of a service, and false if it has no account.
-func (b *Book) Service(now time.Time, name polder.ServiceName) (Statement, bool) {
-	if s := b.services[name]; s != nil {
-		return s.statement(now), true
-	}
-	return Statement{}, false
-}
-
-// Tenant returns the statement of a tenant, and false if it has no account.
-func (b *Book) Tenant(now time.Time, name polder.TenantName) (Statement, bool) {
-	if a := b.tenants[name]; a != nil {
-		return a.statement(now), true
-	}
-	return Statement{}, false
+	b.moved = true
 }

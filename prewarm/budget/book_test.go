@@ -30,11 +30,11 @@ func gib(name polder.ServiceName, tenant polder.TenantName, budget *polder.Money
 func book(t *testing.T, tenant polder.Tenant, services ...polder.Service) *Book {
 	t.Helper()
 	b := NewBook(prices)
-	if err := b.SetTenant(tenant); err != nil {
+	if err := b.SetTenant(tenant, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range services {
-		if err := b.SetService(s); err != nil {
+		if err := b.SetService(s, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,8 +51,8 @@ func TestReserve(t *testing.T) {
 		what    string // what the next one lacks
 		account string
 	}{
-		{"its own money", acme, euros(3*minute + 1000), 3, "money", "service a"},
-		{"its tenant's money", polder.Tenant{Name: "acme", Budget: euros(2 * minute)}, euros(9 * minute), 2, "money", "tenant acme"},
+		{"its own money", acme, euros(6*minute + 1000), 3, "money", "service a"},
+		{"its tenant's money", polder.Tenant{Name: "acme", Budget: euros(5 * minute)}, euros(9 * minute), 2, "money", "tenant acme"},
 		{"its tenant's instances", polder.Tenant{Name: "acme", Quota: polder.Quota{Instances: 4}}, nil, 4, "instances", "tenant acme"},
 		{"its tenant's memory", polder.Tenant{Name: "acme", Quota: polder.Quota{Memory: 5<<30 + 1}}, nil, 5, "memory", "tenant acme"},
 		{"no money at all", acme, euros(0), 0, "money", "service a"},
@@ -108,28 +108,28 @@ func TestMeter(t *testing.T) {
 }
 
 func TestSettleNamesWhatCannotBePaid(t *testing.T) {
-	b := book(t, polder.Tenant{Name: "acme"}, gib("a", "acme", euros(3*minute)))
+	b := book(t, polder.Tenant{Name: "acme"}, gib("a", "acme", euros(5*minute)))
 	for _, id := range []polder.InstanceID{"1", "2"} {
 		if err := b.Reserve(noon, "a", id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if stop := b.Settle(noon.Add(19 * time.Second)); stop != nil {
-		t.Fatalf("at 19 s: got %v to stop, want none", stop)
+	if stop := b.Settle(noon.Add(69 * time.Second)); stop != nil {
+		t.Fatalf("at 69 s: got %v to stop, want none", stop)
 	}
-	stop := b.Settle(noon.Add(20 * time.Second))
+	stop := b.Settle(noon.Add(70 * time.Second))
 	if len(stop) != 1 || stop[0] != "2" {
-		t.Fatalf("40 s before the end: got %v, want 2, since 1 took the last minute", stop)
+		t.Fatalf("50 s before the end: got %v, want 2, since 1 took the last minute", stop)
 	}
-	if r := b.Rung(noon.Add(30*time.Second), "a"); r != prewarm.RungHeld {
+	if r := b.Rung(noon.Add(90*time.Second), "a"); r != prewarm.RungHeld {
 		t.Errorf("all is set aside: got %q, want held", r)
 	}
-	b.Release(noon.Add(time.Minute), "2")
-	if stop := b.Settle(noon.Add(90 * time.Second)); len(stop) != 1 {
+	b.Release(noon.Add(2*time.Minute), "2")
+	if stop := b.Settle(noon.Add(150 * time.Second)); len(stop) != 1 {
 		t.Errorf("the last minute: got %v to stop, want 1", stop)
 	}
-	b.Release(noon.Add(2*time.Minute), "1")
-	if s, _ := b.Service(noon, "a"); s.Spent != 3*minute {
+	b.Release(noon.Add(3*time.Minute), "1")
+	if s, _ := b.Service(noon, "a"); s.Spent != 5*minute {
 		t.Errorf("got %d spent, want the budget to the last nano", s.Spent)
 	}
 	if r := b.Rung(noon, "a"); r != prewarm.RungRefused {
@@ -151,7 +151,7 @@ func TestFlood(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := NewBook(prewarm.Prices{Currency: "EUR", GiBSecond: 1000})
 		budget := prewarm.Nanos(rapid.Int64Range(0, 200*60).Draw(t, "tenant") * 1000)
-		if err := b.SetTenant(polder.Tenant{Name: "acme", Budget: euros(budget)}); err != nil {
+		if err := b.SetTenant(polder.Tenant{Name: "acme", Budget: euros(budget)}, 1); err != nil {
 			t.Fatal(err)
 		}
 		own := map[polder.ServiceName]prewarm.Nanos{}
@@ -159,7 +159,7 @@ func TestFlood(t *testing.T) {
 			own[name] = prewarm.Nanos(rapid.Int64Range(0, 100*60).Draw(t, "service") * 1000)
 			s := gib(name, "acme", euros(own[name]))
 			s.Run.Memory = polder.Bytes(rapid.Int64Range(1, 4).Draw(t, "memory")) << 29
-			if err := b.SetService(s); err != nil {
+			if err := b.SetService(s, 1); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -234,11 +234,11 @@ func check(t *rapid.T, b *Book, now time.Time, budget prewarm.Nanos, own map[pol
 // TestSlowStop: an instance that runs a minute longer than it is paid overshoots
 // by one instance-minute, and nothing starts meanwhile.
 func TestSlowStop(t *testing.T) {
-	b := book(t, polder.Tenant{Name: "acme"}, gib("a", "acme", euros(minute)))
+	b := book(t, polder.Tenant{Name: "acme"}, gib("a", "acme", euros(2*minute)))
 	if err := b.Reserve(noon, "a", "1"); err != nil {
 		t.Fatal(err)
 	}
-	for d := notice; d < 2*time.Minute; d += notice {
+	for d := time.Minute + notice; d < 3*time.Minute; d += notice {
 		if stop := b.Settle(noon.Add(d)); len(stop) != 1 {
 			t.Fatalf("at %v: got %v to stop, want the one", d, stop)
 		}
@@ -246,8 +246,8 @@ func TestSlowStop(t *testing.T) {
 			t.Fatalf("at %v another one could start", d)
 		}
 	}
-	b.Release(noon.Add(2*time.Minute), "1")
-	if s, _ := b.Service(noon, "a"); s.Spent != 2*minute {
+	b.Release(noon.Add(3*time.Minute), "1")
+	if s, _ := b.Service(noon, "a"); s.Spent != 3*minute {
 		t.Errorf("got %d spent, want the budget and one instance-minute", s.Spent)
 	}
 }
@@ -255,7 +255,7 @@ func TestSlowStop(t *testing.T) {
 func TestRungNeverFallsWithinAMonth(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := NewBook(prices)
-		if err := b.SetService(gib("a", "", euros(prewarm.Nanos(rapid.Int64Range(0, 1e6).Draw(t, "budget")*1000)))); err != nil {
+		if err := b.SetService(gib("a", "", euros(prewarm.Nanos(rapid.Int64Range(0, 1e6).Draw(t, "budget")*1000))), 1); err != nil {
 			t.Fatal(err)
 		}
 		was := prewarm.RungFree
@@ -330,13 +330,13 @@ func TestForecastLowersTheRungEarly(t *testing.T) {
 
 func TestFaultsOfSettings(t *testing.T) {
 	b := NewBook(prices)
-	if err := b.SetService(gib("a", "nobody", nil)); err == nil || !strings.Contains(err.Error(), "tenant nobody has no account") {
+	if err := b.SetService(gib("a", "nobody", nil), 1); err == nil || !strings.Contains(err.Error(), "tenant nobody has no account") {
 		t.Errorf("an unknown tenant: %v", err)
 	}
-	if err := b.SetService(gib("a", "", &polder.Money{Micros: 1, Currency: "PLN"})); err == nil || !strings.Contains(err.Error(), "PLN") {
+	if err := b.SetService(gib("a", "", &polder.Money{Micros: 1, Currency: "PLN"}), 1); err == nil || !strings.Contains(err.Error(), "PLN") {
 		t.Errorf("another currency: %v", err)
 	}
-	if err := NewBook(prewarm.Prices{}).SetService(gib("a", "", euros(1000))); err == nil || !strings.Contains(err.Error(), "price list") {
+	if err := NewBook(prewarm.Prices{}).SetService(gib("a", "", euros(1000)), 1); err == nil || !strings.Contains(err.Error(), "price list") {
 		t.Errorf("a budget without prices: %v", err)
 	}
 	if err := b.Reserve(noon, "ghost", "1"); err == nil {
@@ -349,7 +349,7 @@ func TestFaultsOfSettings(t *testing.T) {
 
 func TestAdoptMetersWithoutAsking(t *testing.T) {
 	b := book(t, polder.Tenant{Name: "acme"}, gib("a", "acme", euros(0)))
-	if err := b.Adopt(noon, "a", "1"); err != nil {
+	if err := b.Adopt(noon, "a", "1", noon); err != nil {
 		t.Fatal(err)
 	}
 	if stop := b.Settle(noon.Add(time.Second)); len(stop) != 1 {

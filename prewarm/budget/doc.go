@@ -4,7 +4,7 @@
 // It is pure: the present instant is an argument, and nothing is read or
 // written. One goroutine owns a [Book]; the instance manager asks it:
 //
-//  1. Reserve before a start. It sets the cost of one instance-minute aside, in
+//  1. Reserve before a start. It sets the cost of two instance-minutes aside, in
 //     the service's account and in its tenant's, or returns a *[Refusal].
 //  2. Settle at least every [SettleEvery]. It books the minutes that have
 //     passed, sets the next one aside before the present one ends, and names
@@ -21,6 +21,14 @@
 // minute of delay is one instance-minute too much. Requests that have a price
 // are booked as they are served, so they can overshoot by what is served between
 // two calls of Rung.
+//
+// Requests and processor time are booked once they are known; the price of an
+// instance-minute is that of its memory limit, or of AssumedMemory without one.
+//
+// # Regions
+//
+// A budget is split evenly over the regions that may ever serve its service, and
+// each keeps its own Book: a region that is cut off spends its share and no more.
 //
 // Months are calendar months in UTC. What is booked counts for the month in
 // which it is booked.

@@ -19,20 +19,20 @@ const (
 // the default timeout of a request. Further away they are refused at once.
 const heldWithin = time.Minute
 
-// rung is the account's step of the ladder; minute is what one instance-minute
-// of the service costs. The rung never falls while more is committed.
-func (a *account) rung(now time.Time, minute prewarm.Nanos) prewarm.Rung {
+// rung is the account's step of the ladder; start is what has to be
+// set aside for a start of the service. The rung never falls while more is committed.
+func (a *account) rung(now time.Time, start prewarm.Nanos) prewarm.Rung {
 	if a.limit == nil {
 		return prewarm.RungFree
 	}
 	limit, committed := *a.limit, add(a.spent, a.reserved)
-	if add(a.spent, minute) > limit || a.spent >= limit {
-		if monthEnd(now).Sub(now) <= heldWithin {
+	if add(a.spent, start) > limit || a.spent >= limit {
+		if MonthEnd(now).Sub(now) <= heldWithin {
 			return prewarm.RungHeld
 		}
 		return prewarm.RungRefused
 	}
-	if add(committed, minute) > limit {
+	if add(committed, start) > limit {
 		return prewarm.RungHeld // an instance that ends may give some back
 	}
 	share := float64(committed) / float64(limit)

@@ -36,7 +36,7 @@ func (m *Manager) make(e *entry, o Order) (Handle, error) {
 
 // watch sees an instance that exists through the rest of its life.
 func (m *Manager) watch(e *entry, handle Handle) {
-	m.spawned(e, handle.Identity())
+	m.spawned(e, handle)
 	listening, err := handle.AwaitReady(e.start)
 	switch {
 	case m.left(e):
@@ -67,10 +67,11 @@ func (m *Manager) watch(e *entry, handle Handle) {
 }
 
 // spawned notes that the instance exists.
-func (m *Manager) spawned(e *entry, id Identity) {
+func (m *Manager) spawned(e *entry, handle Handle) {
+	address := handle.Identity().Address
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e.instance.Address = id.Address
+	e.handle, e.instance.Address = handle, address
 	e.phases.Spawned = time.Now()
 	e.told = true
 	m.announce(e.event())

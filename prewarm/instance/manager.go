@@ -108,8 +108,9 @@ type entry struct {
 	// Guarded by Manager.mu.
 	instance   polder.Instance
 	phases     Phases
-	told       bool // its address is known, and its first event was announced
-	stopping   bool // stop is closed
+	handle     Handle // nil while it is being made
+	told       bool   // its address is known, and its first event was announced
+	stopping   bool   // stop is closed
 	stopReason string
 }
 

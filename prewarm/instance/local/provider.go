@@ -277,6 +277,9 @@ func (h *handle) AwaitReady(ctx context.Context) (listening time.Time, err error
 	return listening, err
 }
 
+// Computed implements instance.Computer.
+func (h *handle) Computed() (time.Duration, error) { return h.process.Computed() }
+
 // Died implements instance.Handle.
 func (h *handle) Died() *instance.Died {
 	lines, err := process.ReadLast(h.memo.LogFile, instance.LastLines)

@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 //	cat           copy file descriptor 3 to stdout
 //	hide          run "serve" with an empty environment in this process
 //	eat           use 1 GiB of memory
+//	compute       use a processor
 //	escape        start a "serve" in a session of its own, say its PID, wait
 //	delegate DIR CONTROLLER
 //	              say what delegate says
@@ -75,6 +76,12 @@ func sample(what string, args []string) {
 		fmt.Printf("%s%s\n", data[:n], os.Getenv("GREETING"))
 	case "hide":
 		must(syscall.Exec("/proc/self/exe", []string{os.Args[0], "sample", "serve"}, nil))
+	case "compute":
+		for n := 0; ; n++ {
+			if n < 0 {
+				fmt.Println(n)
+			}
+		}
 	case "eat":
 		data := make([]byte, 1<<30)
 		for i := 0; i < len(data); i += 4096 {

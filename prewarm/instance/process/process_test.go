@@ -280,3 +280,35 @@ func childOf(t *testing.T, s Spec) int {
 	}
 	return pid
 }
+
+// TestComputed: a process that computes has used processor time, and one that is
+// gone cannot tell.
+func TestComputed(t *testing.T) {
+	p := begin(t, spec(t, "compute"))
+	deadline := time.Now().Add(patience)
+	for {
+		used, err := p.Computed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used >= 50*time.Millisecond {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it computes, and has used %s", used)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if err := p.Stop(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Computed(); err == nil {
+		t.Error("a process that is gone tells its processor time")
+	}
+	if d, err := parseComputed("7 (a ) b) R 1 7 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0 5"); err != nil || d != time.Second {
+		t.Errorf("got %s, %v, want 1 s", d, err)
+	}
+	if _, err := parseComputed("7 (a) R 1"); err == nil {
+		t.Error("a line that ends early was read")
+	}
+}

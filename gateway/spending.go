@@ -1,0 +1,316 @@
+package gateway
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/gateway/books"
+	"github.com/polder/polder/prewarm"
+	"github.com/polder/polder/prewarm/budget"
+	"github.com/polder/polder/regions/law"
+)
+
+const (
+	// settleTick is how often the meter runs; budget.SettleEvery is the most.
+	settleTick = time.Second
+	// holdForRoom is how long a caller waits for money or quota to become free
+	// before it is told that there is none.
+	holdForRoom = 10 * time.Second
+	// maxUnwritten bounds the minutes of calls that wait for the disk.
+	maxUnwritten = 1 << 16
+)
+
+// spending is what the reconciler knows of money. Only its goroutine touches it.
+type spending struct {
+	book     *budget.Book
+	saved    map[string]budget.Saved // by account, until it is opened
+	settled  time.Time
+	reserved int // counts reservations
+	open     map[polder.ServiceName]*books.Calls
+	closed   []books.Calls // minutes that nobody can add to any more
+}
+
+func newSpending() *spending {
+	return &spending{book: budget.NewBook(prewarm.Prices{}), saved: map[string]budget.Saved{}, open: map[polder.ServiceName]*books.Calls{}}
+}
+
+// restore remembers what an earlier Polder wrote, until the accounts are opened.
+func (m *spending) restore(accounts []budget.Saved, leases []budget.SavedLease) {
+	for _, a := range accounts {
+		m.saved[accountKey(a.Service, a.Tenant)] = a
+	}
+	for _, l := range leases {
+		m.book.RestoreLease(l)
+	}
+}
+
+func accountKey(service polder.ServiceName, tenant polder.TenantName) string {
+	if tenant != "" {
+		return "tenant/" + string(tenant)
+	}
+	return "service/" + string(service)
+}
+
+// called notes calls for the record.
+func (m *spending) called(name polder.ServiceName, n int, now time.Time) {
+	minute := now.Unix() / 60
+	c := m.open[name]
+	if n <= 0 {
+		return
+	}
+	if c != nil && c.Minute != minute {
+		m.close(c)
+		c = nil
+	}
+	if c == nil {
+		c = &books.Calls{Service: name, Minute: minute}
+		m.open[name] = c
+	}
+	c.Number += uint32(min(n, int(^uint32(0)-c.Number)))
+}
+
+func (m *spending) close(c *books.Calls) {
+	delete(m.open, c.Service)
+	if len(m.closed) < maxUnwritten {
+		m.closed = append(m.closed, *c)
+	}
+}
+
+// unwritten takes what is to be written: all, or without the open minutes.
+func (m *spending) unwritten(now time.Time, all bool) books.Entry {
+	for _, c := range m.open {
+		if all || c.Minute < now.Unix()/60 {
+			m.close(c)
+		}
+	}
+	var e books.Entry
+	e.Accounts, e.Leases, e.Moved = m.book.Unsaved()
+	e.Calls, m.closed = m.closed, nil
+	return e
+}
+
+// failed takes back what could not be written.
+func (m *spending) failed(e books.Entry) {
+	m.book.Touch()
+	m.closed = append(e.Calls, m.closed...)
+	m.closed = m.closed[:min(len(m.closed), maxUnwritten)]
+}
+
+// adoptAccounts opens an account for whoever may spend here, at the model's
+// prices, budgets and quotas.
+func (r *reconciler) adoptAccounts(now time.Time) {
+	m := r.spending
+	m.book.SetPrices(r.prices())
+	regions := map[polder.TenantName]map[polder.RegionName]bool{}
+	payers := map[polder.ServiceName]int{}
+	for _, s := range r.model.Services {
+		if s.Run == nil {
+			continue
+		}
+		permission := law.Permit(s.Residency, r.model.Regions)
+		may := slices.Concat(permission.Allowed(), permission.Standby(), permission.Glass())
+		if regions[s.Tenant] == nil {
+			regions[s.Tenant] = map[polder.RegionName]bool{}
+		}
+		for _, name := range may {
+			regions[s.Tenant][name] = true
+		}
+		if slices.Contains(may, r.gateway.Region) {
+			payers[s.Name] = len(may)
+		}
+	}
+	for _, t := range r.model.Tenants {
+		r.account("", t.Name, m.book.SetTenant(t, len(regions[t.Name])))
+	}
+	for _, s := range r.model.Services {
+		if n, pays := payers[s.Name]; pays {
+			r.account(s.Name, "", m.book.SetService(s, n))
+		}
+	}
+	m.book.Prune(now, func(name polder.ServiceName) bool { return payers[name] > 0 })
+}
+
+// account restores what an account that was just opened spent before.
+func (r *reconciler) account(service polder.ServiceName, tenant polder.TenantName, err error) {
+	if err != nil {
+		r.log.Error("an account keeps its limits", "service", service, "tenant", tenant, "reason", err)
+		return
+	}
+	key := accountKey(service, tenant)
+	saved, ok := r.spending.saved[key]
+	if !ok {
+		return
+	}
+	delete(r.spending.saved, key)
+	if err := r.spending.book.Restore(saved); err != nil {
+		r.log.Error("what was spent before is not known", "service", service, "tenant", tenant, "reason", err)
+	}
+}
+
+// prices are the region's.
+func (r *reconciler) prices() prewarm.Prices {
+	price, ok := r.model.Prices.In(r.gateway.Region)
+	if !ok {
+		return prewarm.Prices{}
+	}
+	return prewarm.Prices{
+		Currency: r.model.Prices.Currency, GiBSecond: prewarm.Nanos(price.GiBSecond),
+		VCPUSecond: prewarm.Nanos(price.VCPUSecond), Request: prewarm.Nanos(price.Request),
+	}
+}
+
+// terms are what price list and budget make of a decision.
+func (r *reconciler) terms(s *service, now time.Time) prewarm.Terms {
+	rung, standing := r.spending.book.Standing(now, s.spec.Name)
+	if rung != s.rung {
+		r.log.Warn("the service's budget is on another rung", "service", s.spec.Name, "rung", rung.String(), "before", s.rung.String(), "reason", standing)
+		s.rung = rung
+	}
+	return prewarm.Terms{Prices: r.spending.book.Prices(), Footprint: budget.FootprintOf(s.spec), Rung: rung, Standing: standing, Announcer: s.noticed.words()}
+}
+
+// reserve sets an instance-minute aside before a start. The name is that of the
+// reservation until the instance has one. False means that there is no room.
+func (r *reconciler) reserve(s *service, now time.Time) (polder.InstanceID, bool) {
+	r.spending.reserved++
+	name := polder.InstanceID("reserved/" + strconv.Itoa(r.spending.reserved))
+	err := r.spending.book.Reserve(now, s.spec.Name, name)
+	if err == nil {
+		s.lacking = ""
+		return name, true
+	}
+	s.lacking = activator.OverBudget
+	var refusal *budget.Refusal
+	if errors.As(err, &refusal) && refusal.What != "money" {
+		s.lacking = activator.OverQuota
+	}
+	if s.failure != err.Error() {
+		r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err)
+	}
+	s.failure, s.retryAt = err.Error(), now.Add(time.Second)
+	return "", false
+}
+
+// refuseBroke answers callers of a service that there is no room for: at once
+// if its money is gone, else when they have waited long enough for some to
+// become free.
+func (r *reconciler) refuseBroke(s *service, now time.Time) {
+	if len(s.waiters) == 0 || s.countAll().Warm() > 0 {
+		return
+	}
+	terms := s.decision.Inputs.Terms
+	if terms.Rung >= prewarm.RungRefused {
+		s.fail(refuse(activator.OverBudget, budget.MonthEnd(now).Sub(now), "%s", terms.Standing))
+		return
+	}
+	lacking, why := s.lacking, s.failure
+	if terms.Rung == prewarm.RungHeld {
+		lacking, why = activator.OverBudget, terms.Standing
+	}
+	if lacking == "" {
+		return
+	}
+	kept := s.waiters[:0]
+	for _, w := range s.waiters {
+		if now.Sub(w.since) < holdForRoom {
+			kept = append(kept, w)
+			continue
+		}
+		w.reply <- refuse(lacking, holdForRoom, "%s", why)
+	}
+	clear(s.waiters[len(kept):])
+	s.waiters = kept
+}
+
+// meter takes in an instance that ran already.
+func (r *reconciler) meter(i polder.Instance, now time.Time) {
+	if err := r.spending.book.Adopt(now, i.Service, i.ID, i.Started); err != nil {
+		r.log.Error("an instance is not metered", "service", i.Service, "instance", i.ID, "reason", err)
+	}
+}
+
+// settleAccounts runs the meter, and retires what nobody can pay for.
+func (r *reconciler) settleAccounts(now time.Time) {
+	if now.Sub(r.spending.settled) < settleTick {
+		return
+	}
+	r.spending.settled = now
+	broke := r.spending.book.Settle(now)
+	if len(broke) == 0 {
+		return
+	}
+	for _, s := range r.services {
+		for _, i := range s.running {
+			if !slices.Contains(broke, i.ID) || i.unpaid {
+				continue
+			}
+			i.unpaid = true // nothing brings it back
+			_, reason := r.spending.book.Standing(now, s.spec.Name)
+			reason = "its next minute cannot be paid: " + reason
+			switch i.State {
+			case polder.Ready:
+				r.retire(s, i, reason)
+			case polder.Starting:
+				i.State, i.Reason, i.asked = polder.Draining, reason, true
+				r.stopInstance(i.ID, reason)
+			}
+		}
+	}
+}
+
+// computed books the processor time that instances have used since it was last told.
+func (r *reconciler) computed(now time.Time, used map[polder.InstanceID]time.Duration) {
+	for name, s := range r.services {
+		for id, i := range s.running {
+			total, ok := used[id]
+			if !ok {
+				continue
+			}
+			if i.metered && total > i.cpu {
+				r.spending.book.CPU(now, name, total-i.cpu)
+			}
+			i.cpu, i.metered = total, true
+		}
+	}
+}
+
+// mayRecord tells which services' calls may be on record here.
+func (r *reconciler) mayRecord() map[polder.ServiceName]bool {
+	may := map[polder.ServiceName]bool{}
+	for _, s := range r.model.Services {
+		if law.Permit(s.Residency, r.model.Regions).Ever(r.gateway.Region) {
+			may[s.Name] = true
+		}
+	}
+	return may
+}
+
+// accountsOf reports every account. Called in the reconciler's goroutine.
+func (r *reconciler) accountsOf(now time.Time) CostReport {
+	book := r.spending.book
+	report := CostReport{
+		Region: r.gateway.Region, Currency: book.Prices().Currency, Now: now, MonthEnds: budget.MonthEnd(now),
+		Prices: book.Prices(), Tenants: []Account{}, Services: []Account{},
+	}
+	for _, t := range r.model.Tenants {
+		if statement, ok := book.Tenant(now, t.Name); ok {
+			report.Tenants = append(report.Tenants, Account{Tenant: t.Name, Budget: t.Budget, Quota: t.Quota, Statement: statement})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.services)) {
+		statement, ok := book.Service(now, name)
+		if !ok {
+			continue
+		}
+		spec := r.services[name].spec
+		rung, standing := book.Standing(now, name)
+		report.Services = append(report.Services, Account{Service: name, Tenant: spec.Tenant, Budget: spec.Scale.Budget,
+			Rung: rung.String(), Step: rung, Standing: standing, Statement: statement})
+	}
+	return report
+}
