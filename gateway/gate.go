@@ -46,6 +46,7 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 		Activator: g.Activator, ActivatorHeader: xds.HeaderService,
 		Resident: xds.ResidentSecrets, Ending: xds.EndingChains,
 		Identity: xds.SecretIdentity, Trust: xds.SecretTrust, Local: []string{xds.ControlPlane},
+		ByName: xds.ByNamePrefix,
 	}
 	first := proof.NewBook(&polder.Model{}, site)
 	made := &gate{
@@ -62,6 +63,12 @@ func (g *gate) newBook(m *polder.Model, s surroundings, now time.Time) *proof.Bo
 	site.PeerOf, site.Alive, site.Others, site.Now = s.known, s.health, s.others, now
 	g.remote.prepare(m, site)
 	return proof.NewBook(m, site)
+}
+
+// nextBook writes the address book of a model of which only these services differ.
+func (g *gate) nextBook(before, after []polder.Service, former map[string]polder.Service) *proof.Book {
+	g.remote.follow(before, after, former)
+	return g.book.Load().With(before, after, former)
 }
 
 // publish proves a change and publishes it, or returns why it must not be.

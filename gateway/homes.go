@@ -113,15 +113,37 @@ func (r *reconciler) awaitsHome() bool {
 	return false
 }
 
-// settle lets the law judge again after services have moved.
+// move finds a service's place anew, and remembers to let the law judge it again
+// when that changed.
+func (r *reconciler) move(s *service) {
+	if r.rehome(s) {
+		if r.moved == nil {
+			r.moved = map[polder.ServiceName]bool{}
+		}
+		r.moved[s.spec.Name] = true
+	}
+}
+
+// settle lets the law judge those services again that have moved.
 func (r *reconciler) settle(now time.Time) {
-	if lost := r.around.draining && !r.awaitsHome(); lost != r.lost {
-		r.lost, r.moved = lost, true
+	lost := r.around.draining && !r.awaitsHome()
+	turned := lost != r.lost
+	moved := r.moved
+	r.lost, r.moved = lost, nil
+	if !turned && len(moved) == 0 {
+		return
 	}
-	if r.moved {
-		r.moved = false
+	if turned || r.published == nil {
 		r.judgeAll(now)
+		return
 	}
+	var d difference
+	for name := range moved {
+		if s := r.services[name]; s != nil {
+			d.before, d.after = append(d.before, s.spec), append(d.after, s.spec)
+		}
+	}
+	r.judgeSome(d, now)
 }
 
 // aim is how many instances shall be here, and why: what the predictor decided,
@@ -210,19 +232,18 @@ func differ(names map[polder.ServiceName]bool, a, b []polder.ServiceName) {
 }
 
 // takeSurroundings takes in what the membership knows now, and tells whether
-// everything has to be judged anew.
+// everything has to be judged anew, and not only what has moved.
 func (r *reconciler) takeSurroundings(s surroundings) bool {
 	before := r.around
 	r.around = s
 	names, all := stirred(before.agreeing, s.agreeing)
 	all = all || before.draining != s.draining
-	moved := false
 	for name, service := range r.services {
 		if all || names[name] {
-			moved = r.rehome(service) || moved
+			r.move(service) // and settle follows
 		}
 	}
-	return moved || !before.sameMap(s)
+	return !before.sameMap(s)
 }
 
 // sameMap compares all but the rows.

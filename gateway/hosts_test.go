@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -138,7 +137,7 @@ func (p *place) formHTTP2(config *tls.Config, host string) string {
 
 func outcome(status int, body string, err error) string {
 	switch {
-	case err != nil && strings.Contains(err.Error(), "unrecognized name"):
+	case closed(err):
 		return "refused"
 	case err != nil:
 		return err.Error()

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +23,8 @@ import (
 type keyring struct {
 	issuer *authority.Issuer
 
+	holding sync.Mutex // held while the sets change; taken before mu
+
 	mu       sync.RWMutex
 	sets     map[polder.ServiceName][]polder.Host
 	pairs    map[polder.ServiceName]authority.Pair
@@ -33,6 +37,88 @@ func newKeyring(issuer *authority.Issuer) *keyring { return &keyring{issuer: iss
 // Hold implements certificates: a certificate per service, for all its hosts.
 // It reuses what is valid and not due, and forgets all others.
 func (k *keyring) Hold(ctx context.Context, sets map[polder.ServiceName][]polder.Host) map[polder.ServiceName]error {
+	k.holding.Lock()
+	defer k.holding.Unlock()
+	return k.hold(sets)
+}
+
+// Change implements certificates: it holds these services' hosts as well, or
+// instead of what it held for them, and none for those that are gone.
+func (k *keyring) Change(ctx context.Context, sets map[polder.ServiceName][]polder.Host, gone []polder.ServiceName) map[polder.ServiceName]error {
+	k.holding.Lock()
+	defer k.holding.Unlock()
+	faults := map[polder.ServiceName]error{}
+	pairs := map[polder.ServiceName]authority.Pair{}
+	for name, hosts := range sets {
+		k.mu.RLock()
+		before, held := k.sets[name]
+		pair := k.pairs[name]
+		k.mu.RUnlock()
+		if held = held && len(pair.CertPEM) > 0 && reflect.DeepEqual(before, hosts) && time.Now().Before(pair.RenewAt()); held {
+			pairs[name] = pair
+			continue
+		}
+		pair, err := k.issuer.Leaf(hosts)
+		if err != nil {
+			faults[name] = err
+			continue
+		}
+		pairs[name] = pair
+	}
+	for _, hosts := range k.exchange(sets, pairs, gone) {
+		if err := k.issuer.Forget(hosts); err != nil {
+			faults[""] = err
+		}
+	}
+	return faults
+}
+
+// exchange brings a change into force and lists the sets of hosts that nobody has now.
+func (k *keyring) exchange(sets map[polder.ServiceName][]polder.Host, pairs map[polder.ServiceName]authority.Pair, gone []polder.ServiceName) (outdated [][]polder.Host) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.sets == nil {
+		k.sets, k.pairs, k.owner = map[polder.ServiceName][]polder.Host{}, map[polder.ServiceName]authority.Pair{}, map[string]polder.ServiceName{}
+	}
+	drop := func(name polder.ServiceName, now []polder.Host) {
+		before, held := k.sets[name]
+		if held && !reflect.DeepEqual(before, now) {
+			outdated = append(outdated, before)
+		}
+		for _, host := range before {
+			if k.owner[string(host)] == name {
+				delete(k.owner, string(host))
+			}
+		}
+		delete(k.sets, name)
+		delete(k.pairs, name)
+	}
+	for _, name := range gone {
+		drop(name, nil)
+	}
+	for name, hosts := range sets {
+		drop(name, hosts)
+	}
+	for name, hosts := range sets {
+		k.sets[name] = hosts
+		if pair, ok := pairs[name]; ok {
+			k.pairs[name] = pair
+			for _, host := range hosts {
+				k.owner[string(host)] = name
+			}
+		}
+		outdated = slices.DeleteFunc(outdated, func(set []polder.Host) bool { return sameHosts(set, hosts) })
+	}
+	return outdated
+}
+
+// sameHosts tells whether two sets have the same certificate.
+func sameHosts(a, b []polder.Host) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(a, b)
+}
+
+func (k *keyring) hold(sets map[polder.ServiceName][]polder.Host) map[polder.ServiceName]error {
 	faults := map[polder.ServiceName]error{}
 	k.mu.RLock()
 	before, beforePairs := k.sets, k.pairs
@@ -71,11 +157,13 @@ func (k *keyring) Hold(ctx context.Context, sets map[polder.ServiceName][]polder
 
 // renew replaces the certificates that are due.
 func (k *keyring) renew(ctx context.Context) error {
+	k.holding.Lock()
+	defer k.holding.Unlock()
 	k.mu.RLock()
-	sets := k.sets
+	sets := maps.Clone(k.sets)
 	k.mu.RUnlock()
 	var faults []error
-	for _, err := range k.Hold(ctx, sets) {
+	for _, err := range k.hold(sets) {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/load"
-	"github.com/polder/polder/xds/proof"
 )
 
 const (
@@ -45,6 +43,8 @@ type instances interface {
 type certificates interface {
 	// Hold makes exactly these sets of hosts available; it names those that it could not.
 	Hold(ctx context.Context, sets map[polder.ServiceName][]polder.Host) map[polder.ServiceName]error
+	// Change does the same for some services, and leaves all others as they are.
+	Change(ctx context.Context, sets map[polder.ServiceName][]polder.Host, gone []polder.ServiceName) map[polder.ServiceName]error
 }
 
 // surroundings are what the membership knows.
@@ -97,8 +97,11 @@ type reconciler struct {
 	judged     time.Time // when all services were judged last
 	turns      time.Time // when that ends to hold by itself; zero for never
 	busy       []polder.ServiceName
-	lost       bool // draining, and nobody who comes again would be served here that can be elsewhere
-	moved      bool // a service has another place; judge again after this event
+	lost       bool                               // draining, and nobody who comes again would be served here that can be elsewhere
+	moved      map[polder.ServiceName]bool        // have another place; to be judged again after this event
+	known      map[polder.ServiceName]polder.Cold // services that are served here, as told; never changed, but replaced
+	records    recordSet                          // of the same, as told
+	published  *publication                       // nil when everything must be published anew
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
@@ -205,8 +208,9 @@ func (r *reconciler) Begin(ctx context.Context, ran []polder.Instance) {
 // SetModel brings a new model into force.
 func (r *reconciler) SetModel(ctx context.Context, m *polder.Model) {
 	r.do(ctx, func(now time.Time) {
+		before := r.model
 		r.model = m
-		r.adoptModel(now)
+		r.adoptModel(before, now)
 	})
 }
 
@@ -258,40 +262,6 @@ func (r *reconciler) Status(ctx context.Context) ([]ServiceStatus, error) {
 	return nil, fmt.Errorf("status of the services: %w", ctx.Err())
 }
 
-// adoptModel compares the model with what runs, service by service.
-func (r *reconciler) adoptModel(now time.Time) {
-	r.adoptAccounts(now)
-	wanted := map[polder.ServiceName]bool{}
-	for _, spec := range r.model.Services {
-		wanted[spec.Name] = true
-		s := r.services[spec.Name]
-		if s == nil {
-			s = newService(spec)
-			s.here = r.gateway.Region
-			r.restore(s, now)
-			r.services[spec.Name] = s
-			continue
-		}
-		if !reflect.DeepEqual(s.spec.Run, spec.Run) {
-			s.outdateInstances()
-		}
-		s.spec = spec
-	}
-	for _, s := range r.services {
-		r.rehome(s)
-	}
-	for name, s := range r.services {
-		if wanted[name] {
-			continue
-		}
-		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
-		r.stopAll(s, "service was removed from the configuration")
-		r.closeBerth(s)
-		delete(r.services, name)
-	}
-	r.judgeAll(now)
-}
-
 // judgeAll applies the law to every service and publishes what changed, as one
 // change that is proved as a whole.
 func (r *reconciler) judgeAll(now time.Time) {
@@ -307,29 +277,38 @@ func (r *reconciler) judgeAll(now time.Time) {
 			served[name], known[name] = s.spec.Hosts, s.spec.Cold
 		}
 	}
+	r.known = known
 	r.served(known)
-	kept := recordSet{}
+	r.records = recordSet{}
 	for name := range known {
-		kept[name] = r.recordsOf(r.services[name])
+		r.records[name] = r.recordsOf(r.services[name])
 	}
-	r.kept(kept)
-	for name, err := range r.certificates.Hold(r.ctx, served) {
-		r.log.Error("no certificate for the service's hosts; callers' handshakes fail until there is one",
-			"service", name, "reason", err)
-	}
+	r.kept(r.records)
+	r.complain(r.certificates.Hold(r.ctx, served))
 	r.publishAll(names)
 	r.turns = turnsNext(r.services, now)
 	for _, name := range names {
-		s := r.services[name]
-		r.gate.journal.watchGlass(&s.glass, s.approved, now)
-		if s.approved.Verdict() != law.Serve {
-			s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
-			r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
-			s.state = new(prewarm.State) // what was learned of its callers is for where it is served
-		}
-		r.step(s, now)
+		r.follow(r.services[name], now)
 	}
 	r.announceWarm()
+}
+
+func (r *reconciler) complain(faults map[polder.ServiceName]error) {
+	for name, err := range faults {
+		r.log.Error("no certificate for the service's hosts; callers' handshakes fail until there is one",
+			"service", name, "reason", err)
+	}
+}
+
+// follow does with a service what its new verdict says.
+func (r *reconciler) follow(s *service, now time.Time) {
+	r.gate.journal.watchGlass(&s.glass, s.approved, now)
+	if s.approved.Verdict() != law.Serve {
+		s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
+		r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
+		s.state = new(prewarm.State) // what was learned of its callers is for where it is served
+	}
+	r.step(s, now)
 }
 
 func (r *reconciler) judge(s *service) law.Approved {
@@ -339,44 +318,6 @@ func (r *reconciler) judge(s *service) law.Approved {
 		Now: r.judged, Others: r.around.others[s.spec.Name],
 		Home: s.place.home, Leaving: r.around.leaving,
 	})
-}
-
-// publishAll publishes everything that the law approved. Services that the
-// proof refuses are left out, so that they stop no other; if it refuses what
-// belongs to all, everything stays as it was.
-func (r *reconciler) publishAll(names []polder.ServiceName) {
-	book := r.gate.newBook(r.model, r.around, r.judged)
-	withheld := map[polder.ServiceName]bool{}
-	for {
-		violations := r.gate.publish(r.everything(names, withheld, book))
-		before := len(withheld)
-		for _, v := range violations {
-			for _, name := range v.Services {
-				withheld[name] = true
-			}
-		}
-		if len(withheld) == before {
-			return
-		}
-	}
-}
-
-// everything gathers the resources of the node and of all services but those withheld.
-func (r *reconciler) everything(names []polder.ServiceName, withheld map[polder.ServiceName]bool, book *proof.Book) change {
-	c := change{book: book, instances: map[polder.ServiceName][]polder.Endpoint{}}
-	judged := make([]law.Approved, 0, len(names))
-	for _, name := range names {
-		if s := r.services[name]; !withheld[name] {
-			judged = append(judged, s.approved)
-			c.set = append(c.set, xds.Service(s.approved, r.gateway)...)
-			c.instances[name] = s.runningEndpoints()
-		}
-	}
-	node := r.node
-	node.PeerOf, node.PeerAt, node.Draining = r.around.peerOf, r.around.peerAt, r.lost
-	c.set = append(c.set, xds.Node(judged, node)...)
-	c.remove = r.gate.stale(c.set)
-	return c
 }
 
 // publishEndpoints is the fast path when only instances changed. The law and
@@ -390,7 +331,7 @@ func (r *reconciler) publishEndpoints(s *service) {
 		})
 	}
 	r.announceIfWarm(s)
-	r.moved = r.rehome(s) || r.moved
+	r.move(s)
 }
 
 // announceWarm tells the membership which services have a ready instance.
@@ -431,6 +372,7 @@ func (r *reconciler) stepDue(now time.Time) {
 	if !r.turns.IsZero() && !now.Before(r.turns) {
 		r.judgeAll(now)
 	}
+	r.tidyTable(now)
 	for _, s := range r.services {
 		retry := len(s.waiters) > 0 && !s.retryAt.IsZero() && !now.Before(s.retryAt)
 		if retry || !now.Before(s.decision.Until) || r.overdue(s, now) {

@@ -111,6 +111,11 @@ func (w *world) Hold(context.Context, map[polder.ServiceName][]polder.Host) map[
 	return nil
 }
 
+// Change implements certificates.
+func (w *world) Change(context.Context, map[polder.ServiceName][]polder.Host, []polder.ServiceName) map[polder.ServiceName]error {
+	return nil
+}
+
 // Start implements instances: the instance becomes ready, or fails, after startUp.
 func (w *world) Start(_ context.Context, s polder.Service, reason string) (polder.InstanceID, error) {
 	if w.breaker > 0 && w.starts >= w.breaker {

@@ -22,6 +22,7 @@ type remotePlane struct {
 	viewed func(xds.Remote) // told of another view before it is published
 
 	view    xds.Remote
+	book    *proof.Book // in force; nil before the first
 	checker *proof.Checker
 	derived map[xds.Key]derivation // by the local Envoy's key
 	next    *remoteBook            // prepared for the next change that has a book
@@ -68,6 +69,14 @@ func (p *remotePlane) prepare(m *polder.Model, local proof.Site) {
 		site.Remote = append(site.Remote, proof.Entrypoints{HTTPS: n.HTTPS, HTTP: n.HTTP})
 	}
 	p.next = &remoteBook{view, proof.NewBook(m, site)}
+}
+
+// follow does the same when only these services differ.
+func (p *remotePlane) follow(before, after []polder.Service, former map[string]polder.Service) {
+	if p == nil || p.book == nil {
+		return
+	}
+	p.next = &remoteBook{p.view, p.book.With(before, after, former)}
 }
 
 // remoteNodes lists a region's Envoys on other machines. The configuration's
@@ -127,7 +136,7 @@ func (p *remotePlane) propose(c change) (commit func(), violations []proof.Viola
 			panic("gateway: " + err.Error()) // the checker has one owner, so nothing came between
 		}
 		if book != nil {
-			p.view, p.next = view, nil
+			p.view, p.book, p.next = view, book, nil
 			p.viewed(view)
 		}
 		for key, d := range made {

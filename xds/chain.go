@@ -5,7 +5,9 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	filterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	directresponse "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/direct_response/v3"
+	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -67,8 +69,25 @@ func refusingChains() []*listener.FilterChain {
 	return []*listener.FilterChain{
 		alertChain(chainForbidden, alertAccessDenied),
 		alertChain(chainUnavailable, alertInternalError),
-		alertChain(chainUnknown, alertUnrecognizedName),
 	}
+}
+
+// byNameChain takes the connections for names that the table does not have: those
+// of hosts which came after it was made are led on by a cluster of their own. There
+// is none for a name that nobody owns, and Envoy closes the connection. The prefix
+// keeps a caller from naming any other cluster.
+func byNameChain() *listener.FilterChain {
+	return &listener.FilterChain{Name: chainByName, Filters: []*listener.Filter{
+		networkFilter("envoy.filters.network.set_filter_state", &setfilterstate.Config{
+			OnNewConnection: []*filterstate.FilterStateValue{{
+				Key: &filterstate.FilterStateValue_ObjectKey{ObjectKey: "envoy.tcp_proxy.cluster"},
+				Value: &filterstate.FilterStateValue_FormatString{FormatString: &core.SubstitutionFormatString{
+					Format: &core.SubstitutionFormatString_TextFormatSource{TextFormatSource: &core.DataSource{
+						Specifier: &core.DataSource_InlineString{InlineString: byName("%REQUESTED_SERVER_NAME%")}}}}},
+			}},
+		}),
+		tcpProxy(chainByName, ByNamePrefix), // a cluster that never exists: the name decides
+	}}
 }
 
 // alertChain answers any ClientHello with one fatal alert record and closes.

@@ -1,25 +1,39 @@
 package xds
 
 import (
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
 )
 
-// Hosts remembers what the law said of every service, and tells whether the
-// resources of the node, which say what happens to each host, would differ from
-// those made last. It costs time in proportion to what changes: a service whose
+// Hosts remembers what the law said of every service, and keeps the listeners'
+// table of hosts without sending it at each change. The table, part of what Node
+// gives, is one resource of all hosts; a host that came after it was made is led on
+// by a small cluster of its own, which ByName gives, and one that is gone stays in
+// the table, where it finds no key and no routes. Both are taken into the table when
+// Node is called again, which Changed demands where the table would mislead, and
+// Pending suggests.
+//
+// Everything but Node costs time in proportion to what changes: a service whose
 // hosts are treated as before, or a host that moves between services which are
-// served alike, changes nothing. The zero value is ready; not safe for
-// concurrent use.
+// served alike, changes nothing. The zero value is ready; not safe for concurrent use.
 type Hosts struct {
 	judged    map[polder.ServiceName]law.Approved
 	treated   map[string]treatment
-	before    map[string]treatment // of the hosts touched since Node; zero for none
-	wildcards int                  // hosts with a wildcard, of all services
-	stale     bool                 // Node was never called, or a wildcard's routes changed
+	wildcards map[string]bool // of treated
+	stale     bool            // Node was never called, or a wildcard's routes changed
+
+	table   map[string]treatment      // in the resources of the last Node
+	former  map[string]polder.Service // of hosts in the table that nobody has now
+	passes  map[string]bool           // ways out that the last Node gave
+	urgent  map[string]bool           // hosts for which the table would mislead
+	pending map[string]bool           // hosts that differ from the table
+	led     map[string]treatment      // by a cluster of their own, as ByName gave last
+	touched map[string]bool           // since ByName
 }
 
 // treatment is what happens to the connections for one host.
@@ -27,21 +41,59 @@ type treatment struct {
 	owner   polder.ServiceName
 	verdict law.Verdict
 	chain   string // where its connections go; "" when the verdict tells
+	glass   bool   // its owner has broken the glass
+}
+
+// alike tells whether the table would say the same for both.
+func (t treatment) alike(u treatment) bool {
+	t.owner, u.owner = "", ""
+	return t == u
+}
+
+// shared tells whether the connections go with those of other services. Those that
+// do not have chains which hold a key, or end with a broken glass, and go at once.
+func (t treatment) shared() bool {
+	return !t.glass && !strings.HasPrefix(t.chain, ResidentSecrets) && !strings.HasPrefix(t.chain, EndingChains)
+}
+
+// ledTo is the internal listener for connections that are led by their name.
+func (t treatment) ledTo() string {
+	opened, lent, isLent := strings.Cut(t.chain, " ")
+	switch {
+	case isLent:
+		return lent
+	case t.verdict == law.Pass:
+		return opened
+	}
+	return listenerInward
+}
+
+// mayLead tells whether connections can be led by their name now.
+func (h *Hosts) mayLead(t treatment) bool {
+	to := t.ledTo()
+	return t.shared() && (t.verdict == law.Serve || t.verdict == law.Pass) && (to == listenerInward || h.passes[to])
+}
+
+func (h *Hosts) begin() {
+	if h.judged != nil {
+		return
+	}
+	h.judged, h.treated, h.wildcards = map[polder.ServiceName]law.Approved{}, map[string]treatment{}, map[string]bool{}
+	h.led, h.former, h.touched = map[string]treatment{}, map[string]polder.Service{}, map[string]bool{}
+	h.urgent, h.pending = map[string]bool{}, map[string]bool{}
+	h.stale = true
 }
 
 // Put takes in the law's word on a service, new or not.
 func (h *Hosts) Put(a law.Approved) {
-	if h.judged == nil {
-		h.judged, h.treated, h.before = map[polder.ServiceName]law.Approved{}, map[string]treatment{}, map[string]treatment{}
-		h.stale = true
-	}
+	h.begin()
 	s := a.Service()
 	old, known := h.judged[s.Name]
 	if known {
 		h.drop(old, a)
 	}
 	h.judged[s.Name] = a
-	now := treatment{owner: s.Name, verdict: a.Verdict()}
+	now := treatment{owner: s.Name, verdict: a.Verdict(), glass: s.Residency.Failover.Broken != nil}
 	if now.verdict == law.Pass {
 		now.chain = passOf(a).name
 	}
@@ -52,10 +104,10 @@ func (h *Hosts) Put(a law.Approved) {
 				now.chain += " " + passOf(a).name
 			}
 		}
-		h.treat(string(host), now)
+		h.treat(string(host), now, s)
 	}
 	// The routes of wildcard hosts are the node's.
-	if h.wildcards > 0 && slices.ContainsFunc(plain(s.Hosts), isWildcard) {
+	if len(h.wildcards) > 0 && slices.ContainsFunc(plain(s.Hosts), isWildcard) {
 		h.stale = h.stale || !known || !reflect.DeepEqual(old.Service(), s)
 	}
 }
@@ -73,62 +125,110 @@ func (h *Hosts) drop(old, now law.Approved) {
 	name := old.Service().Name
 	for _, host := range old.Service().Hosts {
 		if h.treated[string(host)].owner == name && !slices.Contains(now.Service().Hosts, host) {
-			h.treat(string(host), treatment{})
+			h.treat(string(host), treatment{}, old.Service())
 		}
 	}
 }
 
-// treat sets what happens to a host; the zero treatment removes it.
-func (h *Hosts) treat(host string, now treatment) {
+// treat sets what happens to a host of a service; the zero treatment removes it.
+func (h *Hosts) treat(host string, now treatment, s polder.Service) {
 	was := h.treated[host]
 	if was == now {
 		return
 	}
-	if _, touched := h.before[host]; !touched {
-		h.before[host] = was
-	}
-	if isWildcard(host) && (was == treatment{}) != (now == treatment{}) {
-		if now != (treatment{}) {
-			h.wildcards++
-		} else {
-			h.wildcards--
-			h.stale = true
+	gone := now == treatment{}
+	if isWildcard(host) {
+		h.wildcards[host] = true
+		h.stale = true // what is captured by it may be anybody's
+		if gone {
+			delete(h.wildcards, host)
 		}
 	}
-	if now == (treatment{}) {
+	if gone {
 		delete(h.treated, host)
 	} else {
 		h.treated[host] = now
 	}
+	h.touched[host] = true
+	h.compare(host, now, s)
 }
 
-// Changed tells whether Node would give other resources than the last time,
-// for the same configuration of the node.
-func (h *Hosts) Changed() bool {
-	if h.judged == nil || h.stale {
-		return true
+// compare holds a host against the table.
+func (h *Hosts) compare(host string, now treatment, s polder.Service) {
+	there, listed := h.table[host]
+	gone := now == treatment{}
+	delete(h.former, host)
+	delete(h.urgent, host)
+	delete(h.pending, host)
+	switch {
+	case gone && !listed, listed && now == there:
+		return
+	case below(host, h.wildcards): // who it belongs to is in the wildcards' routes as well
+		h.urgent[host] = true
+	case gone && there.shared():
+		h.former[host] = s
+		h.pending[host] = true
+	case listed && now.alike(there):
+	case !listed && h.mayLead(now):
+		h.pending[host] = true
+	default:
+		h.urgent[host] = true
 	}
-	for host, was := range h.before {
-		now := h.treated[host]
-		if h.wildcards == 0 {
-			// Without wildcards it is all the same who owns a host.
-			was.owner, now.owner = "", ""
-		}
-		if was != now {
-			return true
-		}
-	}
-	return false
 }
 
-// Node gives the resources of the node for what the law said. It costs time in
-// proportion to the number of services.
+// Changed tells whether the resources of the node must be made again at once: the
+// table would lead some host elsewhere than the law says, or cannot tell of it.
+func (h *Hosts) Changed() bool { return h.judged == nil || h.stale || len(h.urgent) > 0 }
+
+// Pending is the number of hosts that are not in the table, though they might, or
+// are still in it. Whoever calls Node then ends the detour that the former take.
+func (h *Hosts) Pending() int { return len(h.pending) }
+
+// Former are the hosts that the table still names and nobody has, with the service
+// as it was that they belonged to. The caller must not change the map.
+func (h *Hosts) Former() map[string]polder.Service { return h.former }
+
+// ByName gives the clusters of hosts that are not in the table, as far as they
+// differ from those that it gave before. Call it after Node, if that is called.
+func (h *Hosts) ByName() (set []Resource, remove []Key) {
+	for host := range h.touched {
+		now, wanted := h.treated[host]
+		if _, listed := h.table[host]; listed || isWildcard(host) {
+			wanted = false
+		}
+		was, led := h.led[host]
+		switch {
+		case wanted && !(led && was.alike(now)):
+			set = append(set, newResource(TypeCluster, byName(host), wrapCluster(byName(host), now.ledTo())))
+			h.led[host] = now
+		case !wanted && led:
+			remove = append(remove, Key{TypeCluster, byName(host)})
+			delete(h.led, host)
+		}
+	}
+	clear(h.touched)
+	return set, remove
+}
+
+// Node gives the resources of the node for what the law said, with a table of all
+// hosts. It costs time in proportion to the number of services.
 func (h *Hosts) Node(n NodeConfig) []Resource {
+	h.begin()
 	judged := make([]law.Approved, 0, len(h.judged))
+	h.passes = map[string]bool{}
 	for _, a := range h.judged {
 		judged = append(judged, a)
+		if a.Verdict() == law.Pass || a.Verdict() == law.Serve && a.Home() != (law.Home{}) {
+			h.passes[passOf(a).name] = true
+		}
 	}
-	h.stale = h.judged == nil
-	clear(h.before)
+	h.stale = false
+	h.table = maps.Clone(h.treated)
+	clear(h.former)
+	clear(h.urgent)
+	clear(h.pending)
+	for host := range h.led {
+		h.touched[host] = true
+	}
 	return Node(judged, n)
 }

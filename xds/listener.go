@@ -34,15 +34,17 @@ const (
 	chainForbidden   = "forbidden"
 	chainUnavailable = "unavailable"
 	chainUnknown     = "unknown"
+	chainByName      = "by-name"
 )
 
 // entrypoint is the public HTTPS listener: it reads the SNI of a ClientHello
-// and either ends the connection here or passes it on unopened.
+// and either ends the connection here or passes it on unopened. Its table says
+// which; a host that came after the table was made is found by its name.
 func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 	l := tcpListener(listenerHTTPS, n.HTTPS)
 	l.ListenerFilters = []*listener.ListenerFilter{inspectTLS()}
-	l.FilterChains = append(servingChains("https", t), refusingChains()...)
-	matched := t.opened()
+	l.FilterChains = slices.Concat(servingChains("https", t), refusingChains(), []*listener.FilterChain{byNameChain()})
+	matched := append([]hostsTo{{chainServe, t.served}, {chainWildcard, t.servedWild}}, t.apart()...)
 	for i := range matched {
 		matched[i].hosts = without(matched[i].hosts, t.lent)
 	}
@@ -51,7 +53,7 @@ func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 		l.FilterChains = append(l.FilterChains, passChain(p))
 		matched = append(matched, hostsTo{p.name, p.hosts})
 	}
-	l.FilterChainMatcher = byServerName(matched)
+	l.FilterChainMatcher = byServerName(matched, chainByName)
 	return l
 }
 
@@ -66,8 +68,11 @@ func without(list, other []string) []string {
 	return rest
 }
 
-// inwardListener ends the connections that peers passed on. Only hosts that are
-// served here match, and none that merely lies below a wildcard of theirs: a
+// inwardListener ends the connections that peers passed on, and those for hosts
+// that the entrypoint's table does not have yet. It needs no table of its own:
+// without a key it opens nothing, and Envoy is given the keys of hosts that are
+// served here and of no others. Only below wildcards the name decides whose routes
+// are meant; what merely lies below a wildcard of ours does not end here: a
 // connection is passed on once and never again.
 func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
 	return &listener.Listener{
@@ -80,8 +85,9 @@ func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
 			listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocol.ProxyProtocol{}),
 			inspectTLS(),
 		},
-		FilterChains:       append(servingChains("inward", t), alertChain(chainUnknown, alertUnrecognizedName)),
-		FilterChainMatcher: byServerName(append(t.opened(), hostsTo{chainUnknown, t.outside})),
+		FilterChains: append(servingChains("inward", t), alertChain(chainUnknown, alertUnrecognizedName)),
+		FilterChainMatcher: byServerName(append(t.apart(),
+			hostsTo{chainServe, t.inside}, hostsTo{chainWildcard, t.servedWild}, hostsTo{chainUnknown, t.outside}), chainServe),
 	}
 }
 
@@ -112,9 +118,9 @@ type hostsTo struct {
 	hosts []string
 }
 
-// opened lists the hosts whose connections end here.
-func (t hostTable) opened() []hostsTo {
-	list := []hostsTo{{chainServe, t.served}, {chainWildcard, t.servedWild}}
+// apart lists the hosts whose connections end here in chains of their own.
+func (t hostTable) apart() []hostsTo {
+	var list []hostsTo
 	for _, c := range t.owned {
 		list = append(list, hostsTo{c.name, c.hosts})
 	}
@@ -122,9 +128,9 @@ func (t hostTable) opened() []hostsTo {
 }
 
 // byServerName chooses a filter chain by the SNI through a trie, which costs
-// the same for ten hosts and for ten thousand. An SNI that nobody owns, or
-// none at all, leads to the chain that says so.
-func byServerName(table []hostsTo) *xdsmatcher.Matcher {
+// the same for ten hosts and for ten thousand. An SNI that is in no row, or
+// none at all, leads to the chain for all others.
+func byServerName(table []hostsTo, others string) *xdsmatcher.Matcher {
 	var domains []*xdsmatcher.ServerNameMatcher_DomainMatcher
 	for _, row := range table {
 		if len(row.hosts) > 0 {
@@ -132,7 +138,7 @@ func byServerName(table []hostsTo) *xdsmatcher.Matcher {
 		}
 	}
 	if len(domains) == 0 {
-		return &xdsmatcher.Matcher{OnNoMatch: toChain(chainUnknown)}
+		return &xdsmatcher.Matcher{OnNoMatch: toChain(others)}
 	}
 	return &xdsmatcher.Matcher{
 		MatcherType: &xdsmatcher.Matcher_MatcherTree_{MatcherTree: &xdsmatcher.Matcher_MatcherTree{
@@ -141,7 +147,7 @@ func byServerName(table []hostsTo) *xdsmatcher.Matcher {
 				CustomMatch: extension("server-name-trie", &xdsmatcher.ServerNameMatcher{DomainMatchers: domains}),
 			},
 		}},
-		OnNoMatch: toChain(chainUnknown),
+		OnNoMatch: toChain(others),
 	}
 }
 

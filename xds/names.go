@@ -64,6 +64,17 @@ func hostRoutes(host string) string { return hostPrefix + host }
 // HostOf is the exact host whose scope or route configuration has this name.
 func HostOf(name string) (host string, ok bool) { return strings.CutPrefix(name, hostPrefix) }
 
+// ByNamePrefix begins the names of the clusters that a connection is led to by the
+// name in its ClientHello.
+const ByNamePrefix = "to/"
+
+// byName is the name of the cluster for connections to one host.
+func byName(host string) string { return ByNamePrefix + host }
+
+// IsByName tells whether a cluster of this name leads the connections for one
+// host, which the table of the public listener does not have.
+func IsByName(cluster string) bool { return strings.HasPrefix(cluster, ByNamePrefix) }
+
 // passName names the chain, internal listener and clusters that lead to the
 // target regions, in order of preference.
 func passName(home string, targets []polder.RegionName) string {

@@ -28,7 +28,7 @@ type NodeConfig struct {
 // routes of plain HTTP and of wildcard hosts, and the ways to other regions.
 // They depend on the services only through the verdict on each host.
 func Node(judged []law.Approved, n NodeConfig) []Resource {
-	t := sortHosts(judged)
+	t := sortHosts(judged, n.Region)
 	t.draining = n.Draining
 	resources := []Resource{
 		newResource(TypeListener, listenerHTTPS, entrypoint(n, t)),
@@ -42,7 +42,7 @@ func Node(judged []law.Approved, n NodeConfig) []Resource {
 	for _, p := range t.passes {
 		resources = append(resources,
 			newResource(TypeListener, p.name, passListener(p)),
-			newResource(TypeCluster, wrapName(p.name), wrapCluster(p)),
+			newResource(TypeCluster, wrapName(p.name), wrapCluster(wrapName(p.name), p.name)),
 			newResource(TypeCluster, p.name, peerCluster(p, n)),
 		)
 	}
@@ -62,7 +62,8 @@ type hostTable struct {
 	draining    bool
 	wildcards   []polder.Service // served, with at least one wildcard host
 	captured    []string         // of other services, below a wildcard host that ends here
-	outside     []string         // of these, the ones that may not end here
+	outside     []string         // of all services, the ones that may not end here though the key would not tell
+	inside      []string         // exact hosts that end here, below a wildcard host that does too
 	redirected  []string         // below a forbidden or unavailable wildcard host, themselves neither
 }
 
@@ -75,7 +76,7 @@ type pass struct {
 	hosts   []string // of callers at the entrypoint
 }
 
-func sortHosts(judged []law.Approved) hostTable {
+func sortHosts(judged []law.Approved, here polder.RegionName) hostTable {
 	var t hostTable
 	passes := map[string]*pass{}
 	way := func(a law.Approved) *pass {
@@ -127,30 +128,37 @@ func sortHosts(judged []law.Approved) hostTable {
 	}
 	slices.SortFunc(t.passes, func(a, b pass) int { return strings.Compare(a.name, b.name) })
 	slices.SortFunc(t.wildcards, func(a, b polder.Service) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	t.findCaptured(judged)
+	t.findCaptured(judged, here)
 	return t
 }
 
 // findCaptured finds the hosts that lie below a wildcard of another service. They
 // belong to their own service all the same.
-func (t *hostTable) findCaptured(judged []law.Approved) {
+func (t *hostTable) findCaptured(judged []law.Approved, here polder.RegionName) {
 	served, closed := wildcardSet(t.servedWild), wildcardSet(t.forbidden, t.unavailable)
 	for _, c := range t.owned {
 		maps.Copy(served, wildcardSet(c.hosts))
 	}
 	for _, a := range judged {
 		hosts := plain(a.Service().Hosts)
+		// What only a broken glass permits ends in a chain of its own, or not here.
+		glass := a.Verdict() != law.Serve && !a.Permission().Until(here).IsZero()
 		own := a.Verdict() == law.Serve && slices.ContainsFunc(hosts, isWildcard)
 		for _, h := range hosts {
 			if !own && below(h, served) {
 				t.captured = append(t.captured, h)
-				if a.Verdict() != law.Serve {
-					t.outside = append(t.outside, h)
-				}
+			}
+			if glass || a.Verdict() != law.Serve && !own && below(h, served) {
+				t.outside = append(t.outside, h)
 			}
 			if a.Verdict() != law.Forbidden && a.Verdict() != law.Unavailable && below(h, closed) {
 				t.redirected = append(t.redirected, h)
 			}
+		}
+	}
+	for _, h := range t.served {
+		if below(h, served) {
+			t.inside = append(t.inside, h)
 		}
 	}
 	for _, list := range [][]string{t.captured, t.outside, t.redirected} {

@@ -75,10 +75,10 @@ func tcpProxy(stat, to string) *listener.Filter {
 	})
 }
 
-// wrapCluster leads to the internal listener of a pass and writes the caller's
-// address in front of its bytes.
-func wrapCluster(p pass) *cluster.Cluster {
-	c := internalCluster(wrapName(p.name), p.name)
+// wrapCluster leads to an internal listener and writes the caller's address in
+// front of its bytes.
+func wrapCluster(name, to string) *cluster.Cluster {
+	c := internalCluster(name, to)
 	c.TransportSocket = transportSocket("envoy.transport_sockets.upstream_proxy_protocol", &proxyprotocol.ProxyProtocolUpstreamTransport{
 		Config:          &core.ProxyProtocolConfig{Version: core.ProxyProtocolConfig_V2},
 		TransportSocket: c.TransportSocket,

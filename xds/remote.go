@@ -49,8 +49,8 @@ type RemoteNode struct {
 // Names gives the keys that a resource of the local Envoy has for remote ones.
 func (r Remote) Names(key Key) []Key {
 	switch {
-	case key.Type == TypeListener && (key.Name == listenerPeers || key.Name == listenerInward):
-		return nil
+	case key.Type == TypeListener && key.Name == listenerPeers:
+		return nil // what leads inward by name stays
 	case key.Type == TypeCluster && key.Name == clusterInward:
 		return nil
 	case key.Type == TypeListener && (key.Name == listenerHTTPS || key.Name == listenerHTTP):

@@ -80,11 +80,14 @@ func (p *polderShape) put(services ...polder.Service) error {
 	if p.hosts.Changed() {
 		set = append(set, p.hosts.Node(p.node)...)
 	}
+	led, gone := p.hosts.ByName()
+	set, remove = append(set, led...), append(remove, gone...)
 	p.server.Apply(set, remove)
 	p.changed = p.changed[:0]
 	for _, r := range set {
 		p.changed = append(p.changed, r.Key)
 	}
+	p.changed = append(p.changed, remove...)
 	return nil
 }
 

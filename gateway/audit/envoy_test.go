@@ -142,7 +142,7 @@ func (p *place) socket() string { return filepath.Join(p.dir, "xds.sock") }
 func (p *place) book() *proof.Book {
 	return proof.NewBook(&polder.Model{Regions: regions, Services: services()}, proof.Site{
 		Region: "fr", HTTPS: p.node.HTTPS, HTTP: p.node.HTTP, Peer: p.node.Peer, TrustDomain: p.node.TrustDomain, PeerOf: p.node.PeerOf,
-		Alive: polder.RegionHealth{"nl": true}, Activator: p.gateway.Activator, ActivatorHeader: xds.HeaderService,
+		Alive: polder.RegionHealth{"nl": true}, Activator: p.gateway.Activator, ActivatorHeader: xds.HeaderService, ByName: xds.ByNamePrefix,
 		Identity: xds.SecretIdentity, Trust: xds.SecretTrust, Local: []string{xds.ControlPlane},
 	})
 }
@@ -414,7 +414,7 @@ func TestProofRunsOverWhatRuns(t *testing.T) {
 	moved[0].Residency.Allow = []polder.Place{"nl"}
 	p.mirror.Publish(nil, nil, nil, proof.NewBook(&polder.Model{Regions: regions, Services: moved}, proof.Site{
 		Region: "fr", HTTPS: p.node.HTTPS, HTTP: p.node.HTTP, Peer: p.node.Peer, TrustDomain: p.node.TrustDomain, PeerOf: p.node.PeerOf,
-		Alive: polder.RegionHealth{"nl": true}, Activator: p.gateway.Activator, ActivatorHeader: xds.HeaderService,
+		Alive: polder.RegionHealth{"nl": true}, Activator: p.gateway.Activator, ActivatorHeader: xds.HeaderService, ByName: xds.ByNamePrefix,
 		Identity: xds.SecretIdentity, Trust: xds.SecretTrust, Local: []string{xds.ControlPlane},
 	}))
 	p.finds(a, Unlawful, "service billing may not be opened in region fr")

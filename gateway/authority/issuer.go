@@ -162,6 +162,22 @@ func (i *Issuer) Keep(sets [][]polder.Host) (removed int, err error) {
 	return removed, nil
 }
 
+// Forget removes the key of one set of hosts, given as it was to Leaf, from the
+// region's folder. It is no error if there is none.
+func (i *Issuer) Forget(hosts []polder.Host) error {
+	names := sortedNames(hosts)
+	err := locked(i.dir, func() error {
+		if err := os.Remove(i.leafFile(names)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove the certificate for %v of region %s: %w", names, i.region, err)
+	}
+	return nil
+}
+
 // obtain returns the pair in the file, or issues one into it.
 func (i *Issuer) obtain(file string, root *root, template *x509.Certificate, life time.Duration, now time.Time) (Pair, error) {
 	if pair, ok := usable(file, root, template, now); ok {

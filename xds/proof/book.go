@@ -49,6 +49,13 @@ type Site struct {
 	Ending string
 	// Local are the bootstrap's clusters that end in this node's own Polder.
 	Local []string
+	// ByName begins the names of clusters that connections are led to by the name in
+	// the ClientHello, which is the rest. "" means that there are none.
+	ByName string
+	// Former are hosts that nobody has and that the node's table still names, with
+	// the service that they belonged to, as it was. Their connections may still be
+	// treated as that service's.
+	Former map[string]polder.Service
 	// LogFiles are the files that may hold access logs.
 	LogFiles []string
 }
@@ -70,13 +77,25 @@ func (s Site) servesHTTP(bind string) bool {
 // what the law allows this node to do with it. It is immutable.
 type Book struct {
 	site     Site
-	services map[polder.ServiceName]*entry
-	owners   map[string]polder.ServiceName // by host as written; "" when contested
-	reversed []string                      // all hosts, labels reversed, sorted
-	holders  map[string][]holder           // by address
+	regions  []polder.Region
+	services layered[*entry]
+	owners   layered[polder.ServiceName] // by host as written; "" when contested
+	reversed []string                    // all hosts, labels reversed, sorted
+	holders  layered[[]holder]           // by address
 	peers    map[string][]polder.RegionName
-	ends     map[int64]bool // seconds at which some broken glass is whole
+	ends     map[int64]int // seconds at which some broken glass is whole, and of how many regions of services
+	former   map[string]*entry
+
+	mark    *mark   // of this book
+	from    *mark   // of the one that this one was made of by With
+	changed changes // since
 }
+
+// mark tells one book from another without holding on to it.
+type mark struct{ _ byte }
+
+// changes are what differs from the book that another was made of.
+type changes struct{ services, hosts, addresses map[string]bool }
 
 // entry is one service.
 type entry struct {
@@ -100,36 +119,27 @@ type holder struct {
 
 // NewBook writes the address book of a node. The model must be valid.
 func NewBook(model *polder.Model, site Site) *Book {
-	b := &Book{
-		site:     site,
-		services: make(map[polder.ServiceName]*entry, len(model.Services)),
-		owners:   map[string]polder.ServiceName{},
-		holders:  map[string][]holder{},
-		peers:    map[string][]polder.RegionName{},
-		ends:     map[int64]bool{},
-	}
+	b := &Book{site: site, mark: new(mark), regions: model.Regions, peers: map[string][]polder.RegionName{}, ends: map[int64]int{}}
+	b.remember(site.Former)
+	services, owners, holders := map[string]*entry{}, map[string]polder.ServiceName{}, map[string][]holder{}
 	for _, s := range model.Services {
 		e := newEntry(s, model.Regions, site)
-		b.services[s.Name] = e
-		for _, second := range e.ends {
-			b.ends[second] = true
-		}
+		services[string(s.Name)] = e
+		b.end(e, 1)
 		for _, h := range s.Hosts {
-			if _, contested := b.owners[string(h)]; contested {
-				b.owners[string(h)] = ""
+			if _, contested := owners[string(h)]; contested {
+				owners[string(h)] = ""
 				continue
 			}
-			b.owners[string(h)] = s.Name
+			owners[string(h)] = s.Name
 			b.reversed = append(b.reversed, reverse(string(h)))
 		}
-		for region, addresses := range s.Endpoints {
-			for _, a := range addresses {
-				at := canonical(a)
-				b.holders[at] = append(b.holders[at], holder{s.Name, region})
-			}
+		for at, h := range placesOf(s) {
+			holders[at] = append(holders[at], h...)
 		}
 	}
 	slices.Sort(b.reversed)
+	b.services.base, b.owners.base, b.holders.base = services, owners, holders
 	for region, addresses := range site.PeerOf {
 		for _, a := range addresses {
 			at := canonicalText(a)
@@ -137,6 +147,113 @@ func NewBook(model *polder.Model, site Site) *Book {
 		}
 	}
 	return b
+}
+
+// end counts the ends of broken glass that a service comes or goes with.
+func (b *Book) end(e *entry, count int) {
+	for _, second := range e.ends {
+		if b.ends[second] += count; b.ends[second] == 0 {
+			delete(b.ends, second)
+		}
+	}
+}
+
+func (b *Book) remember(former map[string]polder.Service) {
+	b.former = make(map[string]*entry, len(former))
+	for host, s := range former {
+		b.former[host] = newEntry(s, b.regions, b.site)
+	}
+}
+
+// placesOf lists the addresses of a service in the configuration.
+func placesOf(s polder.Service) map[string][]holder {
+	places := map[string][]holder{}
+	for region, addresses := range s.Endpoints {
+		for _, a := range addresses {
+			places[canonical(a)] = append(places[canonical(a)], holder{s.Name, region})
+		}
+	}
+	return places
+}
+
+// With writes the book of a node on which some services are new, changed or gone,
+// and nothing else but the former hosts is different. Before and after list these
+// services as they were and as they are. It costs time in proportion to them.
+func (b *Book) With(before, after []polder.Service, former map[string]polder.Service) *Book {
+	next := *b
+	next.from, next.mark = b.mark, new(mark)
+	next.changed = changes{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	next.site.Former = former
+	next.ends = maps.Clone(b.ends)
+	next.remember(former)
+	services, owners, holders := map[string]*(*entry){}, map[string]*polder.ServiceName{}, map[string]*[]holder{}
+	var gone, come []string
+	hold := func(at string) []holder {
+		if list, ok := holders[at]; ok {
+			return *list
+		}
+		list, _ := b.holders.get(at)
+		return slices.Clone(list)
+	}
+	for _, s := range before {
+		services[string(s.Name)] = nil
+		if e, ok := b.services.get(string(s.Name)); ok {
+			next.end(e, -1)
+		}
+		for _, h := range s.Hosts {
+			owners[string(h)] = nil
+			gone = append(gone, reverse(string(h)))
+		}
+		for at := range placesOf(s) {
+			list := slices.DeleteFunc(hold(at), func(h holder) bool { return h.service == s.Name })
+			holders[at] = &list
+		}
+	}
+	for _, s := range after {
+		e := newEntry(s, b.regions, next.site)
+		services[string(s.Name)] = &e
+		next.end(e, 1)
+		for _, h := range s.Hosts {
+			owner := s.Name
+			owners[string(h)] = &owner
+			come = append(come, reverse(string(h)))
+		}
+		for at, more := range placesOf(s) {
+			list := append(hold(at), more...)
+			holders[at] = &list
+		}
+	}
+	for at, list := range holders {
+		next.changed.addresses[at] = true
+		if len(*list) == 0 {
+			holders[at] = nil
+		}
+	}
+	for name := range services {
+		next.changed.services[name] = true
+	}
+	for host := range owners {
+		next.changed.hosts[host] = true
+	}
+	next.services, next.owners, next.holders = b.services.with(services), b.owners.with(owners), b.holders.with(holders)
+	next.reversed = exchanged(b.reversed, gone, come)
+	return &next
+}
+
+// exchanged is a sorted list without some and with others.
+func exchanged(sorted, gone, come []string) []string {
+	list := slices.Clone(sorted)
+	for _, name := range gone {
+		if at, found := slices.BinarySearch(list, name); found {
+			list = slices.Delete(list, at, at+1)
+		}
+	}
+	for _, name := range come {
+		if at, found := slices.BinarySearch(list, name); !found {
+			list = slices.Insert(list, at, name)
+		}
+	}
+	return list
 }
 
 func newEntry(s polder.Service, regions []polder.Region, site Site) *entry {

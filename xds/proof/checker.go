@@ -21,6 +21,8 @@ type Checker struct {
 	rests map[unit][]Key // what each conclusion rests on
 	users map[Key][]unit // the reverse of rests
 	count int            // of commits, to notice proposals that came too late
+	// gated is what the gates rest on.
+	gated map[Key]struct{}
 }
 
 // NewChecker makes a Checker of a node without resources.
@@ -57,6 +59,7 @@ type Proposal struct {
 	next       state
 	rests      map[unit][]Key
 	gone       []unit
+	gated      map[Key]struct{}
 	violations []Violation
 }
 
@@ -78,6 +81,7 @@ func (c *Checker) Propose(change Change) *Proposal {
 		p.next.book = change.Book
 		compareBooks(c.now.book, change.Book, changed)
 	}
+	p.findGates(changed)
 	for u := range p.affected(changed) {
 		p.prove(u)
 	}
@@ -119,7 +123,7 @@ func (p *Proposal) Commit() error {
 			delete(c.now.instances, service)
 		}
 	}
-	c.now.book = p.next.book
+	c.now.book, c.now.gates, c.gated = p.next.book, p.next.gates, p.gated
 	for _, u := range p.gone {
 		c.forget(u)
 	}
@@ -189,6 +193,57 @@ func (p *Proposal) takeInstances(instances map[polder.ServiceName][]polder.Endpo
 	}
 }
 
+// findGates looks for the gates again if a change can touch them.
+func (p *Proposal) findGates(changed map[Key]bool) {
+	touched := p.checker.gated == nil || changed[Key{onSite, ""}]
+	for k := range changed {
+		_, rests := p.checker.gated[k]
+		before, after := p.next.resources[k], p.next.resource(k)
+		opened := func(f *facts) bool {
+			return f != nil && f.listener != nil && (!f.listener.internal || f.listener.opens())
+		}
+		touched = touched || rests || opened(before) || opened(after)
+	}
+	if p.gated = p.checker.gated; !touched {
+		return
+	}
+	v := view{state: &p.next, rests: map[Key]struct{}{}}
+	p.next.gates = v.findGates()
+	p.gated = v.rests
+	changed[Key{onGates, ""}] = true
+}
+
+// names lists the units for names that a change can affect.
+func (p *Proposal) names(changed map[Key]bool, dirty map[unit]bool) {
+	add := func(name string) { dirty[unit{Key{ofName, name}, whole}] = true }
+	if changed[Key{onGates, ""}] {
+		for _, g := range p.next.gates {
+			for name := range g.l.byName {
+				add(name)
+			}
+		}
+		for host := range p.next.book.owners.all() {
+			add(host)
+		}
+	}
+	for k := range changed {
+		if k.Type == onHost {
+			add(k.Name)
+		}
+	}
+	for u := range dirty {
+		if u.Type == ofName && !p.next.known(u.Name) {
+			delete(dirty, u)
+			p.gone = append(p.gone, u)
+		}
+	}
+}
+
+// known tells whether somebody owns a name, or a gate names it.
+func (s *state) known(name string) bool {
+	return s.book.owners.has(name) || slices.ContainsFunc(s.gates, func(g gate) bool { _, ok := g.l.byName[name]; return ok })
+}
+
 // affected lists the units whose conclusions a change can touch.
 func (p *Proposal) affected(changed map[Key]bool) map[unit]bool {
 	dirty := map[unit]bool{}
@@ -213,8 +268,12 @@ func (p *Proposal) affected(changed map[Key]bool) map[unit]bool {
 			dirty[u] = true
 		}
 	}
+	p.names(changed, dirty)
 	// What is gone, or has fewer parts than before, is not proved again.
 	for _, u := range p.gone {
+		if u.Type == ofName {
+			continue
+		}
 		if after := p.next.resource(u.Key); after == nil || !slices.Contains(after.units(), u) {
 			delete(dirty, u)
 		}

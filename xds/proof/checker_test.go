@@ -54,13 +54,13 @@ func TestReach(t *testing.T) {
 		}
 		return list
 	}
-	closed := inward + "chain unknown: answer a fixed answer "
+	closed := inward + "chain serve: answer no key "
 	for host, want := range map[string][]string{
 		"catalog.example.com": served("catalog.example.com"),
 		"dutch.example.com": {plain + "to-https: answer a fixed answer ", closed,
 			public + "chain pass/nl > cluster wrap/pass/nl > listener pass/nl > chain pass/nl > cluster pass/nl > endpoint nl.example.net:7443: peer nl.example.net:7443 nl"},
 		"vault.example.com":  {plain + "forbidden: answer a fixed answer ", closed, public + "chain forbidden: answer a fixed answer "},
-		"nobody.example.com": {plain + "to-https: answer a fixed answer ", closed, public + "chain unknown: answer a fixed answer "},
+		"nobody.example.com": {plain + "to-https: answer a fixed answer ", closed, public + "chain by-name: answer no cluster of its name "},
 	} {
 		got := ways(c.Reach(host))
 		slices.Sort(got)

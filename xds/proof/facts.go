@@ -1,6 +1,10 @@
 package proof
 
-import "google.golang.org/protobuf/types/known/anypb"
+import (
+	"slices"
+
+	"google.golang.org/protobuf/types/known/anypb"
+)
 
 // facts is what one resource says, as far as the proof needs it. It depends on
 // the resource's bytes alone and is immutable once read.
@@ -138,7 +142,8 @@ type chainFacts struct {
 	// What its connections come to. None of these means that it could not be read.
 	answers bool // a fixed answer, and the end
 	http    *httpFacts
-	proxied []way // as they are, to these
+	proxied []way  // as they are, to these
+	byName  string // as they are, to the cluster named by this and the name in the ClientHello
 }
 
 // httpFacts is where HTTP requests find their routes.
@@ -152,6 +157,11 @@ type sink struct {
 	path    []string
 	cluster string // gRPC service
 	file    string
+}
+
+// opens tells whether some chain reads requests.
+func (l *listenerFacts) opens() bool {
+	return slices.ContainsFunc(l.chains, func(c chainFacts) bool { return c.http != nil })
 }
 
 func (l *listenerFacts) chain(name string) *chainFacts {

@@ -10,6 +10,10 @@ import (
 
 // judge proves one unit.
 func (v *view) judge(u unit) {
+	if u.Type == ofName {
+		v.judgeName(u.Name)
+		return
+	}
 	f := v.facts(u.Key)
 	if f == nil {
 		return
@@ -33,6 +37,9 @@ func (v *view) judge(u unit) {
 		v.judgeDomains(f)
 	case f.cluster != nil:
 		v.judgeCluster(f)
+		if host, ok := v.byName(f.key.Name); ok {
+			v.judgeByName(f, host)
+		}
 	case f.endpoints != nil:
 		for _, p := range f.endpoints.places {
 			v.judgeStray(f, p)
@@ -122,10 +129,9 @@ func (v *view) ownersOf(domains []string) []polder.ServiceName {
 
 // servicesOf lists the services whose connections a chain takes.
 func (v *view) servicesOf(l *listenerFacts, chain string) []polder.ServiceName {
-	v.restsOn(Key{onHosts, ""})
 	var list []polder.ServiceName
 	for domain, to := range l.byName {
-		if name := v.book.owners[domain]; to == chain && name != "" {
+		if name, _ := v.book.owners.get(domain); to == chain && name != "" {
 			list = append(list, name)
 		}
 	}
@@ -139,6 +145,9 @@ func (v *view) users(k Key) []polder.ServiceName { return v.usersWithin(k, maxNe
 func (v *view) usersWithin(k Key, depth int) []polder.ServiceName {
 	if depth == 0 {
 		return nil
+	}
+	if host, ok := v.byName(k.Name); ok && k.Type == typeCluster {
+		return v.ownersOf([]string{host})
 	}
 	var list []polder.ServiceName
 	leads := func(w way) bool {

@@ -26,6 +26,7 @@ const (
 	closes                  // ends the connection, unopened, with a fixed answer
 	opens                   // decrypts it and reads requests
 	passes                  // passes it on unopened
+	names                   // leads it to the cluster of its name, which is proved by itself
 )
 
 // judgeListener proves a listener from the outside: what it is for is told by
@@ -34,6 +35,10 @@ func (v *view) judgeListener(f *facts) {
 	l, path := f.listener, f.key.path()
 	switch {
 	case l.internal:
+		v.restsOn(Key{onGates, ""})
+		if slices.ContainsFunc(v.gates, func(g gate) bool { return g.inner && g.key == f.key }) {
+			v.judgeNames(l, path, false)
+		}
 	case v.site().servesHTTPS(l.bind):
 		v.judgeNames(l, path, true)
 	case v.site().servesHTTP(l.bind):
@@ -45,80 +50,16 @@ func (v *view) judgeListener(f *facts) {
 	}
 }
 
-// judgeNames proves a listener that chooses by the name in the ClientHello:
-// the public one, and the one for what peers passed on, which may not pass it
-// on again.
+// judgeNames proves a listener that chooses by the name in the ClientHello: the
+// public one, and the one for what peers passed on, which may not pass it on again.
+// What happens to each name is proved by judgeName.
 func (v *view) judgeNames(l *listenerFacts, path []string, public bool) {
-	deeds := map[string]deed{"": {kind: closes}}
-	for i := range l.chains {
-		c := &l.chains[i]
-		d := v.deedOf(l, c, path)
-		if d.ends = v.site().endOf(c.name); d.ends != 0 && (d.kind == opens || d.kind == passes) && !v.book.ends[d.ends] {
-			v.report(v.servicesOf(l, c.name), extend(path, at("chain", c.name)), someAddress(d), "keeps connections alive that ended with a broken glass which is whole again")
-		}
-		if d.kind == passes && !public {
-			v.report(v.servicesOf(l, c.name), extend(path, at("chain", c.name)), someAddress(d), "passes on once more what a peer passed on")
-			d.kind = strange
-		}
-		deeds[c.name] = d
-	}
-	otherwise := l.otherwise
-	if l.byName == nil && len(l.chains) > 0 {
-		otherwise = l.chains[0].name // takes everything
-	}
+	g := v.gateOf(Key{}, l, path, public)
 	if l.byName == nil && len(l.chains) > 1 {
 		v.report(nil, path, "requests", "has several filter chains and nothing that chooses one")
 	}
-	if d := deeds[otherwise]; d.kind == opens || d.kind == passes {
-		v.report(nil, extend(path, at("chain", otherwise)), someAddress(d), "takes connections for names that nobody owns")
-	}
-	v.restsOn(Key{onHosts, ""})
-	has := func(name string) bool { _, ok := l.byName[name]; return ok }
-	for name, chain := range l.byName {
-		if d := deeds[chain]; v.book.owners[name] == "" && (d.kind == opens || d.kind == passes) {
-			v.report(nil, extend(path, at("chain", chain), at("host", name)), someAddress(d), "takes connections for a name that nobody owns")
-		}
-	}
-	for _, e := range v.book.services {
-		v.judgeCallers(e, l, path, deeds, has, otherwise)
-	}
-}
-
-// judgeCallers proves what happens to the connections for one service's hosts.
-func (v *view) judgeCallers(e *entry, l *listenerFacts, path []string, deeds map[string]deed, has func(string) bool, otherwise string) {
-	whose := []polder.ServiceName{e.name}
-	for _, host := range e.hosts {
-		chain := otherwise
-		if name, found := match(has, host); found {
-			chain = l.byName[name]
-		}
-		d := deeds[chain]
-		path := func() []string { return extend(path, at("chain", chain), at("host", host)) }
-		switch {
-		case d.kind == opens && (!e.opened || v.book.owners[host] != e.name):
-			v.report(whose, path(), "requests for "+host, v.book.mayNot(e))
-			return
-		case d.kind == opens && d.keyOf != "" && d.keyOf != e.name:
-			v.report(whose, path(), "requests for "+host, fmt.Sprintf("are opened with the key of service %s", d.keyOf))
-			return
-		case d.kind == opens && e.ends[v.site().Region] != 0 && d.ends != e.ends[v.site().Region]:
-			v.report(whose, path(), "requests for "+host, outlives(e.ends[v.site().Region]))
-			return
-		case d.kind == passes && !e.passed:
-			v.report(whose, path(), someAddress(d), "is passed on, though the owner refuses callers outside the allowed regions")
-			return
-		case d.kind == passes:
-			for region, address := range d.regions {
-				if !slices.Contains(e.receivers, region) {
-					v.report(whose, path(), address, fmt.Sprintf("is passed on to region %s, which may not have it now; it is allowed in %v", region, e.allowed))
-					return
-				}
-				if second := e.ends[region]; second != 0 && d.ends != second {
-					v.report(whose, path(), address, outlives(second))
-					return
-				}
-			}
-		}
+	if d := g.deeds[g.otherwise()]; d.kind == opens && public || d.kind == passes {
+		v.report(nil, extend(path, at("chain", g.otherwise())), someAddress(d), "takes connections for names that nobody owns")
 	}
 }
 
@@ -155,6 +96,10 @@ func (v *view) deedOf(l *listenerFacts, c *chainFacts, path []string) deed {
 		return report(v.firstOf(c.proxied), "opens connections and does with what is inside as the proof does not understand")
 	case len(c.sinks) > 0:
 		return report(c.sinks[0].name(), "tells of connections that this region may know nothing of")
+	case c.byName != "" && c.byName == v.site().ByName:
+		return deed{kind: names}
+	case c.byName != "":
+		return report(at("clusters", c.byName+"..."), "lets the caller choose among clusters that the book does not know")
 	case len(c.proxied) > 0:
 		d := deed{kind: passes, regions: map[polder.RegionName]string{}}
 		for _, w := range c.proxied {
@@ -272,6 +217,8 @@ func (v *view) followInside(whose callers, path []string, l *listenerFacts, dept
 		switch {
 		case c.http != nil || c.socket.kind != clear:
 			v.report(whose(), path, "requests", "opens connections that are only passed on here")
+		case c.byName != "":
+			v.report(whose(), path, at("clusters", c.byName+"..."), "lets the caller choose where a connection goes that is passed on")
 		case len(c.sinks) > 0:
 			v.report(whose(), path, c.sinks[0].name(), "tells of connections that this region may know nothing of")
 		}

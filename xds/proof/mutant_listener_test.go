@@ -176,7 +176,7 @@ func listenerMutants() []mutant {
 			"dutch", []string{"listener entrypoint-https", "chain serve", "host dutch.example.com"}, "requests for dutch.example.com"},
 		{"chains for one purpose, and nothing that chooses", func(s *snapshot) {
 			l := s.listener("entrypoint-https")
-			l.FilterChainMatcher, l.FilterChains = nil, []*listener.FilterChain{s.chain("entrypoint-https", "unknown"), s.chain("entrypoint-https", "forbidden")}
+			l.FilterChainMatcher, l.FilterChains = nil, []*listener.FilterChain{s.chain("entrypoint-https", "unavailable"), s.chain("entrypoint-https", "forbidden")}
 		}, "", []string{"listener entrypoint-https"}, "requests"},
 		{"chain that does not exist", func(s *snapshot) { s.listener("entrypoint-https").FilterChainMatcher.OnNoMatch = s.to("nowhere") },
 			"", []string{"listener entrypoint-https", "field filter_chain_matcher"}, ""},

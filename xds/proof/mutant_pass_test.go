@@ -152,10 +152,10 @@ func strangeMutants() []mutant {
 			})
 		}, "billing", []string{"listener entrypoint-https", "filter_chains serve", "filters", "local_reply_config"}, ""},
 		{"key in a fixed answer", func(s *snapshot) {
-			edit(s.t, s.chain("entrypoint-https", "unknown").Filters[0].GetTypedConfig(), func(d *directresponse.Config) {
+			edit(s.t, s.chain("entrypoint-https", "unavailable").Filters[0].GetTypedConfig(), func(d *directresponse.Config) {
 				d.Response = &core.DataSource{Specifier: &core.DataSource_InlineBytes{InlineBytes: []byte("-----BEGIN PRIVATE KEY-----")}}
 			})
-		}, "", []string{"listener entrypoint-https", "filter_chains unknown", "filters", "response"}, "a private key"},
+		}, "", []string{"listener entrypoint-https", "filter_chains unavailable", "filters", "response"}, "a private key"},
 		{"endpoint without an address", func(s *snapshot) { s.instance("billing", nil) },
 			"billing", []string{"endpoints service/billing", "endpoint"}, ""},
 		{"secret among the resources", func(s *snapshot) {
@@ -256,11 +256,11 @@ func spareMutants() []mutant {
 			c.TransportSocket = s.cluster("pass/nl").TransportSocket
 			s.listener("pass/nl").FilterChains = []*listener.FilterChain{c}
 		}, "dutch", []string{"listener pass/nl", "chain serve", "transport socket"}, ""},
-		{"chain that does nothing", func(s *snapshot) { s.chain("entrypoint-https", "unknown").Filters = nil },
-			"", []string{"listener entrypoint-https", "chain unknown"}, ""},
+		{"chain that does nothing", func(s *snapshot) { s.chain("entrypoint-https", "unavailable").Filters = nil },
+			"", []string{"listener entrypoint-https", "chain unavailable"}, ""},
 		{"filter after the last", func(s *snapshot) {
 			c := s.chain("entrypoint-https", "pass/nl")
-			c.Filters = append(c.Filters, s.chain("entrypoint-https", "unknown").Filters...)
+			c.Filters = append(c.Filters, s.chain("entrypoint-https", "unavailable").Filters...)
 		}, "dutch", []string{"listener entrypoint-https", "chain pass/nl", "filter"}, ""},
 	}
 }

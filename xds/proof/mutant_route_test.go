@@ -174,7 +174,7 @@ func hostMutants() []mutant {
 			s.manager("inward", "serve", func(m *hcm.HttpConnectionManager) {
 				m.GetScopedRoutes().ScopeKeyBuilder.Fragments[0].GetHeaderValueExtractor().Name = ":authority"
 			})
-		}, "billing", []string{"listener inward", "chain serve", "filter", "field scoped_routes"}, ""},
+		}, "", []string{"listener inward", "chain serve", "filter", "field scoped_routes"}, ""},
 		{"scope key with a part that the caller chooses", func(s *snapshot) {
 			s.manager("entrypoint-https", "serve", func(m *hcm.HttpConnectionManager) {
 				b := m.GetScopedRoutes().ScopeKeyBuilder

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -16,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/proof"
 )
 
@@ -318,7 +320,7 @@ func TestChangesAreProvedAsWhole(t *testing.T) {
 				i := rapid.IntRange(0, len(after.model.Services)-1).Draw(t, "service")
 				after.model.Services[i] = drawService(t, after.model.Services[i].Name, after.model.Services[i].Hosts)
 			}
-			next := after.snapshot()
+			next := drawLed(t, after.model, after.snapshot())
 			if rapid.Bool().Draw(t, "mutated") {
 				next, _ = drawMutation(t, next, after.stringPool(next))
 			}
@@ -335,6 +337,40 @@ func TestChangesAreProvedAsWhole(t *testing.T) {
 			}
 		}
 	})
+}
+
+// drawLed leads some hosts by their names, lawfully or not.
+func drawLed(t *rapid.T, model *polder.Model, set []proof.Resource) []proof.Resource {
+	var inside []string
+	for _, r := range set {
+		if r.Type == xds.TypeListener {
+			inside = append(inside, r.Name)
+		}
+	}
+	for _, s := range model.Services {
+		if !rapid.Bool().Draw(t, "led by name") {
+			continue
+		}
+		name := "to/" + string(s.Hosts[0])
+		to := rapid.SampledFrom(inside).Draw(t, "into")
+		c := staticCluster(name, &core.Address{Address: &core.Address_EnvoyInternalAddress{EnvoyInternalAddress: &core.EnvoyInternalAddress{
+			AddressNameSpecifier: &core.EnvoyInternalAddress_ServerListenerName{ServerListenerName: to}}}})
+		for _, r := range set {
+			if r.Key == (proof.Key{Type: xds.TypeCluster, Name: "inward"}) {
+				var inward cluster.Cluster
+				if err := r.Body.UnmarshalTo(&inward); err != nil {
+					t.Fatal(err)
+				}
+				c.TransportSocket = inward.TransportSocket
+			}
+		}
+		body := new(anypb.Any)
+		if err := body.MarshalFrom(c); err != nil {
+			t.Fatal(err)
+		}
+		set = append(set, proof.Resource{Key: proof.Key{Type: xds.TypeCluster, Name: name}, Body: body})
+	}
+	return set
 }
 
 // everyone names each service, so that those without instances lose them.

@@ -62,16 +62,28 @@ func (e *explorer) enter(l *listenerFacts, path []string, depth int) {
 	}
 	for i := range l.chains {
 		c := &l.chains[i]
+		named := false
 		if l.byName != nil {
 			chosen := l.otherwise
 			if name, found := match(func(n string) bool { _, ok := l.byName[n]; return ok }, e.host); found {
-				chosen = l.byName[name]
+				chosen, named = l.byName[name], true
 			}
 			if chosen != c.name {
 				continue
 			}
 		}
 		path := extend(path, at("chain", c.name))
+		if c.byName != "" {
+			to := c.byName + e.host
+			if e.resource(Key{typeCluster, to}) == nil {
+				e.end(ToAnswer, path, "no cluster of its name", "")
+			}
+			e.connection(path, to, depth)
+		}
+		if l.internal && !named && c.socket.kind == tlsKind && len(CheckSecret(e.book, e.host)) > 0 {
+			e.end(ToAnswer, path, "no key", "")
+			continue
+		}
 		if c.socket.kind == tlsKind && c.socket.tls.onDemand {
 			e.end(ToKey, path, at("secret", e.host), e.site().Region)
 		}

@@ -15,6 +15,7 @@ import (
 	directresponse "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/direct_response/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	ratelimit "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ratelimit/v3"
+	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	earlyheaders "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	network "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
@@ -109,6 +110,11 @@ func (r *reader) readChain(c *listener.FilterChain) chainFacts {
 			if !last {
 				continue
 			}
+		case *setfilterstate.Config:
+			f.byName = r.readByName(path, c.Name, m)
+			if !last {
+				continue
+			}
 		case *directresponse.Config:
 			f.answers = last
 		case *tcpproxy.TcpProxy:
@@ -123,10 +129,32 @@ func (r *reader) readChain(c *listener.FilterChain) chainFacts {
 			r.fault(fault{path: path, chain: c.Name, address: unknown, reason: "is followed by filters, though it ends the chain"})
 		}
 	}
+	if f.byName != "" {
+		// What the next filter names is not asked: the name decides.
+		if f.answers || f.http != nil || len(f.proxied) != 1 || f.proxied[0].cluster != f.byName {
+			r.fault(fault{path: []string{at("chain", c.Name)}, chain: c.Name, address: unknown, reason: "does something else with the name of a cluster than lead connections to it"})
+		}
+		f.proxied = nil
+		return f
+	}
 	if !f.answers && f.http == nil && len(f.proxied) == 0 {
 		r.fault(fault{path: []string{at("chain", c.Name)}, chain: c.Name, address: unknown, reason: "does nothing with a connection that the proof understands"})
 	}
 	return f
+}
+
+// readByName reads the beginning of the names of clusters that a chain leads to, of
+// which the name in the ClientHello is the rest.
+func (r *reader) readByName(path []string, chain string, m *setfilterstate.Config) string {
+	if len(m.OnNewConnection) == 1 {
+		value := m.OnNewConnection[0]
+		prefix, ok := strings.CutSuffix(value.GetFormatString().GetTextFormatSource().GetInlineString(), serverName)
+		if ok && prefix != "" && !strings.Contains(prefix, "%") && value.GetObjectKey() == "envoy.tcp_proxy.cluster" {
+			return prefix
+		}
+	}
+	r.fault(fault{path: path, chain: chain, address: anywhere, reason: "says something about connections that the proof does not understand"})
+	return ""
 }
 
 func readProxy(path []string, m *tcpproxy.TcpProxy) []way {

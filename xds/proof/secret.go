@@ -15,7 +15,7 @@ func CheckSecret(book *Book, name string) []Violation {
 		return nil
 	}
 	if resident, ok := book.site.residentOf(name); ok {
-		if e := book.services[resident]; e != nil && e.resident {
+		if e, _ := book.services.get(string(resident)); e != nil && e.resident {
 			return nil
 		}
 		return []Violation{{Services: []polder.ServiceName{resident}, Path: []string{at("secret", name)}, Address: at("secret", name),
@@ -23,8 +23,9 @@ func CheckSecret(book *Book, name string) []Violation {
 	}
 	violation := Violation{Path: []string{at("secret", name)}, Address: at("secret", name), Reason: "nobody owns a host of that name"}
 	host := strings.TrimSuffix(strings.ToLower(name), ".")
-	found, _ := match(func(name string) bool { _, ok := book.owners[name]; return ok }, host)
-	e := book.services[book.owners[found]]
+	found, _ := match(book.owners.has, host)
+	owner, _ := book.owners.get(found)
+	e, _ := book.services.get(string(owner))
 	if e == nil || strings.HasPrefix(host, "*") {
 		return []Violation{violation}
 	}

@@ -15,13 +15,18 @@ type unit struct {
 
 const whole = -1
 
+// ofName is the type of the units for the names that listeners choose by. They have
+// no resource of their own.
+const ofName = "name"
+
 // What conclusions rest on beside resources are keys too, of these types.
 const (
 	onSite      = "book/site"
 	onPeers     = "book/peers"
 	onHost      = "book/host"    // whose it is
 	onBelow     = "book/below"   // the hosts below a wildcard
-	onHosts     = "book/hosts"   // all of them
+	onEnds      = "book/ends"    // when broken glass is whole
+	onGates     = "gates"        // what the listeners that callers and peers come to do with a name
 	onService   = "book/service" // what the law allows
 	onInstances = "instances"    // addresses of a service here
 	onAddress   = "book/address" // who has it
@@ -34,6 +39,7 @@ type state struct {
 	resources map[Key]*facts
 	instances map[polder.ServiceName][]polder.Endpoint
 	holders   map[string][]holder // of observed instances, by address
+	gates     []gate
 
 	// Overlay of a proposal; nil values are removals.
 	newResources map[Key]*facts
@@ -83,16 +89,30 @@ func (v *view) peersAt(address string) []polder.RegionName {
 // service reads what the law allows a service; nil if it does not exist.
 func (v *view) service(name polder.ServiceName) *entry {
 	v.restsOn(Key{onService, string(name)})
-	return v.book.services[name]
+	e, _ := v.book.services.get(string(name))
+	return e
 }
 
 // owner finds the service of a host or wildcard, exactly as written.
 func (v *view) owner(host string) *entry {
 	v.restsOn(Key{onHost, host})
-	if name := v.book.owners[host]; name != "" {
+	if name, _ := v.book.owners.get(host); name != "" {
 		return v.service(name)
 	}
 	return nil
+}
+
+// ends tells whether some broken glass is whole at that second.
+func (v *view) ends(second int64) bool {
+	v.restsOn(Key{onEnds, ""})
+	return v.book.ends[second] > 0
+}
+
+// former finds the service that a host belonged to, as it was; nil if it has an
+// owner, or the table does not name it any more.
+func (v *view) former(host string) *entry {
+	v.restsOn(Key{onHost, host})
+	return v.book.former[host]
 }
 
 func (v *view) below(wildcard string) []string {
@@ -118,7 +138,8 @@ func (v *view) has(e *entry, address string) bool {
 
 // holdersOf lists who has an address, by the configuration or as observed.
 func (v *view) holdersOf(address string) []holder {
-	return append(slices.Clone(v.book.holders[address]), v.observed(address)...)
+	configured, _ := v.book.holders.get(address)
+	return append(slices.Clone(configured), v.observed(address)...)
 }
 
 // observed lists the services that an instance of was seen at an address.

@@ -16,6 +16,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/direct_response/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ratelimit/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
@@ -56,6 +57,8 @@ envoy.extensions.filters.network.direct_response.v3.Config: response
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters idle_timeout max_connect_attempts
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster: clusters
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight: name weight
+envoy.extensions.filters.network.set_filter_state.v3.Config: on_new_connection
+envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue: object_key format_string
 envoy.extensions.filters.network.ratelimit.v3.RateLimit: stat_prefix domain descriptors timeout failure_mode_deny rate_limit_service
 envoy.extensions.common.ratelimit.v3.RateLimitDescriptor: entries
 envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry: key value%

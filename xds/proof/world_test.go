@@ -56,7 +56,7 @@ func (w world) site() proof.Site {
 		Activator: activator, ActivatorHeader: "x-polder-service",
 		Identity: "peer/identity", Trust: "peer/trust",
 		Resident: "resident/", Ending: "until/", Now: w.now, Others: w.others(),
-		Local: []string{"polder"}, LogFiles: []string{logFile},
+		Local: []string{"polder"}, ByName: "to/", LogFiles: []string{logFile},
 	}
 	if w.remote != nil {
 		site.Activator, site.ActivatorAt = "", w.remote.Activator

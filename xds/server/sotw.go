@@ -54,7 +54,7 @@ func (st *stream) collectAll(step step, sub *subscription) *response {
 		switch {
 		case exists && known && had.Version == resource.Version, !exists && !known:
 			delete(sub.dirty, name)
-		case exists != step.removing:
+		case exists != step.removing && step.has(name):
 			due[name] = true
 		}
 	}

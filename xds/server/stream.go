@@ -101,28 +101,54 @@ func (r *response) names(name string) bool {
 
 // step is one place in the order of publishing: make before break.
 type step struct {
-	typeURL  string
+	kind
 	removing bool
-	after    []string // types that must be settled first
+	after    []kind // that must be settled first
 }
+
+// kind is a type of resources, or those of a type that have their own place in the
+// order.
+type kind struct {
+	typeURL string
+	byName  bool // of clusters: those that lead callers to a host, as a listener does
+}
+
+// has tells whether a resource of the kind's type is of the kind.
+func (k kind) has(name string) bool {
+	return k.typeURL != xds.TypeCluster || xds.IsByName(name) == k.byName
+}
+
+var (
+	secrets   = kind{typeURL: xds.TypeSecret}
+	clusters  = kind{typeURL: xds.TypeCluster}
+	endpoints = kind{typeURL: xds.TypeEndpoint}
+	scopes    = kind{typeURL: xds.TypeScope}
+	routes    = kind{typeURL: xds.TypeRoute}
+	hosts     = kind{typeURL: xds.TypeCluster, byName: true}
+	listeners = kind{typeURL: xds.TypeListener}
+)
 
 // order follows the xDS protocol's advice on eventual consistency, stricter in
 // that it waits for acknowledgements: a host appears in a listener only when
-// its routes, clusters and endpoints are there, and they go only when it went.
+// its routes, clusters and endpoints are there, and they go only when it went. A
+// cluster of its own that leads callers to a host is to it what a listener is. It
+// goes once the listener has the host.
 var order = []step{
-	{typeURL: xds.TypeSecret},
-	{typeURL: xds.TypeSecret, removing: true},
-	{typeURL: xds.TypeCluster},
+	{kind: secrets},
+	{kind: secrets, removing: true},
+	{kind: clusters},
 	// Not after the acknowledgement of the clusters: Envoy withholds it until they are warm.
-	{typeURL: xds.TypeEndpoint},
-	{typeURL: xds.TypeScope, after: []string{xds.TypeCluster, xds.TypeEndpoint}},
-	{typeURL: xds.TypeRoute, after: []string{xds.TypeCluster, xds.TypeEndpoint}},
-	{typeURL: xds.TypeListener, after: []string{xds.TypeCluster, xds.TypeEndpoint, xds.TypeScope, xds.TypeRoute}},
-	{typeURL: xds.TypeListener, removing: true},
-	{typeURL: xds.TypeScope, removing: true, after: []string{xds.TypeListener}},
-	{typeURL: xds.TypeRoute, removing: true, after: []string{xds.TypeListener, xds.TypeScope}},
-	{typeURL: xds.TypeCluster, removing: true, after: []string{xds.TypeListener, xds.TypeScope, xds.TypeRoute}},
-	{typeURL: xds.TypeEndpoint, removing: true, after: []string{xds.TypeCluster}},
+	{kind: endpoints},
+	{kind: scopes, after: []kind{clusters, endpoints}},
+	{kind: routes, after: []kind{clusters, endpoints}},
+	{kind: hosts, after: []kind{clusters, endpoints, scopes, routes}},
+	{kind: listeners, after: []kind{clusters, endpoints, scopes, routes}},
+	{kind: listeners, removing: true},
+	{kind: hosts, removing: true, after: []kind{listeners}},
+	{kind: scopes, removing: true, after: []kind{listeners, hosts}},
+	{kind: routes, removing: true, after: []kind{listeners, hosts, scopes}},
+	{kind: clusters, removing: true, after: []kind{listeners, hosts, scopes, routes}},
+	{kind: endpoints, removing: true, after: []kind{clusters}},
 }
 
 // next finds the next message to send, or nil. Called with mu held.
@@ -151,28 +177,27 @@ func (st *stream) next(now time.Time) (string, *response) {
 // acknowledged. Removals that are held back themselves hold back nothing.
 func (st *stream) mayFollow(step step, now time.Time) bool {
 	for _, before := range step.after {
-		sub := st.types[before]
+		sub := st.types[before.typeURL]
 		if sub == nil || !sub.asked {
 			continue
 		}
-		if sub.inflight != nil || len(sub.suspects) > 0 || (len(sub.dirty) > 0 && st.addsPending(before, sub)) {
+		if sub.inflight != nil || len(sub.suspects) > 0 {
 			return false
 		}
-		if step.removing && len(sub.dirty) > 0 {
-			return false
+		for name := range sub.dirty {
+			if before.has(name) && (step.removing || st.adds(before.typeURL, sub, name)) {
+				return false
+			}
 		}
 	}
-	waitsForEndpoints := !step.removing && slices.Contains(step.after, xds.TypeEndpoint)
+	waitsForEndpoints := !step.removing && slices.Contains(step.after, endpoints)
 	return !waitsForEndpoints || len(st.warming) == 0 || now.After(st.warmUntil)
 }
 
-func (st *stream) addsPending(typeURL string, sub *subscription) bool {
-	for name := range sub.dirty {
-		if r, ok := st.server.effective(st.node, xds.Key{Type: typeURL, Name: name}); ok && sub.wants(name) && sub.sent[name].Version != r.Version {
-			return true
-		}
-	}
-	return false
+// adds tells whether a dirty name is to be sent, and not to be removed.
+func (st *stream) adds(typeURL string, sub *subscription, name string) bool {
+	r, ok := st.server.effective(st.node, xds.Key{Type: typeURL, Name: name})
+	return ok && sub.wants(name) && sub.sent[name].Version != r.Version
 }
 
 // mostPerResponse bounds the resources that a delta response sets. Envoy takes one in
@@ -198,7 +223,7 @@ func (st *stream) collect(step step, sub *subscription) *response {
 		if len(r.set) >= mostPerResponse {
 			break
 		}
-		if !sub.suspect[name] {
+		if !sub.suspect[name] && step.has(name) {
 			st.take(step, sub, name, r)
 		}
 	}
@@ -224,7 +249,7 @@ func (sub *subscription) nextSuspects() map[string]bool {
 // greeting tells whether an empty response is due: an Envoy that asked for all
 // of a type waits for the first response to learn that there is none.
 func (sub *subscription) greeting(step step) bool {
-	return sub.greet && !step.removing && len(sub.dirty) == 0
+	return sub.greet && !step.removing && !step.byName && len(sub.dirty) == 0
 }
 
 // take moves one dirty name into the response if it belongs to this step.
@@ -266,15 +291,15 @@ func (st *stream) expectEndpoints(typeURL string, r *response, now time.Time) {
 	if typeURL != xds.TypeCluster {
 		return
 	}
-	endpoints := st.subscription(xds.TypeEndpoint)
+	assigned := st.subscription(xds.TypeEndpoint)
 	for _, c := range r.set {
 		if _, ok := st.server.effective(st.node, xds.Key{Type: xds.TypeEndpoint, Name: c.Name}); !ok {
 			continue
 		}
 		st.warming[c.Name] = true
-		if endpoints.wants(c.Name) {
-			delete(endpoints.sent, c.Name)
-			endpoints.dirty[c.Name] = true
+		if assigned.wants(c.Name) {
+			delete(assigned.sent, c.Name)
+			assigned.dirty[c.Name] = true
 		}
 	}
 	st.warmUntil = now.Add(st.server.options.WarmWait)

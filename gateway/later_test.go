@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds"
+)
+
+// settlement publishes services to a place change by change, as a region does.
+type settlement struct {
+	*place
+	t     *testing.T
+	hosts xds.Hosts
+	keys  map[polder.ServiceName][]xds.Key
+}
+
+func (s *settlement) judge(service polder.Service) law.Approved {
+	var endpoints []polder.Endpoint
+	for region, addresses := range service.Endpoints {
+		for _, a := range addresses {
+			endpoints = append(endpoints, polder.Endpoint{Service: service.Name, Region: region, Address: a})
+		}
+	}
+	return law.Judge(service, law.Circumstances{Here: s.node.Region, Regions: testRegions, Alive: polder.RegionHealth{"fr": true, "nl": true}, Endpoints: endpoints})
+}
+
+// change brings services into force and takes others away. It returns when Envoy
+// has acknowledged, and tells whether the table of hosts was sent.
+func (s *settlement) change(add []polder.Service, gone []polder.ServiceName, tidy bool) (table bool) {
+	s.t.Helper()
+	var set []xds.Resource
+	var remove []xds.Key
+	for _, service := range add {
+		a := s.judge(service)
+		s.hosts.Put(a)
+		made := xds.Service(a, xds.Gateway{Region: s.node.Region, Activator: filepath.Join(s.dir, "activator.sock")})
+		s.keys[service.Name] = keysOf(made)
+		set = append(set, made...)
+	}
+	for _, name := range gone {
+		s.hosts.Remove(name)
+		remove = append(remove, s.keys[name]...)
+	}
+	if table = tidy || s.hosts.Changed(); table {
+		set = append(set, s.hosts.Node(s.node)...)
+	}
+	led, left := s.hosts.ByName()
+	set, remove = append(set, led...), append(remove, left...)
+	s.server.Apply(set, remove)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := s.server.Wait(ctx, append(keysOf(set), remove...)...); err != nil {
+		s.t.Fatal(err)
+	}
+	return table
+}
+
+// TestHostsThatComeLater adds hosts to running Envoys: to be opened here, and to be
+// passed on. Neither touches a listener; they are called like all others; when the
+// table takes them in, connections that came before go on; and when they are gone
+// nobody answers for them.
+func TestHostsThatComeLater(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s", r.Header.Get("X-Forwarded-For"), r.Header.Get(xds.HeaderService))
+	}))
+	defer origin.Close()
+	service := func(name string, elsewhere polder.Elsewhere) polder.Service {
+		return polder.Service{Name: polder.ServiceName(name), Hosts: []polder.Host{polder.Host(name + ".example.com")}, Timeout: time.Minute,
+			Residency: polder.Residency{Allow: []polder.Place{"fr"}, Elsewhere: elsewhere, Failover: polder.Failover{Class: polder.FailoverClosed}},
+			Endpoints: map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort(origin.Listener.Addr().String())}}}
+	}
+	first, later, vault := service("first", polder.PassThrough), service("later", polder.PassThrough), service("vault", polder.Refuse)
+	ca, err := authority.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.Root())
+	places := map[polder.RegionName]*settlement{}
+	peerOf := map[polder.RegionName][]string{}
+	for _, r := range testRegions {
+		p := newPlace(t, r.Name, ca, []polder.Service{first, later})
+		places[r.Name] = &settlement{place: p, t: t, keys: map[polder.ServiceName][]xds.Key{}}
+		peerOf[r.Name] = []string{p.node.Peer.String()}
+	}
+	for _, p := range places {
+		p.node.PeerOf = peerOf
+		p.change([]polder.Service{first}, nil, false)
+		p.startEnvoy(t)
+	}
+	call := func(at polder.RegionName, sni string, http2 bool) string {
+		body, response, err := places[at].get(roots, sni, strings.ToLower(sni), http2)
+		switch {
+		case closed(err):
+			return "closed"
+		case err != nil:
+			return err.Error()
+		case response.StatusCode != 200:
+			return response.Status
+		}
+		return body
+	}
+	const answered = callerAddress + " later"
+	old := map[polder.RegionName]*held{}
+	for at, p := range places {
+		eventually(t, "the first service is served at "+string(at), func() bool { return call(at, "first.example.com", false) == callerAddress+" first" })
+		if got := call(at, "later.example.com", false); got != "closed" {
+			t.Fatalf("at %s, before it is there: %s", at, got)
+		}
+		if p.change([]polder.Service{later}, nil, false) {
+			t.Errorf("at %s: a host that came later needed the table of all", at)
+		}
+	}
+	for at, p := range places {
+		eventually(t, "the later service is served at "+string(at), func() bool { return call(at, "later.example.com", false) == answered })
+		for _, sni := range []string{"later.example.com", "LATER.Example.com"} {
+			for _, http2 := range []bool{false, true} {
+				if got := call(at, sni, http2); got != answered {
+					t.Errorf("at %s, SNI %s, HTTP/2 %v: got %q, want %q", at, sni, http2, got, answered)
+				}
+			}
+		}
+		old[at] = p.hold(t, roots, "later.example.com")
+		if !p.change(nil, nil, true) {
+			t.Fatal("no table")
+		}
+		if set, remove := p.hosts.ByName(); len(set)+len(remove) > 0 || p.hosts.Pending() > 0 {
+			t.Errorf("at %s, once the table has it: %d and %d more changes, %d pending", at, len(set), len(remove), p.hosts.Pending())
+		}
+		if got := old[at].ask(t); got != 200 {
+			t.Errorf("at %s: the connection that was led by its name got %d after the table took the host in", at, got)
+		}
+		if got := call(at, "later.example.com", true); got != answered {
+			t.Errorf("at %s, by the table: %q", at, got)
+		}
+	}
+	if !places["nl"].change([]polder.Service{vault}, nil, false) {
+		t.Error("a host that is refused came without the table, which tells callers so")
+	}
+	for at, p := range places {
+		if p.change(nil, []polder.ServiceName{"later"}, false) {
+			t.Errorf("at %s: a host that went needed the table of all", at)
+		}
+	}
+	for at, p := range places {
+		eventually(t, "nobody answers for the host that went, at "+string(at), func() bool { return !strings.Contains(call(at, "later.example.com", false), "later") })
+		p.change(nil, nil, true)
+		eventually(t, "the table forgets it at "+string(at), func() bool { return call(at, "later.example.com", false) == "closed" })
+		if got := call(at, "first.example.com", false); got != callerAddress+" first" {
+			t.Errorf("at %s, all that while: %q", at, got)
+		}
+		for _, node := range p.server.Nodes() {
+			for _, r := range node.Rejections {
+				t.Errorf("Envoy of %s rejected %s %s: %s", at, r.Type, r.Name, r.Reason)
+			}
+		}
+	}
+}
+
+// held is one connection that stays open.
+type held struct {
+	wire   *tls.Conn
+	reader *bufio.Reader
+	host   string
+}
+
+func (p *place) hold(t *testing.T, roots *x509.CertPool, host string) *held {
+	t.Helper()
+	wire, err := tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", p.node.HTTPS.String(), &tls.Config{RootCAs: roots, ServerName: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { wire.Close() })
+	h := &held{wire, bufio.NewReader(wire), host}
+	if got := h.ask(t); got != 200 {
+		t.Fatalf("the first request on a connection for %s got %d", host, got)
+	}
+	return h
+}
+
+// ask sends one request over the connection and gives its status; 0 if it broke.
+func (h *held) ask(t *testing.T) int {
+	t.Helper()
+	h.wire.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := fmt.Fprintf(h.wire, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", h.host); err != nil {
+		t.Log(err)
+		return 0
+	}
+	response, err := http.ReadResponse(h.reader, nil)
+	if err != nil {
+		t.Log(err)
+		return 0
+	}
+	defer response.Body.Close()
+	for buffer := make([]byte, 512); ; {
+		if _, err := response.Body.Read(buffer); err != nil {
+			return response.StatusCode
+		}
+	}
+}

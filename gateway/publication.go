@@ -1,0 +1,298 @@
+package gateway
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/proof"
+)
+
+const (
+	// tableHosts is how many hosts may differ from the table of the listeners, and
+	// tableAge for how long: then it is made anew, and sent once for all of them.
+	tableHosts = 256
+	tableAge   = time.Minute
+)
+
+// publication is what the reconciler has published, as far as the next change of
+// the model needs it: with it the change costs time in proportion to itself.
+type publication struct {
+	hosts xds.Hosts
+	keys  map[polder.ServiceName][]xds.Key
+	node  []xds.Key
+	since time.Time // that some host differs from the table; zero while none does
+}
+
+func newPublication() *publication { return &publication{keys: map[polder.ServiceName][]xds.Key{}} }
+
+// put takes in a service and gives its resources, and the keys that it had before
+// and has no more.
+func (p *publication) put(a law.Approved, g xds.Gateway) (set []xds.Resource, outdated []xds.Key) {
+	p.hosts.Put(a)
+	set = xds.Service(a, g)
+	name := a.Service().Name
+	outdated = p.keys[name]
+	p.keys[name] = keysIn(set)
+	return set, without(outdated, p.keys[name])
+}
+
+func (p *publication) remove(name polder.ServiceName) (outdated []xds.Key) {
+	p.hosts.Remove(name)
+	outdated = p.keys[name]
+	delete(p.keys, name)
+	return outdated
+}
+
+// table gives what the node has once, with a table of all hosts.
+func (p *publication) table(n xds.NodeConfig) (set []xds.Resource, outdated []xds.Key) {
+	set = p.hosts.Node(n)
+	outdated, p.node = p.node, keysIn(set)
+	return set, without(outdated, p.node)
+}
+
+func keysIn(set []xds.Resource) []xds.Key {
+	keys := make([]xds.Key, len(set))
+	for i, r := range set {
+		keys[i] = r.Key
+	}
+	return keys
+}
+
+func without(keys, kept []xds.Key) []xds.Key {
+	return slices.DeleteFunc(slices.Clone(keys), func(k xds.Key) bool { return slices.Contains(kept, k) })
+}
+
+// difference is what a new model changes about the services.
+type difference struct {
+	before, after []polder.Service // that are new, changed or gone
+	gone          []*service
+}
+
+// adoptModel compares the model with what runs, service by service.
+func (r *reconciler) adoptModel(before *polder.Model, now time.Time) {
+	r.adoptAccounts(now)
+	d := r.takeServices(now)
+	others, rest := *before, *r.model
+	others.Services, rest.Services = nil, nil
+	if r.published == nil || !reflect.DeepEqual(others, rest) {
+		for _, s := range r.services {
+			r.rehome(s)
+		}
+		r.judgeAll(now)
+		return
+	}
+	for _, spec := range d.after {
+		r.rehome(r.services[spec.Name])
+	}
+	r.judgeSome(d, now)
+}
+
+// takeServices takes over what the model says of each service, and tells what is
+// different. That costs a comparison for each, and nothing else does.
+func (r *reconciler) takeServices(now time.Time) difference {
+	var d difference
+	wanted := make(map[polder.ServiceName]bool, len(r.model.Services))
+	for _, spec := range r.model.Services {
+		wanted[spec.Name] = true
+		s := r.services[spec.Name]
+		if s == nil {
+			s = newService(spec)
+			s.here = r.gateway.Region
+			r.restore(s, now)
+			r.services[spec.Name] = s
+			d.after = append(d.after, spec)
+			continue
+		}
+		if sameService(s.spec, spec) {
+			s.spec.At = spec.At
+			continue
+		}
+		if !reflect.DeepEqual(s.spec.Run, spec.Run) {
+			s.outdateInstances()
+		}
+		d.before, d.after = append(d.before, s.spec), append(d.after, spec)
+		s.spec = spec
+	}
+	for name, s := range r.services {
+		if wanted[name] {
+			continue
+		}
+		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
+		r.stopAll(s, "service was removed from the configuration")
+		r.closeBerth(s)
+		delete(r.services, name)
+		d.before, d.gone = append(d.before, s.spec), append(d.gone, s)
+	}
+	return d
+}
+
+// sameService tells whether two services differ in nothing but where they stand in
+// the file.
+func sameService(a, b polder.Service) bool {
+	a.At, b.At = polder.Position{}, polder.Position{}
+	return reflect.DeepEqual(a, b)
+}
+
+// judgeSome applies the law to what is different, and publishes it.
+func (r *reconciler) judgeSome(d difference, now time.Time) {
+	if len(d.before)+len(d.after) == 0 {
+		return
+	}
+	known, records := maps.Clone(r.known), maps.Clone(r.records)
+	served := map[polder.ServiceName][]polder.Host{}
+	var closed []polder.ServiceName
+	for _, spec := range d.after {
+		s := r.services[spec.Name]
+		if s.approved = r.judge(s); s.approved.Verdict() == law.Serve {
+			served[spec.Name], known[spec.Name], records[spec.Name] = spec.Hosts, spec.Cold, r.recordsOf(s)
+		} else {
+			closed = append(closed, spec.Name)
+			delete(known, spec.Name)
+			delete(records, spec.Name)
+		}
+	}
+	for _, s := range d.gone {
+		closed = append(closed, s.spec.Name)
+		delete(known, s.spec.Name)
+		delete(records, s.spec.Name)
+	}
+	r.known, r.records = known, records
+	r.served(known)
+	r.kept(records)
+	r.turnWith(d)
+	r.complain(r.certificates.Change(r.ctx, served, closed))
+	r.publishSome(d, now)
+	for _, spec := range d.after {
+		r.follow(r.services[spec.Name], now)
+		r.announceIfWarm(r.services[spec.Name])
+	}
+	for _, s := range d.gone {
+		r.announceIfWarm(s)
+	}
+}
+
+// turnWith notes when what was judged ceases to hold by itself. All services were
+// judged for one instant, and so are these.
+func (r *reconciler) turnWith(d difference) {
+	changed := map[polder.ServiceName]*service{}
+	for _, spec := range d.after {
+		changed[spec.Name] = r.services[spec.Name]
+	}
+	if at := turnsNext(changed, r.judged); !at.IsZero() && (r.turns.IsZero() || at.Before(r.turns)) {
+		r.turns = at
+	}
+}
+
+// publishSome publishes what is different. What the proof refuses is found out by
+// publishing everything.
+func (r *reconciler) publishSome(d difference, now time.Time) {
+	p := r.published
+	c := change{instances: map[polder.ServiceName][]polder.Endpoint{}}
+	for _, s := range d.gone {
+		c.remove = append(c.remove, p.remove(s.spec.Name)...)
+		c.instances[s.spec.Name] = nil
+	}
+	for _, spec := range d.after {
+		set, outdated := p.put(r.services[spec.Name].approved, r.gateway)
+		c.set, c.remove = append(c.set, set...), append(c.remove, outdated...)
+		c.instances[spec.Name] = r.services[spec.Name].runningEndpoints()
+	}
+	// What one service no longer has, another may have now.
+	has := map[xds.Key]bool{}
+	for _, resource := range c.set {
+		has[resource.Key] = true
+	}
+	c.remove = slices.DeleteFunc(c.remove, func(k xds.Key) bool { return has[k] })
+	if !r.publishHosts(c, p.hosts.Changed(), d, now) {
+		r.publishAll(slices.Sorted(maps.Keys(r.services)))
+	}
+}
+
+// publishHosts completes a change with what the node says of the hosts, and
+// publishes it. False means that the proof refuses it, and that what is published
+// is not what r.published says.
+func (r *reconciler) publishHosts(c change, table bool, d difference, now time.Time) bool {
+	p := r.published
+	if table {
+		set, outdated := p.table(r.nodeConfig())
+		c.set, c.remove = append(c.set, set...), append(c.remove, outdated...)
+	}
+	led, left := p.hosts.ByName()
+	c.set, c.remove = append(c.set, led...), append(c.remove, left...)
+	c.book = r.gate.nextBook(d.before, d.after, maps.Clone(p.hosts.Former()))
+	switch {
+	case p.hosts.Pending() == 0:
+		p.since = time.Time{}
+	case p.since.IsZero():
+		p.since = now
+	}
+	if len(r.gate.publish(c)) > 0 {
+		r.published = nil
+		return false
+	}
+	return true
+}
+
+// tidyTable takes the hosts that came and went into the listeners' table, once there
+// are many of them, or some time has passed.
+func (r *reconciler) tidyTable(now time.Time) {
+	p := r.published
+	if p == nil || p.since.IsZero() || p.hosts.Pending() < tableHosts && now.Sub(p.since) < tableAge {
+		return
+	}
+	r.publishHosts(change{}, true, difference{}, now)
+}
+
+// publishAll publishes everything that the law approved. Services that the
+// proof refuses are left out, so that they stop no other; if it refuses what
+// belongs to all, everything stays as it was.
+func (r *reconciler) publishAll(names []polder.ServiceName) {
+	r.published = nil
+	book := r.gate.newBook(r.model, r.around, r.judged)
+	withheld := map[polder.ServiceName]bool{}
+	for {
+		p := newPublication()
+		violations := r.gate.publish(r.everything(p, names, withheld, book))
+		if len(violations) == 0 && len(withheld) == 0 {
+			r.published = p
+		}
+		before := len(withheld)
+		for _, v := range violations {
+			for _, name := range v.Services {
+				withheld[name] = true
+			}
+		}
+		if len(withheld) == before {
+			return
+		}
+	}
+}
+
+// everything gathers the resources of the node and of all services but those withheld.
+func (r *reconciler) everything(p *publication, names []polder.ServiceName, withheld map[polder.ServiceName]bool, book *proof.Book) change {
+	c := change{book: book, instances: map[polder.ServiceName][]polder.Endpoint{}}
+	for _, name := range names {
+		if s := r.services[name]; !withheld[name] {
+			set, _ := p.put(s.approved, r.gateway)
+			c.set = append(c.set, set...)
+			c.instances[name] = s.runningEndpoints()
+		}
+	}
+	set, _ := p.table(r.nodeConfig())
+	c.set = append(c.set, set...)
+	p.hosts.ByName() // all are in the table
+	c.remove = r.gate.stale(c.set)
+	return c
+}
+
+func (r *reconciler) nodeConfig() xds.NodeConfig {
+	node := r.node
+	node.PeerOf, node.PeerAt, node.Draining = r.around.peerOf, r.around.peerAt, r.lost
+	return node
+}
