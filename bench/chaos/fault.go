@@ -148,6 +148,9 @@ func split(a, b polder.RegionName) []excuse {
 			}
 			return side == a && c.service.mayAt(b) && !c.service.mayAt(a) || side == b && c.service.mayAt(a) && !c.service.mayAt(b)
 		}},
+		{why: "its home was beyond the cut, and that was not noticed yet", end: noticed, holds: func(c call) bool {
+			return c.service.mayAt(a) && c.service.mayAt(b)
+		}},
 	}
 }
 

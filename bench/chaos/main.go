@@ -98,22 +98,33 @@ func (v verdict) tell(out io.Writer, o options) {
 	if len(v.faults) == 0 {
 		n := 0
 		for _, c := range v.excused {
-			n += c
+			n += c.n
 		}
 		fmt.Fprintf(out, "seed %d: passed, %d calls, %d errors that were to be expected%s\n", v.seed, v.calls, n, v.shadow())
+		if o.verbose {
+			v.tellExcused(out)
+		}
 		return
 	}
 	fmt.Fprintf(out, "seed %d: FAILED, %d calls\n", v.seed, v.calls)
 	if !o.verbose {
 		io.WriteString(out, v.timeline.lines.String())
 	}
-	whys := make([]string, 0, len(v.excused))
-	for why, n := range v.excused {
-		whys = append(whys, fmt.Sprintf("%5d excused: %s", n, why))
-	}
-	slices.Sort(whys)
-	for _, line := range append(whys, v.faults...) {
+	v.tellExcused(out)
+	for _, line := range v.faults {
 		fmt.Fprintln(out, "  "+line)
 	}
 	fmt.Fprintf(out, "again: go run ./bench/chaos --seed %d --faults %d --peers %d --verbose\n", v.seed, o.faults, o.peers)
+}
+
+// tellExcused tells which errors were to be expected, and of what.
+func (v verdict) tellExcused(out io.Writer) {
+	whys := make([]string, 0, len(v.excused))
+	for why, p := range v.excused {
+		whys = append(whys, fmt.Sprintf("%5d excused, the last after %.1f s: %s", p.n, p.last.Seconds(), why))
+	}
+	slices.Sort(whys)
+	for _, line := range whys {
+		fmt.Fprintln(out, "  "+line)
+	}
 }

@@ -105,10 +105,16 @@ func (e excuse) covers(c call) bool {
 	return c.begin <= e.end && c.end >= e.begin && (e.kinds == nil || slices.Contains(e.kinds, c.kind)) && e.holds(c)
 }
 
+// pardon sums up the calls that one excuse covers.
+type pardon struct {
+	n    int
+	last time.Duration // from the fault to when the last of them ended
+}
+
 // judge finds the calls that nothing excuses, and those that break the law, which
 // nothing ever does.
-func judge(calls []call, excuses []excuse) (unlawful, unexcused []call, excused map[string]int) {
-	excused = map[string]int{}
+func judge(calls []call, excuses []excuse) (unlawful, unexcused []call, excused map[string]pardon) {
+	excused = map[string]pardon{}
 	for _, c := range calls {
 		if c.kind == fine {
 			outside := c.service.refuses && c.entry != "" && !c.service.mayAt(entryRegion(c.entry))
@@ -125,7 +131,8 @@ func judge(calls []call, excuses []excuse) (unlawful, unexcused []call, excused 
 			unexcused = append(unexcused, c)
 			continue
 		}
-		excused[excuses[i].why]++
+		p := excused[excuses[i].why]
+		excused[excuses[i].why] = pardon{p.n + 1, max(p.last, c.end-excuses[i].begin)}
 	}
 	return unlawful, unexcused, excused
 }

@@ -40,7 +40,7 @@ type options struct {
 type verdict struct {
 	seed     uint64
 	calls    int
-	excused  map[string]int
+	excused  map[string]pardon
 	stalled  time.Duration // the machine, not the product
 	faults   []string      // what went against the expectations; none is good
 	timeline *timeline
