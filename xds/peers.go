@@ -35,10 +35,13 @@ import (
 const (
 	// passIdle ends a passed connection on which nothing moves for so long.
 	passIdle = time.Hour
-	// passConnectTimeout bounds connecting to another region once.
-	passConnectTimeout = 3 * time.Second
-	// passAttempts bounds the tries; the next one may choose another region.
-	passAttempts = 3
+	// passConnectTimeout bounds connecting to another peer once: two round trips, of
+	// up to 450 ms. Whoever calls while it has not been noticed that a peer is lost
+	// waits so long, and is sent to the next one.
+	passConnectTimeout = time.Second
+	// passAttempts bounds the tries; the next one may choose another peer or region.
+	// A lost peer is ejected after two, and a lost region may have several.
+	passAttempts = 6
 )
 
 func wrapName(pass string) string { return "wrap/" + pass }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -143,7 +144,46 @@ func measure(ctx context.Context, o Options, site *testbed.Site, report *Report)
 		}
 		report.Losses = append(report.Losses, loss)
 	}
+	for _, what := range [][]*testbed.Peer{site.Region(hit)[:1], site.Region(hit)} {
+		d, err := drain(ctx, o, site, what)
+		if err != nil {
+			return fmt.Errorf("drain: %w", err)
+		}
+		report.Drains = append(report.Drains, d)
+		o.Progress("drained %s in %d ms: %d of %d calls failed", d.What, d.Took, d.Errors, d.Calls)
+	}
 	return nil
+}
+
+// drain drains peers under load, and lets them have callers again.
+func drain(ctx context.Context, o Options, site *testbed.Site, peers []*testbed.Peer) (Drain, error) {
+	calling, stop := context.WithCancel(ctx)
+	defer stop()
+	var results []loadtest.Result
+	ended := make(chan error, 1)
+	go func() { ended <- call(calling, o, site, &results) }()
+	d := Drain{}
+	each := func(verb string) error {
+		for _, p := range peers {
+			if said, err := exec.CommandContext(ctx, o.Polder, verb, p.Name, "--state", p.Layout.State).CombinedOutput(); err != nil {
+				return fmt.Errorf("polder %s %s: %w: %s", verb, p.Name, err, said)
+			}
+		}
+		return nil
+	}
+	err := rest(ctx, before)
+	began := time.Now()
+	err = errors.Join(err, each("drain"))
+	d.Took = milliseconds(time.Since(began))
+	err = errors.Join(err, rest(ctx, before), each("undrain"), rest(ctx, after))
+	stop()
+	err = errors.Join(err, <-ended)
+	r := round(results, 0)
+	d.Calls, d.Errors = r.Calls, r.Errors
+	for _, p := range peers {
+		d.What = strings.TrimPrefix(d.What+", "+p.Name, ", ")
+	}
+	return d, err
 }
 
 func well(ctx context.Context, site *testbed.Site) error {
