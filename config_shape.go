@@ -137,17 +137,25 @@ type runShape struct {
 }
 
 type scaleShape struct {
-	Min         *int          `yaml:"min" jsonschema:"minimum=0,maximum=1000" jsonschema_description:"Instances that are always warm, in each allowed region." example:"0" default:"0"`
-	Max         *int          `yaml:"max" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"The most instances in one region. At least min, if that is more." example:"20" default:"10"`
-	Concurrency *int          `yaml:"concurrency" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Requests in progress that one instance can take." example:"80" default:"80"`
-	KeepAlive   keepAliveText `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
-	Prewarm     string        `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"Whether instances are started ahead of predicted requests." example:"off" default:"auto"`
-	Budget      budgetText    `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month, in all regions. Each region that may serve it, standby regions and those behind glass included, keeps to an equal share. Needs prices. The tenant's when absent." example:"30 EUR/month"`
+	Min         *int            `yaml:"min" jsonschema:"minimum=0,maximum=1000" jsonschema_description:"Instances that are always warm, in each allowed region." example:"0" default:"0"`
+	Max         *int            `yaml:"max" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"The most instances in one region. At least min, if that is more." example:"20" default:"10"`
+	Concurrency *int            `yaml:"concurrency" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Requests in progress that one instance can take." example:"80" default:"80"`
+	KeepAlive   keepAliveText   `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
+	Prewarm     string          `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"Whether instances are started ahead of predicted requests." example:"off" default:"auto"`
+	Budget      budgetText      `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month, in all regions. Each region that may serve it, standby regions and those behind glass included, keeps to an equal share. Needs prices. The tenant's when absent." example:"30 EUR/month"`
+	Schedule    []scheduleShape `yaml:"schedule" jsonschema_description:"Times at which instances are warm because the owner knows that they will be called." example:"[{ cron: 0 8 * * 1-5, zone: Europe/Paris, for: 1h, min: 2 }]"`
 }
 
 type coldShape struct {
 	Answer string            `yaml:"answer" jsonschema:"enum=hold,enum=accepted,enum=page,enum=reject" jsonschema_description:"hold: the call waits for an instance, and is answered by it. accepted: 202 with a link to the state of the start; the call itself is dropped, and its caller repeats it. page: browsers that open a page see one that waits and loads again by itself; all other calls are held. reject: 503 with retry-after." example:"accepted" default:"hold"`
 	Paths  map[string]string `yaml:"paths" jsonschema_description:"Other answers for some paths and all below them; the longest that matches holds." example:"{ /api: hold, /jobs: accepted }"`
+}
+
+type scheduleShape struct {
+	Cron string       `yaml:"cron" jsonschema:"required" jsonschema_description:"When it begins: minute, hour, day of the month, month and day of the week (0 is Sunday), each a number, a list, a range, * or */n. The instances are ready by then." example:"0 8 * * 1-5"`
+	Zone string       `yaml:"zone" jsonschema_description:"The time zone of cron, by its IANA name; summer time is minded." example:"Europe/Paris" default:"UTC"`
+	For  durationText `yaml:"for" jsonschema:"required" jsonschema_description:"How long it lasts: at least 1m, at most 7d." example:"1h"`
+	Min  *int         `yaml:"min" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"Instances meanwhile, in each allowed region. At most max." example:"2" default:"1"`
 }
 
 // Scalars with a syntax of their own. See schema.go for their patterns.

@@ -308,6 +308,7 @@ type Scale struct {
 	KeepAlive   time.Duration // idle time before sleep; AutoKeepAlive lets the predictor decide
 	Prewarm     Prewarm
 	Budget      *Money // per calendar month; nil means the tenant's
+	Schedule    []Schedule
 }
 
 // AutoKeepAlive as Scale.KeepAlive leaves the idle time to the predictor.

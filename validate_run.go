@@ -1,6 +1,7 @@
 package polder
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	gopath "path"
@@ -110,6 +111,33 @@ func (c *checker) scale(path string, shape *scaleShape) Scale {
 	}
 	s.Prewarm = oneOf(c, path+".prewarm", shape.Prewarm, PrewarmAuto, PrewarmOff)
 	s.Budget = c.budget(path+".budget", shape.Budget)
+	for i, schedule := range shape.Schedule {
+		s.Schedule = append(s.Schedule, c.schedule(index(path+".schedule", i), schedule, s.Max))
+	}
+	return s
+}
+
+func (c *checker) schedule(path string, shape scheduleShape, most int) Schedule {
+	zone := shape.Zone
+	if !c.present(path + ".zone") {
+		zone = "UTC"
+	}
+	d := c.duration(path+".for", string(shape.For), time.Hour, time.Minute, MaxScheduled)
+	least := c.count(path+".min", shape.Min, 1, 1, 1000)
+	if least > most && !c.faulty[path+".min"] {
+		c.wrong(path+".min", fmt.Sprintf("the schedule asks for %d instances and max is %d", least, most), fmt.Sprintf("write at most %d, or raise max", most))
+	}
+	if !c.present(path + ".cron") {
+		return Schedule{}
+	}
+	s, err := NewSchedule(shape.Cron, zone, d, least)
+	var bad *zoneError
+	switch {
+	case errors.As(err, &bad):
+		c.wrong(path+".zone", err.Error(), "write an IANA name such as Europe/Paris, or UTC")
+	case err != nil:
+		c.wrong(path+".cron", err.Error(), "write five fields, as in 0 8 * * 1-5 for eight o'clock on working days")
+	}
 	return s
 }
 

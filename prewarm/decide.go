@@ -86,6 +86,7 @@ type Inputs struct {
 	Idle      time.Duration // since the last sign of a caller, or since the first observation
 	Announced time.Time     // of an announced arrival; zero when none
 	StartUp   time.Duration // p95
+	Scheduled Scheduled     // what scale.schedule asks for
 	Forecast  Forecast
 	Terms     Terms
 }
@@ -108,6 +109,7 @@ const (
 	RuleBudget    Rule = "budget"          // the ladder forbids instances
 	RuleDemand    Rule = "demand"          // requests in progress or waiting
 	RuleMinimum   Rule = "minimum"         // scale.min
+	RuleSchedule  Rule = "schedule"        // scale.schedule
 	RuleAnnounced Rule = "announced"       // a caller is on the way
 	RuleKeepAlive Rule = "keep-alive"      // the fixed idle time
 	RuleNoData    Rule = "not enough data" // the fallback idle time
@@ -155,14 +157,20 @@ func Decide(in Inputs) Decision {
 // minimum decides.
 func (d *Decision) base() {
 	in := &d.Inputs
-	floor := max(in.Scale.Min, 0)
+	floor, rule := max(in.Scale.Min, 0), RuleMinimum
+	if in.Scheduled.Min > floor {
+		floor, rule = in.Scheduled.Min, RuleSchedule
+	}
 	d.Until = in.Now.Add(idleTick)
+	if !in.Scheduled.Next.IsZero() {
+		defer func() { d.Until = earlier(d.Until, in.Scheduled.Next) }()
+	}
 	if in.Sized > floor {
 		d.Rule, d.Desired, d.Until = RuleDemand, in.Sized, in.Now.Add(busyTick)
 		return
 	}
 	if floor > 0 {
-		d.Rule, d.Desired = RuleMinimum, floor
+		d.Rule, d.Desired = rule, floor
 		if in.Demand.Now > 0 || in.Demand.Stable > 0 {
 			d.Until = in.Now.Add(busyTick)
 		}

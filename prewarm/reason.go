@@ -21,6 +21,8 @@ func (d Decision) Reason() string {
 			in.Demand.Now, in.Demand.Stable, in.Demand.Burst, in.Scale.Concurrency, in.Sized)
 	case RuleMinimum:
 		fmt.Fprintf(&b, "scale.min is %d", in.Scale.Min)
+	case RuleSchedule:
+		fmt.Fprintf(&b, "the schedule %q asks for %d until %s", in.Scheduled.Name, in.Scheduled.Min, in.Scheduled.Until.UTC().Format(time.RFC3339))
 	case RuleAnnounced:
 		fmt.Fprintf(&b, "a caller was announced for %s", in.Announced.UTC().Format(time.RFC3339))
 		if in.Terms.Announcer != "" {

@@ -36,6 +36,9 @@ func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs 
 		Terms: terms,
 	}
 	in.StartUp, _ = s.startUp.p95()
+	if len(scale.Schedule) > 0 {
+		in.Scheduled = scheduled(scale.Schedule, in.Now, in.lead())
+	}
 	in.Forecast = s.forecast(in.ahead(in.Now), terms.Prices.Start > 0)
 	if s.announced != 0 {
 		in.Announced = time.Unix(0, s.announced)

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // schedules name time zones, also on machines without their tables
 
 	"github.com/spf13/cobra"
 
