@@ -129,11 +129,35 @@ func survey(m *polder.Model, me self, snapshot *gossip.Snapshot, v vitals, now t
 			s.agreeing = append(s.agreeing, p)
 		}
 	}
+	s.weightOf = weightsOf(snapshot.Peers, now)
 	s.health = v.alive(m.Regions, able, now)
 	s.health[me.region] = true
 	own, _ := m.Region(me.region)
 	s.rank = regions.Order(own.Location, m.Regions, snapshot.View)
 	return s
+}
+
+// weightsOf gives the shares of the usable peers of each region, by address.
+func weightsOf(peers []regions.Peer, now time.Time) map[string]uint32 {
+	var weights map[string]uint32
+	byRegion := map[polder.RegionName][]regions.Peer{}
+	for _, p := range peers {
+		if p.Usable {
+			byRegion[p.Row.Region] = append(byRegion[p.Row.Region], p)
+		}
+	}
+	for _, list := range byRegion {
+		shares := regions.Weights(list, now)
+		for _, p := range list {
+			if w, weighed := shares[p.Row.Peer]; weighed && p.Row.Address != "" {
+				if weights == nil {
+					weights = map[string]uint32{}
+				}
+				weights[p.Row.Address] = w
+			}
+		}
+	}
+	return weights
 }
 
 // followMembership tells the reconciler whenever the surroundings change. The
@@ -181,7 +205,7 @@ func (r *Region) publishRow() {
 	r.rowMu.Lock()
 	defer r.rowMu.Unlock()
 	row := polder.PeerRow{
-		Address: r.peerAddress, Healthy: r.healthy, Draining: r.stopping || r.drained.Load(), Warm: r.warm, Busy: r.busy,
+		Address: r.peerAddress, Healthy: r.healthy, Draining: r.stopping || r.drained.Load(), Warm: r.warm, Busy: r.busy, Load: r.measured,
 		Digest: r.config.Status().Digest, Policy: policyDigest(r.config.snapshot()),
 		Claims: r.claims,
 	}
@@ -204,6 +228,22 @@ func (r *Region) setBusy(busy []polder.ServiceName) {
 	r.publishRow()
 }
 
+// measureLoad is how much of what the peer can hold for services that are not ready
+// is taken, in tens of percent: who holds as much as it may answers the next with
+// an error.
+func (r *Region) measureLoad() uint8 {
+	load := uint64(0)
+	for _, c := range r.activator.Stats().Classes {
+		if c.Budget.Held > 0 {
+			load = max(load, uint64(c.Held)*10/uint64(c.Budget.Held))
+		}
+		if c.Budget.Bytes > 0 {
+			load = max(load, uint64(c.Bytes)*10/uint64(c.Budget.Bytes))
+		}
+	}
+	return uint8(min(10, load) * 10)
+}
+
 // policyDigest names what a configuration says about who serves whom where. Peers
 // with the same one agree on every service.
 func policyDigest(m *polder.Model) string {
@@ -219,9 +259,10 @@ func policyDigest(m *polder.Model) string {
 }
 
 func (r *Region) setHealthy(healthy bool) {
+	load := r.measureLoad()
 	r.rowMu.Lock()
-	changed := r.healthy != healthy
-	r.healthy = healthy
+	changed := r.healthy != healthy || r.measured != load
+	r.healthy, r.measured = healthy, load
 	r.rowMu.Unlock()
 	if changed {
 		r.publishRow()
@@ -238,8 +279,15 @@ func (r *Region) setStopping() {
 
 func (r *Region) peers() []PeerStatus {
 	var peers []PeerStatus
-	for _, row := range r.gossip.Snapshot().Observed() {
-		peers = append(peers, PeerStatus{Peer: row.Peer, Region: row.Region, Healthy: row.Healthy, Draining: row.Draining,
+	snapshot := r.gossip.Snapshot()
+	suspected := map[string]bool{}
+	rtts := map[string]time.Duration{}
+	for _, p := range snapshot.Peers {
+		suspected[p.Row.Peer] = p.Able && !p.Usable && !p.Row.Draining
+		rtts[p.Row.Peer] = p.RTT
+	}
+	for _, row := range snapshot.Observed() {
+		peers = append(peers, PeerStatus{Peer: row.Peer, Region: row.Region, Healthy: row.Healthy, Draining: row.Draining, Suspected: suspected[row.Peer], RTT: rtts[row.Peer].Microseconds(),
 			Address: row.Address, Load: row.Load, Warm: row.Warm, Busy: row.Busy, Digest: row.Digest, Policy: row.Policy})
 	}
 	return peers

@@ -173,7 +173,7 @@ func (r *Region) Status(ctx context.Context) (Status, error) {
 	return Status{
 		Region: r.options.Region, Peer: r.options.Peer, PID: os.Getpid(), Started: r.started, Version: r.options.Version,
 		Listen: r.listen, Envoy: r.envoyStatus(), Config: r.config.Status(), Nodes: r.allNodes(), RefusedNodes: r.refusedNodes(),
-		Peers: r.peers(), Services: services, Skew: r.skewNow(), Degraded: r.degraded, Refused: r.reconciler.gate.Refused(),
+		Peers: r.peers(), Keys: r.membershipKeys(), Services: services, Skew: r.skewNow(), Degraded: r.degraded, Refused: r.reconciler.gate.Refused(),
 		Audit: r.attestation.status(), Ledger: r.journal.status(),
 	}, nil
 }

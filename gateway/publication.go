@@ -294,5 +294,6 @@ func (r *reconciler) everything(p *publication, names []polder.ServiceName, with
 func (r *reconciler) nodeConfig() xds.NodeConfig {
 	node := r.node
 	node.PeerOf, node.PeerAt, node.Draining = r.around.peerOf, r.around.peerAt, r.lost
+	node.WeightOf = r.around.weightOf
 	return node
 }

@@ -96,7 +96,8 @@ type Region struct {
 
 	greetings greetings
 
-	drained atomic.Bool // it is to lose its callers, and goes on
+	keyIDs  atomic.Pointer[[]string] // of the membership's keys, in order
+	drained atomic.Bool              // it is to lose its callers, and goes on
 
 	booksMu    sync.Mutex    // held while the books are written: entries keep their order
 	booksModel *polder.Model // whose law the books follow; of keepBooks alone
@@ -107,6 +108,7 @@ type Region struct {
 	warm     []polder.ServiceName
 	claims   string // of policies, while peers disagree about them
 	busy     []polder.ServiceName
+	measured uint8 // load, in percent
 }
 
 // New connects the parts of a region. It creates folders, reads the
@@ -311,6 +313,8 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	} {
 		support.Go(func() error { return part(inner) })
 	}
+	support.Go(func() error { return r.probePeers(inner) })
+	support.Go(func() error { return r.followGossipKeys(inner) })
 	running, endInstances := context.WithCancelCause(inner)
 	stopInstances := func() { endInstances(context.Cause(ctx)) }
 	defer stopInstances()

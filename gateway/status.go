@@ -21,7 +21,8 @@ type Status struct {
 	Nodes        []server.NodeStatus `json:"nodes"`
 	RefusedNodes []Refusal           `json:"refused-nodes,omitempty"` // who asked for what Envoys get, the latest first
 	Peers        []PeerStatus        `json:"peers"`
-	Skew         []SkewStatus        `json:"skew,omitempty"` // peers that see policies otherwise
+	Keys         []string            `json:"membership-keys"` // what identifies the keys held, the one that encrypts first
+	Skew         []SkewStatus        `json:"skew,omitempty"`  // peers that see policies otherwise
 	Services     []ServiceStatus     `json:"services"`
 	Degraded     []string            `json:"degraded,omitempty"` // what this machine does not allow, one line each
 	Refused      []string            `json:"refused,omitempty"`  // why the proof refused the last change
@@ -48,16 +49,18 @@ type ConfigStatus struct {
 
 // PeerStatus is one row of the membership.
 type PeerStatus struct {
-	Peer     string               `json:"peer"`
-	Region   polder.RegionName    `json:"region"`
-	Healthy  bool                 `json:"healthy"`
-	Draining bool                 `json:"draining,omitempty"`
-	Address  string               `json:"address"`
-	Load     uint8                `json:"load"` // percent of what it can take, in tens
-	Warm     []polder.ServiceName `json:"warm,omitempty"`
-	Busy     []polder.ServiceName `json:"busy,omitempty"` // of these, what is called too often to have one home
-	Digest   string               `json:"digest"`         // of its configuration
-	Policy   string               `json:"policy"`         // of what that says about where services may be
+	Peer      string               `json:"peer"`
+	Region    polder.RegionName    `json:"region"`
+	Healthy   bool                 `json:"healthy"`
+	Draining  bool                 `json:"draining,omitempty"`
+	Suspected bool                 `json:"suspected,omitempty"` // its own row is good, and connections to it from here fail
+	RTT       int64                `json:"rtt_us,omitempty"`    // smoothed round trip; 0 while not measured
+	Address   string               `json:"address"`
+	Load      uint8                `json:"load"` // percent of what it can take, in tens
+	Warm      []polder.ServiceName `json:"warm,omitempty"`
+	Busy      []polder.ServiceName `json:"busy,omitempty"` // of these, what is called too often to have one home
+	Digest    string               `json:"digest"`         // of its configuration
+	Policy    string               `json:"policy"`         // of what that says about where services may be
 }
 
 // ServiceStatus tells of one service in one region.

@@ -14,12 +14,13 @@ import (
 type View struct {
 	Health   polder.RegionHealth                 // can serve now
 	Unsteady map[polder.RegionName]bool          // can serve, but went and came too often lately
+	Full     map[polder.RegionName]bool          // can serve, but has no room
 	RTT      map[polder.RegionName]time.Duration // smoothed round trip to its nearest live peer; missing: not measured
 }
 
-// Order ranks the given regions for a caller at from: those that can serve and
-// are steady, then those that can serve but flap, then those that cannot serve
-// (for who wants to try what is left). Within a rank nearer ones come first, and
+// Order ranks the given regions for a caller at from: those that can serve, are
+// steady and have room, then those that can serve but flap or are saturated, then
+// those that cannot serve (for who wants to try what is left). Within a rank nearer ones come first, and
 // equally near ones by name. It returns every given region exactly once.
 //
 // Near is measured round-trip time in whole milliseconds where there is one,
@@ -58,7 +59,7 @@ func (v View) rank(name polder.RegionName) int {
 	switch {
 	case !v.Health[name]:
 		return 2
-	case v.Unsteady[name]:
+	case v.Unsteady[name] || v.Full[name]:
 		return 1
 	}
 	return 0

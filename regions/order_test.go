@@ -1,6 +1,7 @@
 package regions
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -221,5 +222,25 @@ func TestSeeTakesTheNearestLivePeer(t *testing.T) {
 	table.Measured("fr-3", ms)
 	if got := See(table.Peers()).RTT["fr"]; got != 20*ms {
 		t.Errorf("a dead peer's round trip counted: %v", got)
+	}
+}
+
+// A region without room comes after all that have some, and before those that
+// cannot serve.
+func TestFullRegionsSpillOver(t *testing.T) {
+	places := []polder.Region{{Name: "fr"}, {Name: "nl"}, {Name: "pl"}}
+	order := func(peers []Peer) string { return fmt.Sprint(Order(polder.Location{}, places, See(peers))) }
+	peers := crowd("fr-1", "fr-2", "nl-1", "pl-1")
+	peers[0].Row.Load = Saturated
+	if got := order(peers); got != "[fr nl pl]" {
+		t.Errorf("%s, though one of two in fr has room", got)
+	}
+	peers[1].Row.Load = 100
+	if got := order(peers); got != "[nl pl fr]" {
+		t.Errorf("%s, want fr, which is full, last", got)
+	}
+	peers[2].Usable, peers[2].Able, peers[2].Steady = false, false, false
+	if got := order(peers); got != "[pl fr nl]" {
+		t.Errorf("%s, want fr before nl, which cannot serve", got)
 	}
 }

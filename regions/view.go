@@ -8,15 +8,17 @@ import (
 )
 
 // See sums peers up by region: a region can serve if one of its peers can, it is
-// unsteady if none of those is steady, and it is as far away as the nearest of
+// unsteady if none of those is steady, full if all of those are saturated, and it is as far away as the nearest of
 // its live peers.
 func See(peers []Peer) View {
 	v := View{
 		Health:   polder.RegionHealth{},
 		Unsteady: map[polder.RegionName]bool{},
+		Full:     map[polder.RegionName]bool{},
 		RTT:      map[polder.RegionName]time.Duration{},
 	}
 	steady := map[polder.RegionName]bool{}
+	room := map[polder.RegionName]bool{}
 	for _, p := range peers {
 		region := p.Row.Region
 		if region == "" {
@@ -24,6 +26,7 @@ func See(peers []Peer) View {
 		}
 		v.Health[region] = v.Health[region] || p.Usable
 		steady[region] = steady[region] || p.Steady
+		room[region] = room[region] || p.Usable && p.Row.Load < Saturated
 		if rtt, known := v.RTT[region]; p.Standing == Alive && p.RTT > 0 && (!known || p.RTT < rtt) {
 			v.RTT[region] = p.RTT
 		}
@@ -31,6 +34,9 @@ func See(peers []Peer) View {
 	for region, healthy := range v.Health {
 		if healthy && !steady[region] {
 			v.Unsteady[region] = true
+		}
+		if healthy && !room[region] {
+			v.Full[region] = true
 		}
 	}
 	return v

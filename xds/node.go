@@ -18,6 +18,7 @@ type NodeConfig struct {
 	Peer        netip.AddrPort                 // mTLS for connections that peers pass on
 	PeerOf      map[polder.RegionName][]string // host:port of the peers, the own ones included
 	PeerAt      map[string]string              // the same by the peer's name
+	WeightOf    map[string]uint32              // by address, from 1: shares of peers in their region; missing: 1
 	TrustDomain string                         // of the peers' SPIFFE identities
 	// Draining asks Envoy to end the connections that it has opened, each after its
 	// present request: callers come again, and are sent elsewhere.

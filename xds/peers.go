@@ -132,7 +132,7 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 		c.LoadAssignment.Endpoints = append(c.LoadAssignment.Endpoints, &endpoint.LocalityLbEndpoints{
 			Locality:    &core.Locality{Region: string(region)},
 			Priority:    uint32(len(c.LoadAssignment.Endpoints)),
-			LbEndpoints: peerEndpoints(addresses),
+			LbEndpoints: peerEndpoints(addresses, n.WeightOf),
 		})
 	}
 	home := n.PeerAt[p.home]
@@ -149,7 +149,7 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 }
 
 // peerEndpoints skips what is not host:port; the membership checks rows on arrival.
-func peerEndpoints(addresses []string) []*endpoint.LbEndpoint {
+func peerEndpoints(addresses []string, weights map[string]uint32) []*endpoint.LbEndpoint {
 	var peers []*endpoint.LbEndpoint
 	for _, address := range addresses {
 		host, port, err := net.SplitHostPort(address)
@@ -157,7 +157,11 @@ func peerEndpoints(addresses []string) []*endpoint.LbEndpoint {
 			continue
 		}
 		if number, err := strconv.ParseUint(port, 10, 16); err == nil {
-			peers = append(peers, lbEndpoint(hostAddress(host, uint16(number))))
+			peer := lbEndpoint(hostAddress(host, uint16(number)))
+			if w := weights[address]; w > 0 {
+				peer.LoadBalancingWeight = wrapperspb.UInt32(w)
+			}
+			peers = append(peers, peer)
 		}
 	}
 	return peers

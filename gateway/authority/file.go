@@ -79,6 +79,9 @@ func readSecret(file string) ([]byte, error) {
 	return os.ReadFile(file)
 }
 
+// GossipKeysFile is where the authority in dir keeps the membership's keys.
+func GossipKeysFile(dir string) string { return filepath.Join(dir, gossipFile) }
+
 // LoadGossipKeys reads the membership's keys: one a line, 32 bytes in base64,
 // the one that encrypts first. The file must be readable by its owner alone.
 func LoadGossipKeys(file string) ([][]byte, error) {
