@@ -20,7 +20,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestCampaign is a campaign of one short seed on one peer for each region.
+// TestCampaign is a campaign of one short seed on one peer for each region. It holds
+// the law, and that all is well afterwards; errors that nothing excuses are for
+// make chaos, on a machine that has nothing else to do.
 func TestCampaign(t *testing.T) {
 	dir := t.TempDir()
 	polder := filepath.Join(dir, "polder")
@@ -29,7 +31,7 @@ func TestCampaign(t *testing.T) {
 	}
 	var out bytes.Buffer
 	failed, err := campaign(t.Context(), []string{"--polder", polder, "--tools", "../../.tools", "--samples", "../../examples",
-		"--peers", "1", "--faults", "3", "--disks=false", "--seed", "1"}, &out)
+		"--peers", "1", "--faults", "3", "--disks=false", "--lenient", "--seed", "1"}, &out)
 	if err != nil || failed > 0 || !strings.Contains(out.String(), "seed 1: passed") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
