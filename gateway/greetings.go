@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
 )
 
 // greetingEvery is how often one service's ClientHellos are passed on: a service
@@ -34,7 +35,7 @@ func (g *greetings) due(service polder.ServiceName, now time.Time) bool {
 }
 
 // keep forgets the services that are not served any more.
-func (g *greetings) keep(served map[polder.ServiceName]polder.Cold) {
+func (g *greetings) keep(served map[polder.ServiceName]law.Approved) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for service := range g.last {

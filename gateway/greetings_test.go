@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
 )
 
 func TestGreetingsAreThinnedOut(t *testing.T) {
@@ -22,7 +23,7 @@ func TestGreetingsAreThinnedOut(t *testing.T) {
 	if !g.due("shop", now) {
 		t.Error("another service waits for it")
 	}
-	g.keep(map[polder.ServiceName]polder.Cold{"shop": {}})
+	g.keep(map[polder.ServiceName]law.Approved{"shop": {}})
 	if len(g.last) != 1 {
 		t.Errorf("remembers %v", g.last)
 	}

@@ -65,6 +65,7 @@ func (r *Region) observeCold(c activator.ColdRequest) {
 		phases = append(phases, metrics.Phase{Name: step.Name, Took: step.Took})
 	}
 	r.metrics.Cold(c.Phases.Total(), string(c.Reason), phases)
+	r.traceCold(c)
 }
 
 // reading gathers what the metrics tell.

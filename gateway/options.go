@@ -16,16 +16,18 @@ import (
 // Options of a Region.
 type Options struct {
 	Region       polder.RegionName
-	Peer         string        // unique among all peers; "" means REGION-1
-	Config       string        // file or folder
-	State        string        // state folder
-	Listen       polder.Listen // what is not empty wins over the configuration
-	Join         []string      // gossip addresses of other peers, beside the configuration's
-	Tools        string        // folder with Envoy, for when PATH has none
-	Keeper       []string      // command that calls sockets.Keep; nil means that sockets end with this process
-	ServerTiming bool          // tell callers what was cold
-	Metrics      string        // loopback address to serve metrics on, beside the API's socket; "" means none
-	Version      string        // of this program, for status
+	Peer         string            // unique among all peers; "" means REGION-1
+	Config       string            // file or folder
+	State        string            // state folder
+	Listen       polder.Listen     // what is not empty wins over the configuration
+	Join         []string          // gossip addresses of other peers, beside the configuration's
+	Tools        string            // folder with Envoy, for when PATH has none
+	Keeper       []string          // command that calls sockets.Keep; nil means that sockets end with this process
+	ServerTiming bool              // tell callers what was cold
+	Metrics      string            // loopback address to serve metrics on, beside the API's socket; "" means none
+	Traces       string            // collector of spans, such as https://collector.example.net:4317; "" means none
+	TracesRegion polder.RegionName // where the collector keeps them; "" means Region
+	Version      string            // of this program, for status
 	Log          *slog.Logger
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/envoy"
 	"github.com/polder/polder/prewarm/instance"
+	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/server"
 )
@@ -80,10 +81,10 @@ func (r *Region) cold(name polder.ServiceName) polder.Cold {
 	if known == nil {
 		return polder.Cold{}
 	}
-	return (*known)[name]
+	return (*known)[name].Service().Cold
 }
 
-func (r *Region) setKnown(served map[polder.ServiceName]polder.Cold) {
+func (r *Region) setKnown(served map[polder.ServiceName]law.Approved) {
 	r.known.Store(&served)
 	r.greetings.keep(served)
 }

@@ -76,12 +76,12 @@ type reconciler struct {
 	berths       berths                                                 // nil for none
 	open         func(context.Context, polder.ServiceName) (int, error) // requests of a service that Envoy has open now; may be nil
 	certificates certificates
-	peer         string                                   // this peer's name
-	warmChanged  func([]polder.ServiceName)               // told of the services with a ready instance, sorted
-	busyChanged  func([]polder.ServiceName)               // told of those that are busy, sorted
-	served       func(map[polder.ServiceName]polder.Cold) // told of the services that are served here, and what their cold callers get
-	kept         func(recordSet)                          // told which records may be kept
-	asleep       func(polder.ServiceName)                 // told of a service whose last instance has stopped
+	peer         string                                    // this peer's name
+	warmChanged  func([]polder.ServiceName)                // told of the services with a ready instance, sorted
+	busyChanged  func([]polder.ServiceName)                // told of those that are busy, sorted
+	served       func(map[polder.ServiceName]law.Approved) // told of the services that are served here
+	kept         func(recordSet)                           // told which records may be kept
+	asleep       func(polder.ServiceName)                  // told of a service whose last instance has stopped
 	events       chan func(now time.Time)
 	retiring     sync.WaitGroup
 
@@ -268,14 +268,14 @@ func (r *reconciler) Status(ctx context.Context) ([]ServiceStatus, error) {
 func (r *reconciler) judgeAll(now time.Time) {
 	r.judged = now
 	served := map[polder.ServiceName][]polder.Host{}
-	known := map[polder.ServiceName]polder.Cold{}
+	known := map[polder.ServiceName]law.Approved{}
 	names := slices.Sorted(maps.Keys(r.services))
 	for _, name := range names {
 		s := r.services[name]
 		s.approved = r.judge(s)
 		r.openBerth(s)
 		if s.approved.Verdict() == law.Serve {
-			served[name], known[name] = s.spec.Hosts, s.spec.Cold
+			served[name], known[name] = s.spec.Hosts, s.approved
 		}
 	}
 	r.known = known

@@ -24,10 +24,12 @@ import (
 	"github.com/polder/polder/gateway/envoy"
 	"github.com/polder/polder/gateway/ledger"
 	"github.com/polder/polder/gateway/metrics"
+	"github.com/polder/polder/gateway/trace"
 	"github.com/polder/polder/prewarm/instance"
 	"github.com/polder/polder/prewarm/instance/local"
 	"github.com/polder/polder/prewarm/instance/sockets"
 	"github.com/polder/polder/regions/gossip"
+	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/greeting"
 	"github.com/polder/polder/xds/load"
@@ -71,6 +73,7 @@ type Region struct {
 	reconciler *reconciler
 	activator  *activator.Activator
 	metrics    *metrics.Metrics
+	tracer     *trace.Tracer // nil when nobody collects traces
 	manager    *instance.Manager
 	gossip     *gossip.Gossip
 	dns        *dns.Server // nil when the region answers no queries
@@ -85,11 +88,11 @@ type Region struct {
 	begun        chan struct{} // closed when the model is in force
 	modelChanged chan struct{} // capacity 1: there is a new model
 
-	known   atomic.Pointer[map[polder.ServiceName]polder.Cold] // what the activator may be asked for
-	records records                                            // that may be kept
-	skewed  atomic.Pointer[[]SkewStatus]                       // living peers with other policies
-	skew    skew                                               // only inside followMembership
-	ctx     atomic.Pointer[context.Context]                    // of Run's supporting parts, for callbacks
+	known   atomic.Pointer[map[polder.ServiceName]law.Approved] // what the activator may be asked for
+	records records                                             // that may be kept
+	skewed  atomic.Pointer[[]SkewStatus]                        // living peers with other policies
+	skew    skew                                                // only inside followMembership
+	ctx     atomic.Pointer[context.Context]                     // of Run's supporting parts, for callbacks
 
 	envoyState  atomic.Pointer[envoy.Event] // its last one
 	attestation attestation                 // of the Envoy
@@ -149,6 +152,9 @@ func New(o Options) (*Region, error) {
 		return nil, err
 	}
 	if err := r.connectMetrics(); err != nil {
+		return nil, err
+	}
+	if err := r.connectTraces(model); err != nil {
 		return nil, err
 	}
 	if err := r.connectControl(); err != nil {
@@ -309,6 +315,7 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	for _, part := range []func(context.Context) error{
 		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.keepBooks, r.archive.Run, r.berths.Run,
 		r.serveMetrics, r.serveDNS, r.journal.Run,
+		r.exportTraces,
 		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r, r.metrics) },
 	} {
 		support.Go(func() error { return part(inner) })

@@ -19,11 +19,13 @@ import (
 //  1. accepted: 202, and a link on the same host at which the start is followed
 //     until it is ready. The call was not passed on; repeated, it is answered by
 //     an instance, which is kept for it however short the keep-alive.
-//  2. A path with another answer is held.
+//  2. A path with another answer is held, and what it waited for is told to a
+//     collector, in a trace that is called as the request.
 //  3. page: who opens a page sees one that waits; who asks for anything else is held.
 //  4. reject: 503 with retry-after, and then the instance.
 func TestColdAnswers(t *testing.T) {
-	u := startUp(t, "testdata/cold.yaml")
+	collected := newCollector(t)
+	u := startUp(t, "testdata/cold.yaml", "--traces", collected.endpoint)
 	post := func(host, path, body string) (*http.Response, string) {
 		return u.send(t, http.MethodPost, host, path, body, nil)
 	}
@@ -41,9 +43,11 @@ func TestColdAnswers(t *testing.T) {
 	}
 	u.awaitState(t, "jobs.example.com", told.Link, activator.StateAsleep)
 	eventually(t, "jobs has no instance", func() bool { return len(u.service("fr", "jobs").Instances) == 0 })
-	if held, text := post("jobs.example.com", "/held/x", "two"); held.StatusCode != http.StatusOK || !strings.Contains(text, `was sent "two"`) {
+	held, text := post("jobs.example.com", "/held/x", "two")
+	if held.StatusCode != http.StatusOK || !strings.Contains(text, `was sent "two"`) {
 		t.Fatalf("a path that is held: got %s, %s", held.Status, text)
 	}
+	collected.await(t, strings.ReplaceAll(held.Header.Get("x-request-id"), "-", ""))
 	if starts := u.service("fr", "jobs").Totals.Starts; starts != 2 {
 		t.Errorf("jobs was started %d times, want 2", starts)
 	}

@@ -22,10 +22,11 @@ const defaultState = "/var/lib/polder"
 
 func runCommand() *cobra.Command {
 	var (
-		o      gateway.Options
-		region string
-		tether int
-		debug  bool
+		o            gateway.Options
+		region       string
+		tracesRegion string
+		tether       int
+		debug        bool
 	)
 	c := &cobra.Command{
 		Use:   "run --region NAME",
@@ -54,6 +55,8 @@ else they are the defaults below.`,
 	f.StringVar(&o.Tools, "tools", ".tools", "`folder` in which make envoy put Envoy, for when PATH has none")
 	f.BoolVar(&o.ServerTiming, "server-timing", false, "tell callers in Server-Timing what was cold")
 	f.StringVar(&o.Metrics, "metrics", "", "loopback `address` to serve Prometheus metrics on, such as 127.0.0.1:9464 (they are always on the API's socket, api.sock)")
+	f.StringVar(&o.Traces, "traces", "", "export what cold requests waited for as spans, over OTLP, to this collector, such as https://collector.example.net:4317 or http://127.0.0.1:4317")
+	f.StringVar(&tracesRegion, "traces-region", "", "the region whose law the collector is under, by `name` (default the region that runs)")
 	f.IntVar(&tether, "tether", 0, "file descriptor of a pipe; when it closes, the region stops with all that it started")
 	f.BoolVar(&debug, "debug", false, "log more")
 	must(f.MarkHidden("tether"))
@@ -70,7 +73,7 @@ else they are the defaults below.`,
 		if debug {
 			level = slog.LevelDebug
 		}
-		o.Region, o.Version = polder.RegionName(region), version()
+		o.Region, o.TracesRegion, o.Version = polder.RegionName(region), polder.RegionName(tracesRegion), version()
 		o.Log = newLogger(os.Stderr, *output, level)
 		program, err := os.Executable()
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 func upCommand() *cobra.Command {
 	var (
 		config, state, tools string
+		traces               string
 		port, peers          int
 		plain                bool
 	)
@@ -44,6 +45,7 @@ call a service, and "log" all the time.`,
 	f.StringVar(&tools, "tools", ".tools", "`folder` in which make envoy put Envoy, for when PATH has none")
 	f.IntVar(&port, "port", 8443, "HTTPS `port` of the first region, the next ones follow; 0 takes free ports")
 	f.IntVar(&peers, "peers", 1, "`number` of peers that each region runs")
+	f.StringVar(&traces, "traces", "", "export what cold requests waited for as spans, over OTLP, to this collector, such as http://127.0.0.1:4317; it counts as being in each region")
 	f.BoolVar(&plain, "plain", false, "print plain lines even on a terminal")
 	folder(c, "state", "tools")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -68,7 +70,7 @@ call a service, and "log" all the time.`,
 		view := newView(c.OutOrStdout(), c.ErrOrStderr(), *output, plain)
 		plan, err := fleet.New(fleet.Options{
 			Program: program, Config: config, State: state, Port: port, Peers: peers,
-			Extra: []string{"--tools", tools, "--server-timing"},
+			Extra: []string{"--tools", tools, "--server-timing", "--traces", traces},
 			Log:   slog.New(slog.NewTextHandler(view, nil)), Output: view.line,
 		}, model.Regions)
 		if err != nil {

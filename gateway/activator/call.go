@@ -263,7 +263,7 @@ func (c *call) count(failure *Failure) {
 func (c *call) record(now time.Time, status int, failure *Failure) Phases {
 	p := newMarks(c.queued, c.target.Start, c.published, c.forwarded).split(c.noticed, now, failure == nil)
 	entry := ColdRequest{
-		ID: c.id, Service: c.service, Region: c.options.Region, Instance: c.target.Instance, Class: c.class,
+		ID: c.id, Trace: traceOf(c.r.Header), Service: c.service, Region: c.options.Region, Instance: c.target.Instance, Class: c.class,
 		Noticed: c.noticed, Phases: p, Wakes: c.wakes, Status: status, Why: c.target.Why, Answer: c.answer,
 	}
 	entry.Moved = !c.published.IsZero()

@@ -50,6 +50,16 @@ func requestID(h http.Header) string {
 	return visible(id)
 }
 
+// traceOf returns the caller's trace, if the header has the length of one.
+func traceOf(h http.Header) string {
+	const length = 55 // version 00 of W3C Trace Context
+	trace := h.Get("Traceparent")
+	if len(trace) != length {
+		return ""
+	}
+	return visible(trace)
+}
+
 // visible returns a text of visible ASCII, and "" for any other.
 func visible(text string) string {
 	for _, c := range []byte(text) {

@@ -11,6 +11,7 @@ import (
 // ColdRequest is one request that waited for a start, answered or not.
 type ColdRequest struct {
 	ID       string // x-request-id, cut to 128 bytes
+	Trace    string // traceparent, as the caller sent it; "" without one of the usual length
 	Service  polder.ServiceName
 	Region   polder.RegionName
 	Instance polder.InstanceID // "" when none came up

@@ -24,7 +24,7 @@ type Options struct {
 	ServerTiming bool                          // tell callers what was cold: Server-Timing and x-polder-cold
 	Remember     int                           // cold requests kept in the ledger, at least 1
 	MayRemember  func(polder.ServiceName) bool // tells whether a service's cold requests may be kept; nil means that all may
-	Observe      func(ColdRequest)             // told of each entry of the ledger; must not block; may be nil
+	Observe      func(ColdRequest)             // told of each cold request, kept or not; must not block; may be nil
 	Log          *slog.Logger
 }
 
