@@ -150,7 +150,7 @@ func (r *reconciler) judgeSome(d difference, now time.Time) {
 	for _, spec := range d.after {
 		s := r.services[spec.Name]
 		if s.approved = r.judge(s); s.approved.Verdict() == law.Serve {
-			served[spec.Name], known[spec.Name], records[spec.Name] = spec.Hosts, spec.Cold, r.recordsOf(s)
+			served[spec.Name], known[spec.Name], records[spec.Name] = spec.Hosts, s.approved, r.recordsOf(s)
 		} else {
 			closed = append(closed, spec.Name)
 			delete(known, spec.Name)

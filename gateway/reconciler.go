@@ -98,11 +98,11 @@ type reconciler struct {
 	judged     time.Time // when all services were judged last
 	turns      time.Time // when that ends to hold by itself; zero for never
 	busy       []polder.ServiceName
-	lost       bool                               // draining, and nobody who comes again would be served here that can be elsewhere
-	moved      map[polder.ServiceName]bool        // have another place; to be judged again after this event
-	known      map[polder.ServiceName]polder.Cold // services that are served here, as told; never changed, but replaced
-	records    recordSet                          // of the same, as told
-	published  *publication                       // nil when everything must be published anew
+	lost       bool                                // draining, and nobody who comes again would be served here that can be elsewhere
+	moved      map[polder.ServiceName]bool         // have another place; to be judged again after this event
+	known      map[polder.ServiceName]law.Approved // services that are served here, as told; never changed, but replaced
+	records    recordSet                           // of the same, as told
+	published  *publication                        // nil when everything must be published anew
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
