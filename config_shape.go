@@ -143,6 +143,7 @@ type scaleShape struct {
 	KeepAlive   keepAliveText   `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
 	Prewarm     string          `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"Whether instances are started ahead of predicted requests." example:"off" default:"auto"`
 	Budget      budgetText      `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month, in all regions. Each region that may serve it, standby regions and those behind glass included, keeps to an equal share. Needs prices. The tenant's when absent." example:"30 EUR/month"`
+	ColdStart   priceText       `yaml:"cold-start" jsonschema_description:"What it is worth that one caller does not wait for a start, in the currency of prices: a wish, which nothing is charged for. The predictor keeps an instance for a minute as long as the chance of a call, times this, exceeds what the minute costs. polder advise says what to write. The shipped balance when absent. Needs prices." example:"0.002"`
 	Schedule    []scheduleShape `yaml:"schedule" jsonschema_description:"Times at which instances are warm because the owner knows that they will be called." example:"[{ cron: 0 8 * * 1-5, zone: Europe/Paris, for: 1h, min: 2 }]"`
 }
 

@@ -309,6 +309,7 @@ type Scale struct {
 	Prewarm     Prewarm
 	Budget      *Money // per calendar month; nil means the tenant's
 	Schedule    []Schedule
+	ColdStart   Rate // what a cold start is rated at; 0 means the shipped balance
 }
 
 // AutoKeepAlive as Scale.KeepAlive leaves the idle time to the predictor.

@@ -76,8 +76,14 @@ func ParseBudget(s string) (Money, error) {
 
 var rateSyntax = regexp.MustCompile(`^([0-9]{1,9})(?:\.([0-9]{1,9}))?$`)
 
-// parseRate reads the price of one unit: "0.0000025".
-func parseRate(s string) (Rate, error) {
+// String writes the rate as files do: "0.0000025".
+func (r Rate) String() string {
+	s := fmt.Sprintf("%d.%09d", r/1e9, r%1e9)
+	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
+}
+
+// ParseRate reads the price of one unit: "0.0000025".
+func ParseRate(s string) (Rate, error) {
 	m := rateSyntax.FindStringSubmatch(s)
 	if m == nil {
 		return 0, fmt.Errorf("%s is not a price: at most nine digits on each side of the point, no sign, no exponent", quote(s))

@@ -93,12 +93,12 @@ func TestParseBudget(t *testing.T) {
 
 func TestParseRate(t *testing.T) {
 	for text, want := range map[string]Rate{"0.0000025": 2500, "0": 0, "1": 1e9, "999999999.999999999": 999_999_999_999_999_999} {
-		if got, err := parseRate(text); err != nil || got != want {
+		if got, err := ParseRate(text); err != nil || got != want {
 			t.Errorf("%q: got %v, %v; want %v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "-1", "1e-7", "0.0000000001", ".5", "1000000000000"} {
-		if got, err := parseRate(text); err == nil {
+		if got, err := ParseRate(text); err == nil {
 			t.Errorf("%q: got %v, want an error", text, got)
 		}
 	}

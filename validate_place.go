@@ -176,7 +176,7 @@ func (c *checker) rate(path string, text priceText) *Rate {
 	if !c.present(path) {
 		return nil
 	}
-	r, err := parseRate(string(text))
+	r, err := ParseRate(string(text))
 	if err != nil {
 		c.wrong(path, err.Error(), "write a number such as 0.0000025")
 		return nil

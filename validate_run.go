@@ -111,6 +111,12 @@ func (c *checker) scale(path string, shape *scaleShape) Scale {
 	}
 	s.Prewarm = oneOf(c, path+".prewarm", shape.Prewarm, PrewarmAuto, PrewarmOff)
 	s.Budget = c.budget(path+".budget", shape.Budget)
+	if rate := c.rate(path+".cold-start", shape.ColdStart); rate != nil {
+		s.ColdStart = *rate
+		if c.prices == nil && c.sureOfPrices {
+			c.wrong(path+".cold-start", "a cold start is rated and there is no price list to weigh it by", "write "+exampleOf[configShape]("prices"))
+		}
+	}
 	for i, schedule := range shape.Schedule {
 		s.Schedule = append(s.Schedule, c.schedule(index(path+".schedule", i), schedule, s.Max))
 	}

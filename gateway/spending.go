@@ -171,7 +171,9 @@ func (r *reconciler) terms(s *service, now time.Time) prewarm.Terms {
 		r.log.Warn("the service's budget is on another rung", "service", s.spec.Name, "rung", rung.String(), "before", s.rung.String(), "reason", standing)
 		s.rung = rung
 	}
-	return prewarm.Terms{Prices: r.spending.book.Prices(), Footprint: budget.FootprintOf(s.spec), Rung: rung, Standing: standing, Announcer: s.noticed.words()}
+	prices := r.spending.book.Prices()
+	prices.ColdStart = prewarm.Nanos(s.spec.Scale.ColdStart)
+	return prewarm.Terms{Prices: prices, Footprint: budget.FootprintOf(s.spec), Rung: rung, Standing: standing, Announcer: s.noticed.words()}
 }
 
 // reserve sets an instance-minute aside before a start. The name is that of the

@@ -63,6 +63,9 @@ func (d Decision) forecastReason(b *strings.Builder) {
 	if p.ColdStart > 0 && d.WarmCost > 0 {
 		fmt.Fprintf(b, ", since a minute warm costs %s and a cold start is rated at %s",
 			d.WarmCost.Format(p.Currency), p.ColdStart.Format(p.Currency))
+	} else if d.WarmCost > 0 {
+		fmt.Fprintf(b, " (the shipped balance, which rates a cold start at %s: a minute warm costs %s)",
+			Nanos(float64(d.WarmCost)/defaultThreshold).Format(p.Currency), d.WarmCost.Format(p.Currency))
 	} else {
 		b.WriteString(" (the shipped default, since there is no price list)")
 	}

@@ -72,8 +72,9 @@ func TestMoney(t *testing.T) {
 		return a.Spent >= before.Spent && a.Spent+a.Reserved > before.Spent
 	})
 
-	u.want("fr", "shared.example.com", "fr")
-	u.want("nl", "shared.example.com", "nl")
+	if code, _, _, err := u.call("nl", "shared.example.com"); err != nil || code != http.StatusOK {
+		t.Errorf("shared: %d, %v", code, err)
+	}
 	for _, region := range []polder.RegionName{"fr", "nl"} {
 		if a := u.account(t, region, "shared"); a.Limit == nil || *a.Limit != prewarm.Nanos(10e9) {
 			t.Errorf("share of %s: %+v, want 10 EUR", region, a.Limit)
@@ -86,6 +87,9 @@ func TestMoney(t *testing.T) {
 	}
 	if html, err := os.ReadFile(page); err != nil || !strings.Contains(string(html), "<h1>What services cost</h1>") {
 		t.Errorf("page of costs: %v", err)
+	}
+	if code, out, errs := run(t, "advise", "shared", "--state", u.state); code != 0 || !strings.Contains(out, "nl: the record is too short for advice: it holds") {
+		t.Errorf("advise after a minute: exit %d\n%s%s", code, out, errs)
 	}
 	if code, _, _ := run(t, "cost", "nobody", "--state", u.state); code != exitNotThere {
 		t.Errorf("cost of a service that is not there: exit %d", code)
