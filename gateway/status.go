@@ -68,6 +68,7 @@ type ServiceStatus struct {
 	Service   polder.ServiceName  `json:"service"`
 	Hosts     []polder.Host       `json:"hosts"`
 	Verdict   law.Verdict         `json:"verdict"`
+	Home      string              `json:"home,omitempty"` // peer that new callers go to first; none: here, or the nearest
 	Reason    string              `json:"reason"`
 	Targets   []polder.RegionName `json:"targets,omitempty"`
 	Glass     *GlassStatus        `json:"glass,omitempty"`    // broken, or about to be
@@ -93,7 +94,7 @@ type InstanceStatus struct {
 func (s *service) status(now time.Time) ServiceStatus {
 	status := ServiceStatus{
 		Service: s.spec.Name, Hosts: s.spec.Hosts,
-		Verdict: s.approved.Verdict(), Reason: s.approved.Reason(), Targets: s.approved.Targets(),
+		Verdict: s.approved.Verdict(), Home: s.approved.Home().Peer, Reason: s.approved.Reason(), Targets: s.approved.Targets(),
 		Glass: glassStatus(s.approved, now), Disputed: s.approved.Disputed(),
 		Instances: []InstanceStatus{}, Waiting: len(s.waiters), Open: s.busy(now), Totals: s.total, Failure: s.failure,
 	}

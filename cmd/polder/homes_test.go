@@ -96,7 +96,20 @@ func TestHomes(t *testing.T) {
 		}
 		return true
 	})
-	eventually(t, "one warm instance of amber is left of those on either side", func() bool { return u.warm("amber", everywhere...) == 1 })
+	eventually(t, "one warm instance of amber is left of those on either side, and all know where", func() bool {
+		at := polder.RegionName("")
+		for _, region := range everywhere {
+			if u.warm("amber", region) > 0 {
+				at = region
+			}
+		}
+		for _, region := range everywhere {
+			if home := u.service(region, "amber").Home; region == at && home != "" || region != at && home != string(at)+"-1" {
+				return false
+			}
+		}
+		return u.warm("amber", everywhere...) == 1
+	})
 	answered := map[string]bool{}
 	for _, region := range everywhere {
 		code, a, _, err := u.call(region, "amber.example.com")
