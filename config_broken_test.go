@@ -425,6 +425,8 @@ func brokenCases() []brokenCase {
 			want: faults("regions.de.listen.xds", `":7444" does not say which address other machines connect to`, `write one of this machine's, such as "10.0.0.1:7444"`)},
 		{name: "Envoys on other machines that nobody listens for", text: region(`{ location: [50, 8], nodes: ‸{ de-2: {} } }`), fatal: true,
 			want: faults("regions.de.nodes", "the region has Envoys on other machines and does not listen for them", `write listen: { xds: "10.0.0.1:7444" } beside it`)},
+		{name: "unknown choice of http3", text: region(`{ location: [50, 8], listen: { http3: ‸yes } }`), fatal: true,
+			want: faults("regions.de.listen.http3", `"yes" is not a choice`, "write one of: off, on")},
 		{name: "node like no DNS label", text: region(`{ location: [50, 8], listen: { xds: "10.0.0.1:7444" }, nodes: { ‸DE_2: {} } }`), fatal: true,
 			want: faults("regions.de.nodes.DE_2", `"DE_2" is not a name for a node`, "write de-2")},
 		{name: "node that listens by name", text: region(`{ location: [50, 8], listen: { xds: "10.0.0.1:7444" }, nodes: { de-2: { https: ‸"de.example.com:443" } } }`), fatal: true,

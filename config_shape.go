@@ -38,6 +38,7 @@ type listenShape struct {
 	Gossip string `yaml:"gossip" jsonschema_description:"Where peers exchange health, over TCP and UDP." example:"\"10.0.0.1:7946\""`
 	DNS    string `yaml:"dns" jsonschema_description:"Where the region answers DNS queries for the services' hosts, over TCP and UDP. It answers none when absent." example:"\":53\""`
 	XDS    string `yaml:"xds" jsonschema_description:"Where the region's Envoys on other machines (nodes) reach their control plane and the activator, with mTLS: an address that they can connect to. Nothing listens when absent." example:"\"10.0.0.1:7444\""`
+	HTTP3  string `yaml:"http3" jsonschema:"enum=off,enum=on" jsonschema_description:"on: the entrypoint serves HTTP/3 as well, on the same port over UDP, for services with resident keys. Others, and callers who are passed on, stay with HTTP/2." example:"on" default:"off"`
 }
 
 type dnsShape struct {

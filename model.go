@@ -48,6 +48,9 @@ type Listen struct {
 	// XDS is where Envoys on other machines reach the control plane and the
 	// activator, with mTLS. Empty means that nothing listens.
 	XDS string `json:"xds,omitempty"`
+	// HTTP3 serves HTTP/3 on the port of HTTPS, over UDP, for services with
+	// resident keys.
+	HTTP3 HTTP3 `json:"http3,omitempty"`
 }
 
 // Naming is what the regions' authoritative DNS answers besides the services'
@@ -67,6 +70,15 @@ type CallersPlace struct {
 	Prefix   netip.Prefix // masked
 	Location Location
 }
+
+// HTTP3 says whether an entrypoint serves HTTP/3.
+type HTTP3 string
+
+// The choices of HTTP3. The zero value counts as HTTP3Off.
+const (
+	HTTP3Off HTTP3 = "off"
+	HTTP3On  HTTP3 = "on"
+)
 
 // Node is an Envoy of a region on another machine than the region's Polder.
 type Node struct {

@@ -27,7 +27,11 @@ func (c *checker) region(name string, shape regionShape) Region {
 		r.Jurisdictions = append(r.Jurisdictions, Jurisdiction(j))
 	}
 	r.Location = c.location(path+".location", shape.Location)
-	r.Listen = Listen(shape.Listen)
+	l := shape.Listen
+	r.Listen = Listen{HTTPS: l.HTTPS, HTTP: l.HTTP, Peer: l.Peer, Gossip: l.Gossip, DNS: l.DNS, XDS: l.XDS}
+	if path := path + ".listen.http3"; c.present(path) {
+		r.Listen.HTTP3 = oneOf(c, path, l.HTTP3, HTTP3Off, HTTP3On)
+	}
 	for _, l := range []struct{ name, address string }{
 		{"https", r.Listen.HTTPS}, {"http", r.Listen.HTTP}, {"peer", r.Listen.Peer}, {"gossip", r.Listen.Gossip},
 		{"dns", r.Listen.DNS},

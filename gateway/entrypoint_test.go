@@ -199,7 +199,7 @@ func (p *place) resources(services []polder.Service, alive polder.RegionHealth) 
 		}
 		a := law.Judge(s, law.Circumstances{Here: p.node.Region, Regions: testRegions, Alive: alive, Endpoints: endpoints})
 		judged = append(judged, a)
-		set = append(set, xds.Service(a, xds.Gateway{Region: p.node.Region, Activator: filepath.Join(p.dir, "activator.sock")})...)
+		set = append(set, xds.Service(a, xds.Gateway{Region: p.node.Region, Activator: filepath.Join(p.dir, "activator.sock"), HTTP3: p.node.HTTP3})...)
 	}
 	return append(set, xds.Node(judged, p.node)...)
 }

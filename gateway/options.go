@@ -43,6 +43,7 @@ func listenOn(flags, file polder.Listen) polder.Listen {
 		Gossip: cmp.Or(flags.Gossip, file.Gossip, defaultListen.Gossip),
 		DNS:    strings.TrimPrefix(cmp.Or(flags.DNS, file.DNS), DNSOff),
 		XDS:    cmp.Or(flags.XDS, file.XDS),
+		HTTP3:  cmp.Or(flags.HTTP3, file.HTTP3),
 	}
 }
 

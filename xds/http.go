@@ -37,7 +37,10 @@ const (
 
 // scopedManager speaks HTTP with callers of exact hosts. The routes are chosen
 // by the SNI, so upper case, ports and trailing dots in Host change nothing.
-func scopedManager(stat string) *listener.Filter {
+func scopedManager(stat string) *listener.Filter { return networkFilter(managerName, scoped(stat)) }
+
+// scoped is that manager.
+func scoped(stat string) *hcm.HttpConnectionManager {
 	m := manager(stat)
 	m.EarlyHeaderMutationExtensions = []*core.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation",
@@ -58,7 +61,7 @@ func scopedManager(stat string) *listener.Filter {
 		RdsConfigSource: ads(),
 		ConfigSpecifier: &hcm.ScopedRoutes_ScopedRds{ScopedRds: &hcm.ScopedRds{ScopedRdsConfigSource: ads()}},
 	}}
-	return networkFilter(managerName, m)
+	return m
 }
 
 // wildcardManager speaks HTTP with callers of wildcard hosts.

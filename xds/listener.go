@@ -43,6 +43,9 @@ const (
 func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 	l := tcpListener(listenerHTTPS, n.HTTPS)
 	l.ListenerFilters = []*listener.ListenerFilter{inspectTLS()}
+	if n.HTTP3 {
+		l.Metadata = advertisement(n.HTTPS.Port())
+	}
 	l.FilterChains = slices.Concat(servingChains("https", t), refusingChains(), []*listener.FilterChain{byNameChain()})
 	matched := append([]hostsTo{{chainServe, t.served}, {chainWildcard, t.servedWild}}, t.apart()...)
 	for i := range matched {

@@ -12,6 +12,7 @@ import (
 const (
 	listenerHTTPS  = "entrypoint-https"
 	listenerHTTP   = "entrypoint-http"
+	listenerHTTP3  = "entrypoint-http3" // the HTTPS port, for QUIC
 	listenerPeers  = "peers"
 	listenerInward = "inward" // internal: what peers passed on, TLS still closed
 	clusterInward  = "inward"

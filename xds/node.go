@@ -20,6 +20,7 @@ type NodeConfig struct {
 	PeerAt      map[string]string              // the same by the peer's name
 	WeightOf    map[string]uint32              // by address, from 1: shares of peers in their region; missing: 1
 	TrustDomain string                         // of the peers' SPIFFE identities
+	HTTP3       bool                           // serve HTTP/3 on the entrypoint's port as well
 	// Draining asks Envoy to end the connections that it has opened, each after its
 	// present request: callers come again, and are sent elsewhere.
 	Draining bool
@@ -38,7 +39,10 @@ func Node(judged []law.Approved, n NodeConfig) []Resource {
 		newResource(TypeListener, listenerInward, inwardListener(n, t)),
 		newResource(TypeCluster, clusterInward, internalCluster(clusterInward, listenerInward)),
 		newResource(TypeRoute, routesHTTP, plainRoutes(n.HTTPS.Port(), t)),
-		newResource(TypeRoute, routesWildcard, wildcardRoutes(t, n.Region)),
+		newResource(TypeRoute, routesWildcard, wildcardRoutes(t, n)),
+	}
+	if n.HTTP3 && len(t.quic()) > 0 {
+		resources = append(resources, newResource(TypeListener, listenerHTTP3, quicEntrypoint(n, t)))
 	}
 	for _, p := range t.passes {
 		resources = append(resources,
@@ -61,11 +65,17 @@ type hostTable struct {
 	unavailable []string
 	passes      []pass
 	draining    bool
-	wildcards   []polder.Service // served, with at least one wildcard host
-	captured    []string         // of other services, below a wildcard host that ends here
-	outside     []string         // of all services, the ones that may not end here though the key would not tell
-	inside      []string         // exact hosts that end here, below a wildcard host that does too
-	redirected  []string         // below a forbidden or unavailable wildcard host, themselves neither
+	wildcards   []wildService // served, with at least one wildcard host
+	captured    []string      // of other services, below a wildcard host that ends here
+	outside     []string      // of all services, the ones that may not end here though the key would not tell
+	inside      []string      // exact hosts that end here, below a wildcard host that does too
+	redirected  []string      // below a forbidden or unavailable wildcard host, themselves neither
+}
+
+// wildService is a service with wildcard hosts.
+type wildService struct {
+	polder.Service
+	resident bool // and with a key that stays
 }
 
 // pass is one way out: the hosts whose connections go to the same home and
@@ -103,7 +113,7 @@ func sortHosts(judged []law.Approved, here polder.RegionName) hostTable {
 				}
 			}
 			if slices.ContainsFunc(hosts, isWildcard) {
-				t.wildcards = append(t.wildcards, s)
+				t.wildcards = append(t.wildcards, wildService{s, a.Resident()})
 			}
 			if a.Home() != (law.Home{}) {
 				p := way(a)
@@ -128,7 +138,7 @@ func sortHosts(judged []law.Approved, here polder.RegionName) hostTable {
 		t.passes = append(t.passes, *p)
 	}
 	slices.SortFunc(t.passes, func(a, b pass) int { return strings.Compare(a.name, b.name) })
-	slices.SortFunc(t.wildcards, func(a, b polder.Service) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	slices.SortFunc(t.wildcards, func(a, b wildService) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	t.findCaptured(judged, here)
 	return t
 }

@@ -53,7 +53,7 @@ func (r Remote) Names(key Key) []Key {
 		return nil // what leads inward by name stays
 	case key.Type == TypeCluster && key.Name == clusterInward:
 		return nil
-	case key.Type == TypeListener && (key.Name == listenerHTTPS || key.Name == listenerHTTP):
+	case key.Type == TypeListener && (key.Name == listenerHTTPS || key.Name == listenerHTTP || key.Name == listenerHTTP3):
 		keys := make([]Key, len(r.Nodes))
 		for i, n := range r.Nodes {
 			keys[i] = Key{key.Type, key.Name + ofNode + n.Name}
@@ -83,8 +83,11 @@ func (r Remote) Derive(of Resource) []Resource {
 		return nil
 	case of.Type == TypeListener && keys[0] != of.Key:
 		return r.listeners(of)
-	case of.Type == TypeCluster && strings.HasPrefix(of.Name, servicePrefix):
+	case of.Type == TypeCluster && (strings.HasPrefix(of.Name, servicePrefix) || strings.HasPrefix(of.Name, coldPrefix)):
 		c := unpacked[*cluster.Cluster](of)
+		if c.LoadAssignment != nil {
+			c.LoadAssignment = r.assignment(c.LoadAssignment)
+		}
 		c.TransportSocketMatches = []*cluster.Cluster_TransportSocketMatch{{
 			Name: matchActivator, Match: activatorMark(), TransportSocket: r.activatorTLS()}}
 		return []Resource{newResource(of.Type, of.Name, c)}
@@ -103,7 +106,12 @@ func (r Remote) listeners(of Resource) []Resource {
 		if of.Name == listenerHTTP {
 			bind = n.HTTP
 		}
+		protocol := l.GetAddress().GetSocketAddress().GetProtocol()
 		l.Name, l.Address = of.Name+ofNode+n.Name, socketAddress(bind)
+		l.GetAddress().GetSocketAddress().Protocol = protocol
+		if l.Metadata != nil {
+			l.Metadata = advertisement(bind.Port())
+		}
 		made = append(made, newResource(of.Type, l.Name, l))
 	}
 	return made

@@ -54,10 +54,14 @@ func hostScope(host string) *route.ScopedRouteConfiguration {
 // wrong place: browsers reuse a connection for hosts that share a certificate,
 // and 421 makes them open another. The service's wildcards are among the others,
 // because what they match may belong to another service.
-func routesOf(host string, s polder.Service, exact []string, here polder.RegionName) *route.RouteConfiguration {
+func routesOf(host string, s polder.Service, exact []string, g Gateway, resident bool) *route.RouteConfiguration {
+	own := serviceHosts(s, exact, g.Region)
+	if g.HTTP3 && resident {
+		own.ResponseHeadersToAdd = append(own.ResponseHeadersToAdd, advertised())
+	}
 	return &route.RouteConfiguration{
 		Name:         hostRoutes(host),
-		VirtualHosts: []*route.VirtualHost{serviceHosts(s, exact, here), misdirected(nil)},
+		VirtualHosts: []*route.VirtualHost{own, misdirected(nil)},
 	}
 }
 
@@ -163,10 +167,14 @@ func reply(name string, status uint32, reason, text string) *route.Route {
 // wildcardRoutes holds the services with wildcard hosts: a scope has an exact
 // key, so these share one route configuration, matched by Envoy's own rules. A
 // host of another service below one of the wildcards is not theirs to answer.
-func wildcardRoutes(t hostTable, here polder.RegionName) *route.RouteConfiguration {
+func wildcardRoutes(t hostTable, n NodeConfig) *route.RouteConfiguration {
 	hosts := make([]*route.VirtualHost, 0, len(t.wildcards)+1)
 	for _, s := range t.wildcards {
-		hosts = append(hosts, serviceHosts(s, plain(s.Hosts), here))
+		own := serviceHosts(s.Service, plain(s.Hosts), n.Region)
+		if n.HTTP3 && s.resident {
+			own.ResponseHeadersToAdd = append(own.ResponseHeadersToAdd, advertised())
+		}
+		hosts = append(hosts, own)
 	}
 	return &route.RouteConfiguration{Name: routesWildcard, VirtualHosts: append(hosts, misdirected(t.captured))}
 }

@@ -11,6 +11,7 @@ import (
 type Gateway struct {
 	Region    polder.RegionName
 	Activator string // path of the activator's Unix socket
+	HTTP3     bool   // tell callers of services with a resident key that HTTP/3 is there
 }
 
 // Service gives the resources of one service: its cluster and endpoints, and
@@ -32,7 +33,7 @@ func Service(a law.Approved, g Gateway) []Resource {
 	exact := slices.DeleteFunc(plain(s.Hosts), isWildcard)
 	for _, host := range exact {
 		resources = append(resources,
-			newResource(TypeRoute, hostRoutes(host), routesOf(host, s, exact, g.Region)),
+			newResource(TypeRoute, hostRoutes(host), routesOf(host, s, exact, g, a.Resident())),
 			newResource(TypeScope, hostRoutes(host), hostScope(host)))
 	}
 	return resources

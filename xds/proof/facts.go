@@ -72,6 +72,7 @@ type tlsFacts struct {
 	wantsPeer  bool   // as a server: demands a certificate
 	peerNames  []peerName
 	requireSNI bool
+	quic       bool // as a server: inside QUIC
 	resumes    bool // as a server: takes up sessions that began earlier
 }
 
@@ -129,6 +130,7 @@ type mutation struct {
 type listenerFacts struct {
 	bind      string // address, "" when internal
 	internal  bool
+	quic      bool // takes datagrams
 	chains    []chainFacts
 	byName    map[string]string // domain to chain name; nil without a matcher
 	otherwise string            // chain for all other names, with a matcher

@@ -59,8 +59,13 @@ func (v *view) judgeStray(f *facts, p place) {
 		if p.address != v.site().Activator {
 			v.report(v.users(f.key), path, p.address, "is a socket that the book does not know")
 		}
-	case v.isRemoteActivator(p) && f.endpoints != nil:
-		// How it is reached is judged with the cluster.
+	case v.isRemoteActivator(p):
+		if f.cluster == nil {
+			break // how it is reached is judged with the cluster
+		}
+		if reason := v.provesActivator(f.cluster.socketFor(p)); reason != "" {
+			v.report(v.users(f.key), path, p.address, reason)
+		}
 	default:
 		var reasons []string
 		var services []polder.ServiceName

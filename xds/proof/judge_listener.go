@@ -39,6 +39,8 @@ func (v *view) judgeListener(f *facts) {
 		if slices.ContainsFunc(v.gates, func(g gate) bool { return g.inner && g.key == f.key }) {
 			v.judgeNames(l, path, false)
 		}
+	case l.quic && !v.site().servesHTTPS(l.bind):
+		v.report(nil, path, l.bind, "listens for datagrams where the book knows of no public entrypoint")
 	case v.site().servesHTTPS(l.bind):
 		v.judgeNames(l, path, true)
 	case v.site().servesHTTP(l.bind):
@@ -61,6 +63,22 @@ func (v *view) judgeNames(l *listenerFacts, path []string, public bool) {
 	if d := g.deeds[g.otherwise()]; d.kind == opens && public || d.kind == passes {
 		v.report(nil, extend(path, at("chain", g.otherwise())), someAddress(d), "takes connections for names that nobody owns")
 	}
+}
+
+// judgeTransport proves that QUIC is opened with a key that is there before
+// anybody calls, since Envoy fetches none while a handshake waits, and that it
+// is never passed on; and that nothing else is taken for QUIC.
+func (v *view) judgeTransport(l *listenerFacts, c *chainFacts, d deed, path []string) bool {
+	inside := c.socket.kind == tlsKind && c.socket.tls.quic
+	switch {
+	case l.quic && d.kind != strange && (!inside || d.kind != opens || d.keyOf == ""):
+		v.report(v.servicesOf(l, c.name), extend(path, at("chain", c.name)), "datagrams", "does something else with QUIC than open it with the resident key of a service")
+	case !l.quic && inside:
+		v.report(v.servicesOf(l, c.name), extend(path, at("chain", c.name)), "connections", "takes for QUIC what is none")
+	default:
+		return true
+	}
+	return false
 }
 
 // outlives says that connections would stay when a broken glass is whole again.

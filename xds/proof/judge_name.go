@@ -48,6 +48,9 @@ func (v *view) gateOf(key Key, l *listenerFacts, path []string, public bool) gat
 			v.report(v.servicesOf(l, c.name), extend(path, at("chain", c.name)), someAddress(d), "passes on once more what a peer passed on")
 			d.kind = strange
 		}
+		if !v.judgeTransport(l, c, d, path) {
+			d.kind = strange
+		}
 		g.deeds[c.name] = d
 	}
 	return g

@@ -183,6 +183,7 @@ func TestEveryWordIsSpoken(t *testing.T) {
 		hear(s.resources())
 	}
 	hear(remoteWorld(t).snapshot())
+	hear(quicWorld(t).snapshot())
 	hear([]proof.Resource{{Body: pack(t, goodBootstrap(t))}})
 	for message, fields := range proof.Words() {
 		if spoken[message] == nil {

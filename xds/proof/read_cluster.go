@@ -71,6 +71,9 @@ func (r *reader) readPlaces(a *endpoint.ClusterLoadAssignment) []place {
 		for _, e := range locality.LbEndpoints {
 			p := readAddress(e.GetEndpoint().GetAddress())
 			p.path, p.label = at("endpoint", p.address), r.readLabel(e.Metadata)
+			if e.GetEndpoint().GetAddress().GetSocketAddress().GetProtocol() != core.SocketAddress_TCP {
+				r.fault(fault{path: []string{p.path, "socket_address", "protocol"}, address: "datagrams", reason: "uses another transport than TCP"})
+			}
 			if p.address == "" {
 				r.fault(fault{path: []string{p.path}, reason: "is an endpoint without an address that can be read"})
 				continue

@@ -23,7 +23,11 @@ import (
 )
 
 func (r *reader) readListener(l *listener.Listener) *listenerFacts {
-	f := &listenerFacts{internal: l.GetInternalListener() != nil}
+	f := &listenerFacts{internal: l.GetInternalListener() != nil, quic: l.GetUdpListenerConfig().GetQuicOptions() != nil}
+	datagrams := l.GetAddress().GetSocketAddress().GetProtocol() != core.SocketAddress_TCP
+	if f.quic != datagrams || f.quic != (l.UdpListenerConfig != nil) || f.internal && l.UdpListenerConfig != nil {
+		r.fault(fault{path: []string{"udp_listener_config"}, address: "datagrams", reason: "listens for datagrams that are not QUIC, or for QUIC where there are none"})
+	}
 	if l.Address != nil {
 		bind := readAddress(l.Address)
 		f.bind = bind.address

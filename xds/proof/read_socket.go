@@ -4,6 +4,7 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	internalupstream "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
+	quic "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/quic/v3"
 	rawbuffer "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	sni "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_mappers/sni/v3"
 	ondemand "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3"
@@ -42,14 +43,25 @@ func (r *reader) readDownstream(s *core.TransportSocket, chain string) socket {
 	case *rawbuffer.RawBuffer:
 		return socket{kind: clear}
 	case *tls.DownstreamTlsContext:
-		t := r.readTLS(m.CommonTlsContext)
-		t.wantsPeer, t.requireSNI = m.GetRequireClientCertificate().GetValue(), m.GetRequireSni().GetValue()
-		t.resumes = !m.GetDisableStatefulSessionResumption() || !m.GetDisableStatelessSessionResumption()
-		return socket{kind: tlsKind, tls: t}
+		return socket{kind: tlsKind, tls: r.readDownstreamTLS(m)}
+	case *quic.QuicDownstreamTransport:
+		s := r.readDownstreamTLS(m.GetDownstreamTlsContext())
+		s.quic = true
+		if early := m.GetEnableEarlyData(); early == nil || early.Value {
+			r.fault(fault{path: []string{at("chain", chain), "enable_early_data"}, chain: chain, address: "requests", reason: "takes requests that anybody who saw them can send again"})
+		}
+		return socket{kind: tlsKind, tls: s}
 	}
 	r.fault(fault{path: []string{at("chain", chain), at("transport socket", s.Name)}, chain: chain, address: unknown,
 		reason: "opens connections in a way that the proof does not understand"})
 	return socket{kind: unclear}
+}
+
+func (r *reader) readDownstreamTLS(m *tls.DownstreamTlsContext) *tlsFacts {
+	t := r.readTLS(m.GetCommonTlsContext())
+	t.wantsPeer, t.requireSNI = m.GetRequireClientCertificate().GetValue(), m.GetRequireSni().GetValue()
+	t.resumes = !m.GetDisableStatefulSessionResumption() || !m.GetDisableStatelessSessionResumption()
+	return t
 }
 
 // readTLS reads the part that both sides share. What it does not find, a

@@ -23,6 +23,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/quic/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_mappers/sni/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3"
@@ -38,7 +39,15 @@ import (
 const words = `
 envoy.config.listener.v3.Listener: name address internal_listener listener_filters filter_chains filter_chain_matcher
   per_connection_buffer_limit_bytes listener_filters_timeout tcp_backlog_size
-  max_connections_to_accept_per_socket_event enable_reuse_port traffic_direction stat_prefix
+  max_connections_to_accept_per_socket_event enable_reuse_port traffic_direction stat_prefix metadata udp_listener_config
+envoy.config.listener.v3.UdpListenerConfig: quic_options downstream_socket_config
+envoy.config.listener.v3.QuicProtocolOptions: quic_protocol_options idle_timeout crypto_handshake_timeout packets_to_read_to_connection_count_ratio
+envoy.config.core.v3.UdpSocketConfig: prefer_gro max_rx_datagram_size
+envoy.config.core.v3.QuicProtocolOptions: max_concurrent_streams initial_stream_window_size initial_connection_window_size
+  num_timeouts_to_trigger_port_migration idle_network_timeout
+envoy.config.core.v3.Http3ProtocolOptions: quic_protocol_options override_stream_error_on_invalid_http_message
+envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport: downstream_tls_context enable_early_data
+google.protobuf.UInt64Value: value
 envoy.config.listener.v3.Listener.InternalListenerConfig:
 envoy.config.listener.v3.ListenerFilter: name typed_config
 envoy.config.listener.v3.FilterChain: name filters transport_socket transport_socket_connect_timeout
@@ -67,7 +76,7 @@ envoy.config.ratelimit.v3.RateLimitServiceConfig: grpc_service transport_api_ver
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager: stat_prefix codec_type rds scoped_routes
   http_filters access_log early_header_mutation_extensions local_reply_config upgrade_configs
   add_proxy_protocol_connection_state always_set_request_id_in_response append_x_forwarded_port common_http_protocol_options
-  delayed_close_timeout drain_timeout forward_client_cert_details generate_request_id http2_protocol_options
+  delayed_close_timeout drain_timeout forward_client_cert_details generate_request_id http2_protocol_options http3_protocol_options
   http_protocol_options internal_address_config max_request_headers_kb merge_slashes normalize_path
   path_with_escaped_slashes_action request_headers_timeout request_timeout server_header_transformation server_name
   stream_flush_timeout stream_idle_timeout strip_any_host_port strip_trailing_host_dot use_remote_address
@@ -136,7 +145,7 @@ envoy.config.core.v3.Metadata: filter_metadata
 envoy.config.endpoint.v3.Endpoint: address
 
 envoy.config.core.v3.Address: socket_address pipe envoy_internal_address
-envoy.config.core.v3.SocketAddress: address port_value
+envoy.config.core.v3.SocketAddress: address port_value protocol
 envoy.config.core.v3.Pipe: path mode
 envoy.config.core.v3.EnvoyInternalAddress: server_listener_name
 envoy.config.core.v3.Locality: region zone sub_zone
@@ -193,7 +202,7 @@ google.protobuf.Value: string_value number_value bool_value struct_value
 // formats are the commands that a format may use: they tell of the request,
 // the connection and the reply, never of files, environment or keys.
 const formats = `BYTES_RECEIVED BYTES_SENT CONNECTION_ID DOWNSTREAM_REMOTE_ADDRESS DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT
-DOWNSTREAM_TLS_VERSION DURATION GRPC_STATUS LOCAL_REPLY_BODY METHOD PATH PROTOCOL REQ REQUESTED_SERVER_NAME
+DOWNSTREAM_TLS_VERSION DURATION GRPC_STATUS LOCAL_REPLY_BODY METADATA METHOD PATH PROTOCOL REQ REQUESTED_SERVER_NAME
 REQUEST_DURATION RESP RESPONSE_CODE RESPONSE_CODE_DETAILS RESPONSE_DURATION RESPONSE_FLAGS RESPONSE_FLAGS_LONG
 ROUTE_NAME START_TIME STREAM_ID UPSTREAM_CLUSTER UPSTREAM_HOST UPSTREAM_TRANSPORT_FAILURE_REASON`
 

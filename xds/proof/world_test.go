@@ -31,7 +31,8 @@ type world struct {
 	now       time.Time
 	disputed  map[polder.ServiceName][]polder.Residency // what peers take policies to be
 	instances []polder.Endpoint                         // without those of the configuration
-	remote    *xds.Remote                               // for the region's Envoys on other machines
+	http3     bool
+	remote    *xds.Remote // for the region's Envoys on other machines
 }
 
 const (
@@ -108,10 +109,12 @@ func (w world) judge() []law.Approved {
 }
 
 func (w world) nodeConfig() xds.NodeConfig {
-	return xds.NodeConfig{Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, PeerAt: w.peerAt, TrustDomain: trustDomain}
+	return xds.NodeConfig{HTTP3: w.http3, Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, PeerAt: w.peerAt, TrustDomain: trustDomain}
 }
 
-func (w world) gateway() xds.Gateway { return xds.Gateway{Region: w.here, Activator: activator} }
+func (w world) gateway() xds.Gateway {
+	return xds.Gateway{HTTP3: w.http3, Region: w.here, Activator: activator}
+}
 
 // snapshot is what the gateway would publish.
 func (w world) snapshot() []proof.Resource {
