@@ -18,6 +18,9 @@ import (
 const (
 	// connectTimeout bounds a TCP connect to an instance on the same machine or network.
 	connectTimeout = 2 * time.Second
+	// longestEjection is how long an endpoint that accepts no connection again and
+	// again is left out at most.
+	longestEjection = 10 * time.Second
 	// upstreamIdle closes idle connections to instances before the instance does:
 	// popular servers close at 2 s (gunicorn) or 5 s (Node), and a request sent
 	// into such a close is lost.
@@ -38,7 +41,7 @@ func serviceCluster(s polder.Service) *cluster.Cluster {
 		LbPolicy:                      cluster.Cluster_LEAST_REQUEST,
 		CommonLbConfig:                noPanic(),
 		CircuitBreakers:               breakers(),
-		OutlierDetection:              connectEjection(),
+		OutlierDetection:              connectEjection(longestEjection),
 		TypedExtensionProtocolOptions: map[string]*anypb.Any{
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(httpOptions(s.Protocol)),
 		},
@@ -70,8 +73,8 @@ func breakers() *cluster.CircuitBreakers {
 }
 
 // connectEjection takes an endpoint out as soon as connecting to it fails
-// twice. What the instance answers is its own affair and ejects nothing.
-func connectEjection() *cluster.OutlierDetection {
+// twice, for a second, and each time for a second longer. What the instance answers is its own affair and ejects nothing.
+func connectEjection(longest time.Duration) *cluster.OutlierDetection {
 	never := func() *wrapperspb.UInt32Value { return wrapperspb.UInt32(0) }
 	return &cluster.OutlierDetection{
 		SplitExternalLocalOriginErrors:         true,
@@ -83,7 +86,7 @@ func connectEjection() *cluster.OutlierDetection {
 		EnforcingLocalOriginSuccessRate:        never(),
 		Interval:                               durationpb.New(time.Second),
 		BaseEjectionTime:                       durationpb.New(time.Second),
-		MaxEjectionTime:                        durationpb.New(10 * time.Second),
+		MaxEjectionTime:                        durationpb.New(longest),
 		MaxEjectionPercent:                     wrapperspb.UInt32(100),
 	}
 }

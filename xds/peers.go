@@ -39,6 +39,9 @@ const (
 	// up to 450 ms. Whoever calls while it has not been noticed that a peer is lost
 	// waits so long, and is sent to the next one.
 	passConnectTimeout = time.Second
+	// passEjection is how long a lost peer is left out at most. Where it is the last
+	// one that may serve, callers get nowhere for so long after it has come back.
+	passEjection = time.Second
 	// passAttempts bounds the tries; the next one may choose another peer or region.
 	// A lost peer is ejected after two, and a lost region may have several.
 	passAttempts = 6
@@ -123,7 +126,7 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
 		CommonLbConfig:                noPanic(),
 		CircuitBreakers:               connectionBreakers(),
-		OutlierDetection:              connectEjection(),
+		OutlierDetection:              connectEjection(passEjection),
 		DnsLookupFamily:               cluster.Cluster_ALL,
 		TransportSocket:               peerClientTLS(n.TrustDomain, p.targets),
 		LoadAssignment:                &endpoint.ClusterLoadAssignment{ClusterName: p.name},

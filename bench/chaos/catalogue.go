@@ -132,7 +132,7 @@ var catalogue = []fault{
 func lie(mood string) func(*rand.Rand, *stage) strike {
 	return func(_ *rand.Rand, s *stage) strike {
 		return strike{on: "moody", begin: s.mood(mood),
-			excuse: []excuse{{why: "its program lies", kinds: []kind{labelled, transport}, holds: func(c call) bool { return c.service.moody }}}}
+			excuse: []excuse{{why: "its program lies, or has lied so often that the next try is yet to come", beyond: nextTry, kinds: []kind{labelled, transport}, holds: func(c call) bool { return c.service.moody }}}}
 	}
 }
 

@@ -44,6 +44,8 @@ type strike struct {
 const (
 	onTheWire = time.Second
 	noticed   = 7 * time.Second
+	// nextTry is how long no instance may be started after some that failed.
+	nextTry = 15 * time.Second
 )
 
 func anyPeer(r *rand.Rand, s *stage) *testbed.Peer { return s.site.Peers[r.IntN(len(s.site.Peers))] }

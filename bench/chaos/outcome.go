@@ -97,7 +97,8 @@ func entryRegion(peer string) polder.RegionName {
 type excuse struct {
 	why        string
 	begin, end time.Duration
-	kinds      []kind // nil means any
+	beyond     time.Duration // after all is well again; only where end is 0
+	kinds      []kind        // nil means any
 	holds      func(call) bool
 }
 

@@ -186,7 +186,7 @@ func (s *stage) strike(ctx context.Context, f fault, hit strike, length time.Dur
 	for _, e := range hit.excuse {
 		e.begin, e.why = began, f.name+" on "+hit.on+": "+e.why
 		if e.end == 0 {
-			e.end = l.now() + settled
+			e.end = l.now() + settled + e.beyond
 		} else {
 			e.end += began
 		}
