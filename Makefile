@@ -20,6 +20,10 @@ FUZZTIME ?= 30s
 # How many random cases `make prove` tries of each property.
 CHECKS ?= 1000000
 
+# How long `make endurance` changes things, and how often a second.
+ENDURE ?= 1h
+ENDURE_RATE ?= 10
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +111,16 @@ FAULTS ?= 6
 chaos: build envoy ## Fault campaign: SEEDS seeds from SEED on, FAULTS faults each, half a minute a seed (root)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/chaos ./bench/chaos
 	./bin/chaos --seeds $(SEEDS) --seed $(SEED) --faults $(FAULTS)
+
+.PHONY: endurance
+endurance: compiler envoy ## Change a real Envoy ENDURE_RATE times a second for ENDURE: nothing may grow. Swap backends 1,000 times under load
+	$(GO) test ./gateway -count 1 -v -timeout 0 -run 'Endurance' -args -endure $(ENDURE) -endure-rate $(ENDURE_RATE)
+	$(GO) test ./gateway -count 1 -v -timeout 0 -run 'Swaps' -args -swaps 1000
+
+.PHONY: bench-xds
+bench-xds: build envoy ## From a change to its effect against the number of services, with plot: bin/xds.html, bin/xds.json
+	$(GO) test ./gateway ./xds/proof -run '^$$' -bench 'ModelChange|Service|Book|Everything' -benchmem
+	./bin/polder bench xds --html bin/xds.html --svg bin/xds.svg --output json > bin/xds.json
 
 .PHONY: clean
 clean: ## Remove what was built or fetched; state under .polder stays

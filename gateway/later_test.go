@@ -55,6 +55,7 @@ func (s *settlement) change(add []polder.Service, gone []polder.ServiceName, tid
 	for _, name := range gone {
 		s.hosts.Remove(name)
 		remove = append(remove, s.keys[name]...)
+		delete(s.keys, name)
 	}
 	if table = tidy || s.hosts.Changed(); table {
 		set = append(set, s.hosts.Node(s.node)...)
@@ -116,6 +117,17 @@ func TestHostsThatComeLater(t *testing.T) {
 		return body
 	}
 	const answered = callerAddress + " later"
+	for at, p := range places { // a flood of unknown names asks nobody and leaves nothing behind
+		before, secrets := fmt.Sprint(p.server.Counters()), len(p.server.SecretNames())
+		for i := range 200 {
+			if got := call(at, fmt.Sprintf("unknown-%d.example.com", i), false); got != "closed" {
+				t.Fatalf("at %s, an unknown name: %s", at, got)
+			}
+		}
+		if after := fmt.Sprint(p.server.Counters()); after != before || len(p.server.SecretNames()) != secrets {
+			t.Errorf("at %s, after 200 unknown names: %s, %d secrets; before: %s, %d", at, after, len(p.server.SecretNames()), before, secrets)
+		}
+	}
 	old := map[polder.RegionName]*held{}
 	for at, p := range places {
 		eventually(t, "the first service is served at "+string(at), func() bool { return call(at, "first.example.com", false) == callerAddress+" first" })

@@ -183,6 +183,7 @@ func (r *Region) touchSecrets() {
 // are not connected.
 func (r *Region) allNodes() []server.NodeStatus {
 	all := r.server.Nodes()
+	defer func() { traceCauses(r.config.snapshot(), all) }()
 	if r.nodes == nil {
 		return all
 	}

@@ -72,6 +72,18 @@ const ByNamePrefix = "to/"
 // byName is the name of the cluster for connections to one host.
 func byName(host string) string { return ByNamePrefix + host }
 
+// HostOfResource is the exact host that a resource is about: its scope, its route
+// configuration, or the cluster that leads to it by its name.
+func HostOfResource(key Key) (host string, ok bool) {
+	switch key.Type {
+	case TypeScope, TypeRoute:
+		return HostOf(key.Name)
+	case TypeCluster:
+		return strings.CutPrefix(key.Name, ByNamePrefix)
+	}
+	return "", false
+}
+
 // IsByName tells whether a cluster of this name leads the connections for one
 // host, which the table of the public listener does not have.
 func IsByName(cluster string) bool { return strings.HasPrefix(cluster, ByNamePrefix) }

@@ -45,7 +45,11 @@ func troubles(statuses []gateway.Status) []trouble {
 		}
 		for _, n := range s.Nodes {
 			for _, r := range n.Rejections {
-				tell(s, fmt.Sprintf("node %s rejected %s %s:\n  %s", n.Node, shortType(r.Type), r.Name, strings.TrimSpace(r.Reason)))
+				cause := ""
+				if r.Cause != "" {
+					cause = ", made of what " + r.Cause + " says"
+				}
+				tell(s, fmt.Sprintf("node %s rejected %s %s%s:\n  %s", n.Node, shortType(r.Type), r.Name, cause, strings.TrimSpace(r.Reason)))
 			}
 		}
 		for _, r := range s.RefusedNodes {

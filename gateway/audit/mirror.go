@@ -1,12 +1,8 @@
 package audit
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/polder/polder"
@@ -23,6 +19,7 @@ type Mirror struct {
 	mu        sync.Mutex // guards all below
 	sequence  uint64     // of publications
 	now       map[xds.Key]version
+	lines     lineSet            // of now
 	past      map[pastKey]string // digests of superseded versions
 	order     []pastKey          // of past, oldest first
 	instances map[polder.ServiceName][]polder.Endpoint
@@ -58,6 +55,7 @@ func (m *Mirror) Publish(set []xds.Resource, remove []xds.Key, instances map[pol
 		}
 		m.supersede(r.Key)
 		m.now[r.Key] = version{r.Version, digest}
+		m.lines.add(line(r.Key, digest))
 	}
 	for _, k := range remove {
 		m.supersede(k)
@@ -81,6 +79,7 @@ func (m *Mirror) supersede(k xds.Key) {
 	if !ok {
 		return
 	}
+	m.lines.remove(line(k, old.digest))
 	key := pastKey{k, old.version}
 	if _, known := m.past[key]; !known {
 		m.past[key] = old.digest
@@ -95,23 +94,12 @@ func (m *Mirror) supersede(k xds.Key) {
 // Digest names everything that is published: equal digests, equal snapshots.
 func (m *Mirror) Digest() string {
 	m.mu.Lock()
-	now := maps.Clone(m.now)
-	m.mu.Unlock()
-	lines := make([]string, 0, len(now))
-	for k, v := range now {
-		lines = append(lines, line(k, v.digest))
-	}
-	return digestOf(lines)
+	defer m.mu.Unlock()
+	return m.lines.digest()
 }
 
 // line is what of a resource goes into the digest of a snapshot.
 func line(k xds.Key, digest string) string { return fmt.Sprintf("%q %q %s\n", k.Type, k.Name, digest) }
-
-func digestOf(lines []string) string {
-	slices.Sort(lines)
-	sum := sha256.Sum256([]byte(strings.Join(lines, "")))
-	return hex.EncodeToString(sum[:])
-}
 
 // expectation is what an Envoy may be found with.
 type expectation struct {

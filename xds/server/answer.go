@@ -15,6 +15,9 @@ type Rejection struct {
 	Version string    `json:"version"`
 	Reason  string    `json:"reason"` // Envoy's own words
 	At      time.Time `json:"at"`
+	// Cause is where the configuration says what the resource was made of,
+	// FILE:LINE:COLUMN. The Server leaves it empty; whoever knows the configuration fills it in.
+	Cause string `json:"cause,omitempty"`
 }
 
 type rejectionKey struct {
