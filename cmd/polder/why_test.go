@@ -62,7 +62,10 @@ func TestWhy(t *testing.T) {
 	if len(service.Services) != 1 || service.Services[0].Region != "fr" || service.Services[0].Decision == "" {
 		t.Errorf("why sleepy, now: %+v", service.Services)
 	}
-	wantText(t, u, "sleepy", first, second, "scale.keep-alive is 1s")
+	eventually(t, "polder why tells what keeps sleepy warm, once the answered request no longer does", func() bool {
+		code, out, _ := run(t, "why", "sleepy", "--state", u.state)
+		return code == exitDone && strings.Contains(out, first) && strings.Contains(out, second) && strings.Contains(out, "scale.keep-alive is 1s")
+	})
 	u.wantMetrics(t, r.Reason)
 }
 

@@ -12,9 +12,10 @@
 //
 //   - Every byte on the network is encrypted and authenticated (AES-256-GCM);
 //     without a key New fails. Rotate changes keys without a pause.
-//   - A peer writes only its own row. Rows of others are relayed as they are and
-//     believed only if newer by (epoch, sequence). A row of the own peer that is
-//     newer than its own makes it rise above it.
+//   - A peer writes only its own row, and signs it with its identity in its region
+//     (Signer). Rows of others are relayed as they are and believed only if their
+//     peer signed them and they are newer by (epoch, sequence). A row of the own
+//     peer that is newer than its own makes it rise above it.
 //   - A service is named in the own row only if every region of the membership
 //     may know of it (regions.Disclosure). Peers of regions that the
 //     configuration does not know are not admitted.
