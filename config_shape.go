@@ -142,6 +142,7 @@ type scaleShape struct {
 	Max         *int            `yaml:"max" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"The most instances in one region. At least min, if that is more." example:"20" default:"10"`
 	Concurrency *int            `yaml:"concurrency" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Requests in progress that one instance can take." example:"80" default:"80"`
 	KeepAlive   keepAliveText   `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
+	Pause       pauseText       `yaml:"pause" jsonschema_description:"When an idle instance is paused instead of kept warm: it uses no processor and answers within milliseconds. A duration of idleness of at most 30d; auto, where memory can be paged out and that is the cheapest way to wait; or never. A paused instance is stopped when keep-alive says so." example:"30s" default:"auto"`
 	Prewarm     string          `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"Whether instances are started ahead of predicted requests." example:"off" default:"auto"`
 	Budget      budgetText      `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month, in all regions. Each region that may serve it, standby regions and those behind glass included, keeps to an equal share. Needs prices. The tenant's when absent." example:"30 EUR/month"`
 	ColdStart   priceText       `yaml:"cold-start" jsonschema_description:"What it is worth that one caller does not wait for a start, in the currency of prices: a wish, which nothing is charged for. The predictor keeps an instance for a minute as long as the chance of a call, times this, exceeds what the minute costs. polder advise says what to write. The shipped balance when absent. Needs prices." example:"0.002"`
@@ -164,6 +165,7 @@ type scheduleShape struct {
 type (
 	durationText  string // "30s", "7d"
 	keepAliveText string // a duration or "auto"
+	pauseText     string // a duration, "auto" or "never"
 	memoryText    string // "64MiB"
 	budgetText    string // "30 EUR/month"
 	priceText     string // "0.0000025"

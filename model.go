@@ -318,6 +318,7 @@ type Scale struct {
 	Max         int           // most instances in one region; default 10
 	Concurrency int           // requests in progress per instance; default 80
 	KeepAlive   time.Duration // idle time before sleep; AutoKeepAlive lets the predictor decide
+	Pause       time.Duration // idle time after which an instance is paused; AutoPause or NeverPause
 	Prewarm     Prewarm
 	Budget      *Money // per calendar month; nil means the tenant's
 	Schedule    []Schedule
@@ -326,6 +327,13 @@ type Scale struct {
 
 // AutoKeepAlive as Scale.KeepAlive leaves the idle time to the predictor.
 const AutoKeepAlive time.Duration = -1
+
+// AutoPause as Scale.Pause pauses an instance when that is the cheapest way to
+// wait; NeverPause never does.
+const (
+	AutoPause  time.Duration = -1
+	NeverPause time.Duration = -2
+)
 
 // Prewarm says whether instances start ahead of predicted arrivals.
 type Prewarm string

@@ -11,11 +11,13 @@ type InstanceID string
 // InstanceState is a step in an instance's life.
 type InstanceState string
 
-// The steps of an instance's life, in order. An instance never goes back.
+// The steps of an instance's life, in order. An instance never goes back, but
+// from Draining to Paused, and from Paused to Ready.
 const (
 	Starting InstanceState = "starting" // the provider was asked
 	Ready    InstanceState = "ready"    // answers; may be published
 	Draining InstanceState = "draining" // unpublished, finishes what it has
+	Paused   InstanceState = "paused"   // frozen: uses no processor until it is needed
 	Stopped  InstanceState = "stopped"  // gone
 )
 

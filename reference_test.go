@@ -61,6 +61,8 @@ func valueName(t reflect.Type, rule string) string {
 		return "duration"
 	case reflect.TypeFor[keepAliveText]():
 		return "duration or `auto`"
+	case reflect.TypeFor[pauseText]():
+		return "duration, `auto` or `never`"
 	case reflect.TypeFor[memoryText]():
 		return "memory"
 	case reflect.TypeFor[budgetText]():

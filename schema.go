@@ -57,6 +57,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return text(durationPattern)
 	case reflect.TypeFor[keepAliveText]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: "auto"}, text(durationPattern)}}
+	case reflect.TypeFor[pauseText]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: "auto"}, {Const: "never"}, text(durationPattern)}}
 	case reflect.TypeFor[memoryText]():
 		return text(memoryPattern)
 	case reflect.TypeFor[budgetText]():

@@ -95,7 +95,7 @@ func (c *checker) variable(path, name, value string) {
 }
 
 func (c *checker) scale(path string, shape *scaleShape) Scale {
-	s := Scale{Min: DefaultMin, Max: DefaultMax, Concurrency: DefaultConcurrency, KeepAlive: AutoKeepAlive, Prewarm: PrewarmAuto}
+	s := Scale{Min: DefaultMin, Max: DefaultMax, Concurrency: DefaultConcurrency, KeepAlive: AutoKeepAlive, Pause: AutoPause, Prewarm: PrewarmAuto}
 	if shape == nil {
 		return s
 	}
@@ -105,8 +105,15 @@ func (c *checker) scale(path string, shape *scaleShape) Scale {
 	if s.Min > s.Max && shape.Max != nil && !c.faulty[path+".min"] && !c.faulty[path+".max"] {
 		c.wrong(path+".min", fmt.Sprintf("min is %d and max is %d", s.Min, s.Max), fmt.Sprintf("write at most %d, or raise max", s.Max))
 	}
+	const most = 30 * 24 * time.Hour
+	switch shape.Pause {
+	case "auto":
+	case "never":
+		s.Pause = NeverPause
+	default:
+		s.Pause = c.duration(path+".pause", string(shape.Pause), AutoPause, 0, most)
+	}
 	if shape.KeepAlive != "auto" {
-		const most = 30 * 24 * time.Hour
 		s.KeepAlive = c.duration(path+".keep-alive", string(shape.KeepAlive), AutoKeepAlive, 0, most)
 	}
 	s.Prewarm = oneOf(c, path+".prewarm", shape.Prewarm, PrewarmAuto, PrewarmOff)

@@ -77,7 +77,7 @@ func (s *service) berthOpen() bool {
 
 // tendBerth sees to it that whoever comes to an empty berth is noticed.
 func (r *reconciler) tendBerth(s *service) {
-	if !s.berth.IsValid() || s.atBerth() != nil {
+	if i := s.atBerth(); !s.berth.IsValid() || i != nil && i.State != polder.Paused {
 		return
 	}
 	tend := r.berths.Watch
@@ -93,7 +93,10 @@ func (r *reconciler) tendBerth(s *service) {
 func (r *reconciler) Rung(ctx context.Context, name polder.ServiceName) {
 	r.post(ctx, func(now time.Time) {
 		s := r.services[name]
-		if s == nil || !r.begun || s.atBerth() != nil {
+		if s == nil || !r.begun {
+			return
+		}
+		if i := s.atBerth(); i != nil && i.State != polder.Paused {
 			return
 		}
 		waiting := r.berths.Waiting(name)

@@ -45,6 +45,12 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 		}
 		return
 	}
+	if i.State == polder.Paused {
+		if known != nil {
+			r.instancePaused(s, known, now)
+		}
+		return
+	}
 	if known == nil { // adopted
 		known = &running{}
 		s.running[i.ID] = known
@@ -54,6 +60,10 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 		return // told before, out of turn
 	}
 	became := known.State != polder.Ready && i.State == polder.Ready
+	if became && !known.resumed.IsZero() {
+		r.wentOn(s, known, now)
+		return
+	}
 	known.Instance = i
 	if !became {
 		return
@@ -76,6 +86,8 @@ func (r *reconciler) instanceGone(s *service, was *running, i polder.Instance, n
 	delete(s.running, i.ID)
 	switch was.State {
 	case polder.Draining: // as asked
+	case polder.Paused:
+		s.total.Crashes++
 	case polder.Ready:
 		s.total.Crashes++
 		r.publishEndpoints(s)
@@ -120,6 +132,10 @@ func (r *reconciler) endRetired(name polder.ServiceName, id polder.InstanceID, t
 				return
 			}
 			i.asked = true
+			if i.rests && !i.unpaid && r.instances.Pause(id, reason) == nil {
+				return
+			}
+			i.rests = false
 		}
 	}
 	r.stopInstance(id, reason)
@@ -131,13 +147,13 @@ func (r *reconciler) endRetired(name polder.ServiceName, id polder.InstanceID, t
 func (r *reconciler) revive(s *service) bool {
 	for _, i := range s.running {
 		if i.State == polder.Draining && !i.asked && !i.unpaid && !i.outdated && i.Address.IsValid() {
-			i.State, i.Reason = polder.Ready, i.why
+			i.State, i.Reason, i.rests = polder.Ready, i.why, false
 			s.serve(i)
 			r.publishEndpoints(s)
 			return true
 		}
 	}
-	return false
+	return r.resume(s)
 }
 
 func (r *reconciler) awaitAck(key xds.Key) {
@@ -194,7 +210,7 @@ func (r *reconciler) stopAll(s *service, reason string) {
 		switch i.State {
 		case polder.Ready:
 			r.retire(s, i, reason)
-		case polder.Starting:
+		case polder.Starting, polder.Paused:
 			i.State, i.Reason, i.asked = polder.Draining, reason, true
 			r.stopInstance(i.ID, reason)
 		}

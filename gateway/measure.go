@@ -123,7 +123,7 @@ func connectedNodes(list []server.NodeStatus) int {
 func serviceReading(s ServiceStatus, a activator.ServiceStats, money Account) metrics.Service {
 	m := metrics.Service{
 		Name: s.Service, Direct: s.Totals.Direct, Activated: s.Totals.Activated, Failed: s.Totals.Failed, Cold: s.Totals.Cold,
-		Unanswered: byName(a.Failed), Brief: byName(a.Brief), Starts: s.Totals.Starts, Crashes: s.Totals.Crashes, Open: s.Open, Waiting: s.Waiting,
+		Unanswered: byName(a.Failed), Brief: byName(a.Brief), Starts: s.Totals.Starts, Crashes: s.Totals.Crashes, Resumes: s.Totals.Resumes, Open: s.Open, Waiting: s.Waiting,
 		Spent: money.Spent.Money("").Micros, Rung: int(money.Step),
 	}
 	if money.Limit != nil {
@@ -137,6 +137,8 @@ func serviceReading(s ServiceStatus, a activator.ServiceStats, money Account) me
 			m.Ready++
 		case polder.Draining:
 			m.Draining++
+		case polder.Paused:
+			m.Paused++
 		}
 	}
 	return m

@@ -37,6 +37,8 @@ type publisher interface {
 type instances interface {
 	Start(ctx context.Context, service polder.Service, reason string) (polder.InstanceID, error)
 	Stop(id polder.InstanceID, reason string) error
+	Pause(id polder.InstanceID, reason string) error
+	Resume(id polder.InstanceID) error
 }
 
 // certificates keeps a certificate for every host that is served here.
@@ -73,6 +75,7 @@ type reconciler struct {
 	publisher    publisher
 	gate         *gate // to publisher
 	instances    instances
+	pausing      prewarm.Pausing
 	berths       berths                                                 // nil for none
 	open         func(context.Context, polder.ServiceName) (int, error) // requests of a service that Envoy has open now; may be nil
 	certificates certificates
@@ -393,16 +396,18 @@ func (r *reconciler) step(s *service, now time.Time) {
 	r.announceBusy(s)
 	count := s.count()
 	for n := count.Warm(); n < desired; n++ {
-		if !r.revive(s) && !r.start(s, reason, now) {
+		if !r.revive(s) && (s.freezes() || !r.start(s, reason, now)) {
 			break
 		}
 	}
 	r.refuseBroke(s, now)
 	if count.Ready > desired {
-		for _, i := range s.surplus(count.Ready - desired) {
+		for n, i := range s.surplus(count.Ready - desired) {
+			i.rests = n < s.decision.Paused-count.Paused
 			r.retire(s, i, reason)
 		}
 	}
+	r.endPaused(s)
 	if count.Ready > 0 || desired == 0 {
 		for _, i := range s.outdated() {
 			r.retire(s, i, "a newer version of the service took over")

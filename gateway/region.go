@@ -232,7 +232,7 @@ func (r *Region) connectControl() error {
 	}); err != nil {
 		return err
 	}
-	r.reconciler.instances = r.manager
+	r.reconciler.instances, r.reconciler.pausing = r.manager, pausing()
 	r.activator, err = activator.New(activator.Options{
 		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown,
 		Cold: r.cold, Rouse: r.reconciler.Rouse, Look: r.reconciler.Look, Published: r.reconciler.Published, Limits: activator.DefaultLimits(),

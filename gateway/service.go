@@ -66,10 +66,12 @@ type running struct {
 	outdated bool            // was started from an older version of the service
 	why      string          // it was started, while Reason says why it is retired
 	retired  int             // how often it was; tells one retirement from the next
-	asked    bool            // to end: nothing brings it back
+	asked    bool            // to end, or to pause: nothing brings it back
 	unpaid   bool            // likewise: there is no money for its next minute
 	cpu      time.Duration   // it had used when it was last looked at
 	metered  bool            // cpu is known
+	rests    bool            // its retirement ends with a pause
+	resumed  time.Time       // when it was told to go on after a pause; zero before the first
 	start    activator.Start // when its start passed each step
 }
 
@@ -82,6 +84,7 @@ type Totals struct {
 	Failed    uint64 `json:"failed"`    // answered with 5xx, or not at all
 	Cold      uint64 `json:"cold"`      // that waited for an instance to start
 	Starts    uint64 `json:"starts"`    // instances started
+	Resumes   uint64 `json:"resumes"`   // paused instances that went on
 	Crashes   uint64 `json:"crashes"`   // ready instances that ended by themselves
 }
 
@@ -159,6 +162,8 @@ func (s *service) count() prewarm.Instances {
 			n.Ready++
 		case i.State == polder.Starting:
 			n.Starting++
+		case i.State == polder.Paused:
+			n.Paused++
 		}
 	}
 	return n

@@ -173,7 +173,7 @@ func (r *reconciler) terms(s *service, now time.Time) prewarm.Terms {
 	}
 	prices := r.spending.book.Prices()
 	prices.ColdStart = prewarm.Nanos(s.spec.Scale.ColdStart)
-	return prewarm.Terms{Prices: prices, Footprint: budget.FootprintOf(s.spec), Rung: rung, Standing: standing, Announcer: s.noticed.words()}
+	return prewarm.Terms{Pausing: r.pausing, Prices: prices, Footprint: budget.FootprintOf(s.spec), Rung: rung, Standing: standing, Announcer: s.noticed.words()}
 }
 
 // reserve sets an instance-minute aside before a start. The name is that of the
@@ -257,7 +257,7 @@ func (r *reconciler) settleAccounts(now time.Time) {
 			switch i.State {
 			case polder.Ready:
 				r.retire(s, i, reason)
-			case polder.Starting:
+			case polder.Starting, polder.Paused:
 				i.State, i.Reason, i.asked = polder.Draining, reason, true
 				r.stopInstance(i.ID, reason)
 			}

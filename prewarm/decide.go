@@ -132,8 +132,12 @@ type Decision struct {
 // Decide is total: every input has an answer, within [0, Scale.Max], and equal
 // inputs have equal answers.
 func Decide(in Inputs) Decision {
+	if in.Scale.Pause == polder.NeverPause {
+		in.Terms.Pausing = Pausing{}
+	}
 	d := Decision{Inputs: in, WarmCost: in.Terms.Prices.Warm(in.Terms.Footprint, time.Minute)}
 	d.base()
+	d.pause()
 	d.Desired = min(d.Desired, d.ceiling())
 	if warm := in.Instances.Warm(); in.Terms.Rung >= RungHeld && d.Desired > warm {
 		// Nothing starts. What runs is paid for, by the minute: the meter names
@@ -212,7 +216,7 @@ func (d *Decision) idle() {
 		keepAlive = min(keepAlive, shortKeepAlive)
 	}
 	auto := in.Scale.KeepAlive < 0 && in.Forecast.Known
-	if !auto && in.Instances.Warm() > 0 && in.Idle < keepAlive {
+	if !auto && in.Instances.Warm()+in.Instances.Paused > 0 && in.Idle < keepAlive {
 		d.Rule, d.Desired = rule, 1
 		d.Until = earlier(d.Until, in.Now.Add(keepAlive-in.Idle))
 		return
@@ -222,6 +226,21 @@ func (d *Decision) idle() {
 		return
 	}
 	d.Rule = rule
+}
+
+// pause pauses the one instance that is kept for a caller who may come, once it
+// was idle for scale.pause: to resume it costs a caller next to nothing.
+func (d *Decision) pause() {
+	in := &d.Inputs
+	kept := d.Rule == RuleKeepAlive || d.Rule == RuleNoData || d.Rule == RuleForecast
+	if !kept || d.Desired != 1 || !in.Terms.Pausing.Possible || in.Scale.Pause < 0 || !in.Called {
+		return
+	}
+	if in.Idle >= in.Scale.Pause {
+		d.Desired, d.Paused = 0, 1
+		return
+	}
+	d.Until = earlier(d.Until, in.Now.Add(in.Scale.Pause-in.Idle))
 }
 
 // forecast weighs the expected cost of being cold against that of being warm.
@@ -243,7 +262,7 @@ func (d *Decision) forecast() {
 	} else {
 		d.Until = earlier(d.Until, boundary.Add(-in.lead()))
 	}
-	warm := in.Instances.Warm() > 0
+	warm := in.Instances.Warm() > 0 || in.Scale.Pause >= 0 && in.Instances.Paused > 0
 	if warm {
 		threshold *= hysteresis
 	}

@@ -12,7 +12,7 @@ import (
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func scale(keepAlive time.Duration) polder.Scale {
-	return polder.Scale{Max: 10, Concurrency: 80, KeepAlive: keepAlive, Prewarm: polder.PrewarmAuto}
+	return polder.Scale{Max: 10, Concurrency: 80, KeepAlive: keepAlive, Pause: polder.AutoPause, Prewarm: polder.PrewarmAuto}
 }
 
 func TestDecide(t *testing.T) {
@@ -27,6 +27,7 @@ func TestDecide(t *testing.T) {
 		t.Pausing = Pausing{Possible: true, Share: 0.05, Resume: 30 * time.Millisecond}
 		return t
 	}
+	resting := func(pause time.Duration) polder.Scale { s := scale(5 * time.Minute); s.Pause = pause; return s }
 	tests := []struct {
 		name    string
 		in      Inputs
@@ -43,6 +44,20 @@ func TestDecide(t *testing.T) {
 		{"at its end", Inputs{Scale: scale(5 * time.Minute), Called: true, Idle: 5 * time.Minute, Instances: Instances{Ready: 1}},
 			Stop, 0, 0, RuleKeepAlive, "keep-alive is 5m0s"},
 		{"keep-alive does not start anything", Inputs{Scale: scale(5 * time.Minute), Called: true, Idle: time.Second}, Keep, 0, 0, RuleKeepAlive, ""},
+		{"idle for scale.pause", Inputs{Scale: resting(time.Minute), Called: true, Idle: time.Minute, Instances: Instances{Ready: 1}, Terms: pausing(Terms{})},
+			Stop, 0, 1, RuleKeepAlive, "scale.pause (1m0s), it is paused"},
+		{"not yet for scale.pause", Inputs{Scale: resting(time.Minute), Called: true, Idle: 59 * time.Second, Instances: Instances{Ready: 1}, Terms: pausing(Terms{})},
+			Keep, 1, 0, RuleKeepAlive, ""},
+		{"stays paused", Inputs{Scale: resting(time.Minute), Called: true, Idle: 299 * time.Second, Instances: Instances{Paused: 1}, Terms: pausing(Terms{})},
+			Keep, 0, 1, RuleKeepAlive, "it is paused"},
+		{"paused until the keep-alive ends", Inputs{Scale: resting(time.Minute), Called: true, Idle: 5 * time.Minute, Instances: Instances{Paused: 1}, Terms: pausing(Terms{})},
+			Keep, 0, 0, RuleKeepAlive, ""},
+		{"a caller of a paused one", Inputs{Scale: resting(0), Called: true, Sized: 1, Demand: Demand{Now: 1}, Instances: Instances{Paused: 1}, Terms: pausing(Terms{})},
+			Start, 1, 0, RuleDemand, ""},
+		{"never paused", Inputs{Scale: resting(polder.NeverPause), Called: true, Idle: 4 * time.Minute, Instances: Instances{Ready: 1}, Terms: pausing(Terms{})},
+			Keep, 1, 0, RuleKeepAlive, ""},
+		{"cannot be paused", Inputs{Scale: resting(0), Called: true, Idle: time.Minute, Instances: Instances{Ready: 1}},
+			Keep, 1, 0, RuleKeepAlive, ""},
 		{"no data: the fallback", Inputs{Scale: scale(polder.AutoKeepAlive), Called: true, Idle: 9 * time.Minute, Instances: Instances{Ready: 1}},
 			Keep, 1, 0, RuleNoData, "not enough data"},
 		{"bounded by max", Inputs{Scale: scale(time.Minute), Sized: 12, Demand: Demand{Now: 900}}, Start, 10, 0, RuleDemand, "scale.max is 10"},

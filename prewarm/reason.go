@@ -35,6 +35,9 @@ func (d Decision) Reason() string {
 	case RuleForecast:
 		d.forecastReason(&b)
 	}
+	if d.Paused > 0 && d.Rule != RuleForecast {
+		fmt.Fprintf(&b, "; idle for longer than scale.pause (%s), it is paused", in.Scale.Pause)
+	}
 	if d.Rule != RuleBudget {
 		d.boundReason(&b)
 	}

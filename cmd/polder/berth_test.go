@@ -105,24 +105,24 @@ func (u *fleetUnderTest) berthOf(service string) string {
 	return ""
 }
 
-// TestCycles: services fall asleep and wake all the time while callers come at
+// TestCycles: services fall asleep, or are paused, and wake all the time while callers come at
 // every moment of it. None gets an error.
 func TestCycles(t *testing.T) {
 	u := startUp(t, inheriting)
-	report := u.underLoadAt(t, 0.35, []string{"berth.example.com", "port.example.com", "slow.example.com"}, func() {
+	report := u.underLoadAt(t, 0.35, []string{"berth.example.com", "port.example.com", "slow.example.com", "pauses.example.com", "pauses-at-berth.example.com"}, func() {
 		eventually(t, "each has slept and woken", func() bool {
 			for _, name := range []polder.ServiceName{"berth", "port", "slow"} {
 				if u.service("fr", name).Totals.Starts < 3 {
 					return false
 				}
 			}
-			return true
+			return u.service("fr", "pauses").Totals.Resumes >= 3 && u.service("fr", "pauses-at-berth").Totals.Resumes >= 3
 		})
 	})
 	if report.Total.Errors > 0 {
 		t.Errorf("callers got %d errors of %d: %+v", report.Total.Errors, report.Total.Sent, report.Total.Reasons)
 	}
-	for _, name := range []polder.ServiceName{"berth", "port", "slow"} {
+	for _, name := range []polder.ServiceName{"berth", "port", "slow", "pauses", "pauses-at-berth"} {
 		totals := u.service("fr", name).Totals
 		t.Logf("%s: %+v", name, totals)
 		if totals.Crashes > 0 || totals.Failed > 0 {

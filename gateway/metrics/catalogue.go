@@ -57,12 +57,14 @@ func serviceMetrics() []entry {
 		{"polder.cost.rung", "{rung}", "Step of the ladder by which a budget runs out, by `service`: 0 enough money, 1 less prewarm, 2 shorter keep-alive, 3 fewer instances, 4 held, 5 refused", false, of(func(s *Service) int64 { return int64(s.Rung) })},
 		{"polder.instance.starts", "{start}", "Instances that were started, by `service`", true, of(func(s *Service) int64 { return int64(s.Starts) })},
 		{"polder.instance.crashes", "{crash}", "Ready instances that ended by themselves, by `service`", true, of(func(s *Service) int64 { return int64(s.Crashes) })},
-		{"polder.instances", "{instance}", "Instances now, by `service` and `state`: starting, ready or draining", false,
+		{"polder.instance.resumes", "{resume}", "Paused instances that went on, by `service`", true, of(func(s *Service) int64 { return int64(s.Resumes) })},
+		{"polder.instances", "{instance}", "Instances now, by `service` and `state`: starting, ready, draining or paused", false,
 			func(r *Reading, value value) {
 				for _, s := range r.Services {
 					value(int64(s.Starting), "service", string(s.Name), "state", "starting")
 					value(int64(s.Ready), "service", string(s.Name), "state", "ready")
 					value(int64(s.Draining), "service", string(s.Name), "state", "draining")
+					value(int64(s.Paused), "service", string(s.Name), "state", "paused")
 				}
 			}},
 	}

@@ -111,7 +111,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	if strings.Contains(text, `service="s02000"`) || strings.Contains(text, "overflow") {
 		t.Error("a service beyond the bound has labels of its own, or the library dropped some")
 	}
-	if n := strings.Count(text, "\npolder_instances{"); n != 3*(MaxServices+1) {
+	if n := strings.Count(text, "\npolder_instances{"); n != 4*(MaxServices+1) {
 		t.Errorf("polder_instances has %d series", n)
 	}
 }

@@ -41,9 +41,10 @@ type Service struct {
 	Cold                      uint64            // that waited for a start
 	Unanswered                map[string]uint64 // by reason: no instance answered
 	Brief                     map[string]uint64 // by answer: told at once to come back
-	Starts, Crashes           uint64
+	Starts, Crashes, Resumes  uint64
 	Open, Waiting             int
 	Starting, Ready, Draining int   // instances
+	Paused                    int   // frozen
 	Spent                     int64 // this month, in millionths of the currency unit
 	Budget                    int64 // of the month, in this region, likewise; 0 means none
 	Rung                      int   // of the ladder: 0 is enough money, 5 is refused
@@ -107,6 +108,7 @@ func bounded(services []Service) []Service {
 		others.Cold += s.Cold
 		others.Starts += s.Starts
 		others.Crashes += s.Crashes
+		others.Resumes += s.Resumes
 		others.Open += s.Open
 		others.Waiting += s.Waiting
 		others.Starting += s.Starting
@@ -115,6 +117,7 @@ func bounded(services []Service) []Service {
 		others.Spent += s.Spent
 		others.Budget += s.Budget
 		others.Rung = max(others.Rung, s.Rung)
+		others.Paused += s.Paused
 		for reason, n := range s.Unanswered {
 			others.Unanswered[reason] += n
 		}

@@ -10,12 +10,14 @@
 // Call Run and wait for Adopted before deciding anything: until then the table
 // does not show what already runs, and Start refuses. Start asks for one more
 // instance; asking twice starts two. Before Stop, take the instance's endpoint
-// away from Envoy and let it drain: Stop ends the program.
+// away from Envoy and let it drain: Stop ends the program. The same before Pause,
+// unless callers may wait in the instance's socket.
 //
 // # What is told
 //
 // Each instance has a Starting event, once its address is known, a Ready event
-// when it answers, a Draining event when Stop was called, and a last Stopped
+// when it answers, a Paused event when Pause has frozen it and a Ready event
+// again after Resume, a Draining event when Stop was called, and a last Stopped
 // event with the reason; steps are left out but never repeated or turned back.
 // Events are called in the order of the changes, from one goroutine. An
 // instance that is released (Options.Keep) has no Stopped event: it runs.

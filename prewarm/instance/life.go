@@ -114,6 +114,9 @@ func (m *Manager) drop(e *entry) {
 	defer m.mu.Unlock()
 	delete(m.table, e.instance.ID)
 	e.giveUp()
+	if e.pageOut != nil {
+		e.pageOut.Stop()
+	}
 }
 
 // end notes that the instance is gone: because of failed if nobody asked.
@@ -125,6 +128,9 @@ func (m *Manager) end(e *entry, failed, stop error) {
 	service, id := e.instance.Service, e.instance.ID
 	delete(m.table, id)
 	e.giveUp()
+	if e.pageOut != nil {
+		e.pageOut.Stop()
+	}
 	e.instance.State, e.instance.Reason = polder.Stopped, e.stopReason
 	event := e.event()
 	switch b := m.breakers[service]; {

@@ -91,7 +91,7 @@ type Manager struct {
 	leaving  bool // release is closed
 	table    map[polder.InstanceID]*entry
 	breakers map[polder.ServiceName]*breaker // of services that failed
-	events   []Event                         // to be told, in order; at most four for each instance
+	events   []Event                         // to be told, in order; at most four for each instance, and one for each pause and resumption
 	life     context.Context                 // of instances' work; ends when a shutdown has lasted too long
 }
 
@@ -101,6 +101,7 @@ type entry struct {
 	start  context.Context // ends when the start is given up
 	giveUp context.CancelFunc
 	stop   chan struct{} // closed by Stop
+	rest   sync.Mutex    // held while it is paused or resumed
 	logs   string
 	adopt  bool
 	limit  time.Duration // of the start
@@ -108,9 +109,10 @@ type entry struct {
 	// Guarded by Manager.mu.
 	instance   polder.Instance
 	phases     Phases
-	handle     Handle // nil while it is being made
-	told       bool   // its address is known, and its first event was announced
-	stopping   bool   // stop is closed
+	handle     Handle      // nil while it is being made
+	told       bool        // its address is known, and its first event was announced
+	stopping   bool        // stop is closed
+	pageOut    *time.Timer // runs while it is paused
 	stopReason string
 }
 

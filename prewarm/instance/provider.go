@@ -49,6 +49,21 @@ type Handle interface {
 	Release()
 }
 
+// Pauser is a Handle that can be paused. Its methods may be called at any time;
+// an instance that is stopped meanwhile makes them fail.
+type Pauser interface {
+	// Pause freezes the instance, if it is not: it uses no processor, and keeps
+	// its memory and its sockets. After an error it runs.
+	Pause() error
+
+	// PageOut takes a paused instance's memory out of RAM as far as the machine
+	// can. It tells how much was there, and is, in bytes.
+	PageOut() (before, after int64, err error)
+
+	// Resume lets it go on. One that is not paused does not notice.
+	Resume() error
+}
+
 // Order says what to start.
 type Order struct {
 	ID      polder.InstanceID

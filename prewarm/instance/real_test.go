@@ -401,3 +401,35 @@ func TestLogsOfInstances(t *testing.T) {
 		}
 	}
 }
+
+// TestPauseByTheManager: an instance is paused and resumed as events tell, and
+// ends with its manager while it is paused.
+func TestPauseByTheManager(t *testing.T) {
+	r := run(t, t.TempDir(), false)
+	id := r.start(service("web", instancetest.Serve))
+	r.event("web", polder.Ready)
+	if err := r.Resume(id); err == nil {
+		t.Error("an instance is resumed that was not paused")
+	}
+	if err := r.Pause(id, "idle"); err != nil {
+		t.Fatal(err)
+	}
+	r.event("web", polder.Paused)
+	if err := r.Pause(id, "idle"); err == nil {
+		t.Error("a paused instance is paused")
+	}
+	if err := r.Resume(id); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.event("web", polder.Ready); e.ID != id {
+		t.Errorf("%s became ready, want %s", e.ID, id)
+	}
+	if err := r.Pause(id, "idle"); err != nil {
+		t.Fatal(err)
+	}
+	r.event("web", polder.Paused)
+	r.end()
+	if last := r.event("web", polder.Stopped); last.ID != id || last.Failed {
+		t.Errorf("it ended as %+v", last)
+	}
+}

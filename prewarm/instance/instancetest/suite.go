@@ -51,6 +51,7 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 		"passes the inherited socket":       (*suite).inherits,
 		"an inheritor's death is told":      (*suite).inheritorDies,
 		"an inheritor that hangs is unmade": (*suite).inheritorHangs,
+		"pauses":                            (*suite).pauses,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &suite{T: t, harness: make(t), logs: t.TempDir()}
@@ -204,6 +205,65 @@ func (s *suite) speaksHTTP2() {
 	o := s.order(Serve, func(r *polder.Run) { r.Ready = "/ready" })
 	o.Service.Protocol = polder.HTTP2
 	s.ready(o)
+}
+
+// pauses is for providers that can.
+func (s *suite) pauses() {
+	o := s.order(Serve, nil)
+	h := s.ready(o)
+	p, ok := h.(instance.Pauser)
+	if !ok {
+		return
+	}
+	before := s.who(h)
+	for range 2 {
+		if err := p.Pause(); err != nil {
+			s.Fatal(err)
+		}
+	}
+	// What comes meanwhile waits, and is answered.
+	answered := make(chan error, 1)
+	go func() {
+		answer, err := get(s.context(), h, "/who")
+		if err == nil {
+			err = answer.Body.Close()
+		}
+		answered <- err
+	}()
+	select {
+	case <-answered:
+		s.Error("a paused instance answers")
+	default:
+	}
+	if err := p.Resume(); err != nil {
+		s.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		s.Errorf("who came while it was paused: %v", err)
+	}
+	if after := s.who(h); after.PID != before.PID {
+		s.Errorf("pid %d answers, paused was %d", after.PID, before.PID)
+	}
+
+	// The next owner finds it running, and one that is paused is stopped as ever.
+	if err := p.Pause(); err != nil {
+		s.Fatal(err)
+	}
+	h.Release()
+	adopted, err := s.harness.Open().Adopt(s.context())
+	if err != nil || len(adopted) != 1 {
+		s.Fatalf("adopted %d, %v", len(adopted), err)
+	}
+	if w := s.who(adopted[0]); w.PID != before.PID {
+		s.Errorf("pid %d answers, adopted was %d", w.PID, before.PID)
+	}
+	if err := adopted[0].(instance.Pauser).Pause(); err != nil {
+		s.Error(err)
+	}
+	s.stop(adopted[0], Patience)
+	if text := s.log(o); !strings.Contains(text, "bye") {
+		s.Errorf("it was not asked to finish; log:\n%s", text)
+	}
 }
 
 func (s *suite) stopsGracefully() {

@@ -232,6 +232,10 @@ func (p *Provider) adopt(file string) (*handle, error) {
 		}
 		return nil, err
 	}
+	if err := adopted.Resume(); err != nil { // an earlier Polder may have paused it
+		adopted.Release()
+		return nil, err
+	}
 	h := &handle{provider: p, process: adopted, place: &place{}}
 	if err := json.Unmarshal(adopted.Record().Meta, &h.memo); err != nil {
 		adopted.Release()
@@ -295,6 +299,15 @@ func (h *handle) Stop(ctx context.Context, grace time.Duration) error {
 	h.provider.vacate(h.memo.Identity, h.place)
 	return err
 }
+
+// Pause implements instance.Pauser.
+func (h *handle) Pause() error { return h.process.Pause() }
+
+// PageOut implements instance.Pauser.
+func (h *handle) PageOut() (before, after int64, err error) { return h.process.PageOut() }
+
+// Resume implements instance.Pauser.
+func (h *handle) Resume() error { return h.process.Resume() }
 
 // Release implements instance.Handle.
 func (h *handle) Release() {

@@ -55,6 +55,7 @@ type Process struct {
 	mu     sync.Mutex // guards signals against the reaping of the leader
 	state  hold
 	reaped bool
+	rest   string // the cgroup in which it is paused; "" before the first time
 }
 
 // hold says whether the number of the group may still be used.
@@ -245,7 +246,7 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Exit tells how the leader ended. It is valid once Done is closed.
 func (p *Process) Exit() Exit { return p.exit }
 
-// Stop ends the whole group: SIGTERM (and SIGCONT, that a paused program hears
+// Stop ends the whole group: SIGTERM (and Resume, that a paused program hears
 // it), then SIGKILL after the grace or when ctx ends, whichever is first.
 // It returns when nothing of the group is left and the record is removed; an
 // error names what outlived SIGKILL for ten seconds. Stopping a process that
@@ -255,7 +256,7 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) error {
 	if errors.Is(err, ErrReleased) {
 		return err
 	}
-	_ = p.Signal(syscall.SIGCONT)
+	_ = p.Resume()
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {

@@ -72,8 +72,8 @@ func (p *Process) bury() {
 	p.reap()
 	p.state = buried
 	p.mu.Unlock()
-	p.exit.Memory = outOfMemory(p.record.Cgroups)
-	p.fate = errors.Join(p.fate, removeCgroups(p.record.Cgroups))
+	p.exit.Memory = outOfMemory(p.cgroups())
+	p.fate = errors.Join(p.fate, removeCgroups(p.cgroups()))
 	if err := os.Remove(p.file); err != nil && !isGone(err) {
 		p.fate = errors.Join(p.fate, err)
 	}

@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/prewarm"
+)
+
+// TestPauseAndGoOn: an instance that was idle for scale.pause is taken out of
+// service and frozen; the next caller gets the same one, and nothing is started.
+func TestPauseAndGoOn(t *testing.T) {
+	spec := started("billing", time.Minute)
+	spec.Scale.Pause = 10 * time.Second
+	inWorld(t, []polder.Service{spec}, func(w *world) {
+		w.r.do(w.ctx, func(time.Time) { w.r.pausing = prewarm.Pausing{Possible: true, Share: 1} })
+		first, err := w.wake("billing")
+		if err != nil {
+			t.Fatal(err)
+		}
+		after(20 * time.Second)
+		if got := w.state("billing-1"); got != polder.Paused {
+			t.Fatalf("it is %q, want paused; %v", got, w.journal())
+		}
+		w.mu.Lock()
+		w.done = nil
+		w.mu.Unlock()
+		again, err := w.wake("billing")
+		if err != nil || again.Instance != first.Instance {
+			t.Fatalf("woke %v, %v; want the paused instance", again, err)
+		}
+		want := []string{"resume billing-1", "publish endpoints of service/billing"}
+		if !slices.Equal(w.journal()[:2], want) {
+			t.Errorf("order: %v, want %v", w.journal(), want)
+		}
+		after(2 * time.Minute)
+		if journal := w.journal(); !slices.Contains(journal, "stop billing-1") || w.starts != 1 {
+			t.Errorf("after its keep-alive: %v, %d starts", journal, w.starts)
+		}
+	})
+}
+
+// TestCallWhileItIsPaused: whoever calls between the freezing and its end waits
+// for the same instance.
+func TestCallWhileItIsPaused(t *testing.T) {
+	spec := started("billing", time.Minute)
+	spec.Scale.Pause = 10 * time.Second
+	inWorld(t, []polder.Service{spec}, func(w *world) {
+		w.r.do(w.ctx, func(time.Time) { w.r.pausing = prewarm.Pausing{Possible: true, Share: 1} })
+		if _, err := w.wake("billing"); err != nil {
+			t.Fatal(err)
+		}
+		w.r.do(w.ctx, func(now time.Time) {
+			i := w.r.services["billing"].running["billing-1"]
+			i.State, i.rests, i.asked = polder.Draining, true, true
+			if err := w.r.instances.Pause("billing-1", "idle"); err != nil {
+				t.Error(err)
+			}
+		})
+		if target, err := w.wake("billing"); err != nil || target.Instance != "billing-1" || w.starts != 1 {
+			t.Errorf("woke %v, %v, %d starts; want the one that was being paused", target, err, w.starts)
+		}
+	})
+}
+
+// state is that of an instance of the one service.
+func (w *world) state(id polder.InstanceID) (state polder.InstanceState) {
+	w.r.do(w.ctx, func(time.Time) {
+		if i := w.r.services["billing"].running[id]; i != nil {
+			state = i.State
+		}
+	})
+	return state
+}
