@@ -148,27 +148,6 @@ func (w *world) Start(_ context.Context, s polder.Service, reason string) (polde
 }
 
 // Stop implements instances.
-func (w *world) Pause(id polder.InstanceID, _ string) error {
-	w.log("pause " + string(id))
-	w.rested(id, polder.Paused)
-	return nil
-}
-
-func (w *world) Resume(id polder.InstanceID) error {
-	w.log("resume " + string(id))
-	w.rested(id, polder.Ready)
-	return nil
-}
-
-// rested tells, a moment later, that an instance was paused or resumed.
-func (w *world) rested(id polder.InstanceID, state polder.InstanceState) {
-	service, _, _ := strings.Cut(string(id), "-")
-	time.AfterFunc(time.Millisecond, func() {
-		w.r.InstanceChanged(w.ctx, instance.Event{Instance: polder.Instance{
-			ID: id, Service: polder.ServiceName(service), Region: "fr", State: state}})
-	})
-}
-
 func (w *world) Stop(id polder.InstanceID, reason string) error {
 	w.log("stop " + string(id))
 	service, _, _ := strings.Cut(string(id), "-")

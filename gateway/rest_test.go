@@ -2,12 +2,35 @@ package gateway
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/prewarm"
+	"github.com/polder/polder/prewarm/instance"
 )
+
+func (w *world) Pause(id polder.InstanceID, _ string) error {
+	w.log("pause " + string(id))
+	w.rested(id, polder.Paused)
+	return nil
+}
+
+func (w *world) Resume(id polder.InstanceID) error {
+	w.log("resume " + string(id))
+	w.rested(id, polder.Ready)
+	return nil
+}
+
+// rested tells, a moment later, that an instance was paused or resumed.
+func (w *world) rested(id polder.InstanceID, state polder.InstanceState) {
+	service, _, _ := strings.Cut(string(id), "-")
+	time.AfterFunc(time.Millisecond, func() {
+		w.r.InstanceChanged(w.ctx, instance.Event{Instance: polder.Instance{
+			ID: id, Service: polder.ServiceName(service), Region: "fr", State: state}})
+	})
+}
 
 // TestPauseAndGoOn: an instance that was idle for scale.pause is taken out of
 // service and frozen; the next caller gets the same one, and nothing is started.
