@@ -96,8 +96,8 @@ func (r *reconciler) Rung(ctx context.Context, name polder.ServiceName) {
 		if s == nil || !r.begun {
 			return
 		}
-		if i := s.atBerth(); i != nil && i.State != polder.Paused {
-			return
+		if i := s.atBerth(); i != nil && (i.State == polder.Ready || i.State == polder.Draining) {
+			return // it answers, or whoever is left in the queue rings when it is gone
 		}
 		waiting := r.berths.Waiting(name)
 		s.arrivals += max(waiting, 1)

@@ -33,8 +33,8 @@ func TestInheritedSocket(t *testing.T) {
 	u.want("fr", "berth.example.com", "fr")
 	eventually(t, "the load reports tell of the call", func() bool { return u.service("fr", "berth").Totals.Requests > before.Requests })
 	after := u.service("fr", "berth").Totals
-	if after.Starts != before.Starts+1 || after.Direct != before.Direct+1 || after.Activated != before.Activated || after.Cold != before.Cold+1 {
-		t.Errorf("a call to a sleeping service: %+v became %+v; want one start and one direct, cold request", before, after)
+	if after.Starts != before.Starts+1 || after.Direct != before.Direct+1 || after.Activated != before.Activated || after.Cold > before.Cold+1 {
+		t.Errorf("a call to a sleeping service: %+v became %+v; want one start and one direct request, cold unless its ClientHello was early enough", before, after)
 	}
 
 	t.Run("a crowd wakes it once", func(t *testing.T) {
