@@ -109,9 +109,20 @@ func (x *startSamples) take(ctx context.Context, s *site, p program, client *htt
 	if err != nil {
 		return err
 	}
+	before, err := s.totals(ctx, p.name)
+	if err != nil {
+		return err
+	}
 	answer, err := s.call(ctx, client, host(p.name))
 	if err != nil {
 		return fmt.Errorf("cold start of %s: %w", p.name, err)
+	}
+	if p.inherit { // its request never passes the activator, which could mark it
+		after, err := s.totals(ctx, p.name)
+		if err != nil {
+			return err
+		}
+		answer.cold = after.Starts == before.Starts+1
 	}
 	warm, err := s.call(ctx, client, host(p.name))
 	if err != nil {
