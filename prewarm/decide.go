@@ -81,6 +81,7 @@ type Inputs struct {
 	Scale     polder.Scale
 	Instances Instances
 	Sized     int           // instances that the demand asks for (see Demand)
+	Held      bool          // Sized is what was asked for a moment ago, and more than now
 	Demand    Demand        // requests in progress
 	Called    bool          // whether a caller was ever seen
 	Idle      time.Duration // since the last sign of a caller, or since the first observation

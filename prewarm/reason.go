@@ -19,6 +19,9 @@ func (d Decision) Reason() string {
 	case RuleDemand:
 		fmt.Fprintf(&b, "%d requests in progress or waiting (mean %.1f over 60 s, %.1f over 6 s) at %d per instance ask for %d",
 			in.Demand.Now, in.Demand.Stable, in.Demand.Burst, in.Scale.Concurrency, in.Sized)
+		if in.Held {
+			fmt.Fprintf(&b, ", which were needed within the last %s", downHold)
+		}
 	case RuleMinimum:
 		fmt.Fprintf(&b, "scale.min is %d", in.Scale.Min)
 	case RuleSchedule:

@@ -1,6 +1,9 @@
 package prewarm
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // The rules of sizing, after the Knative pod autoscaler (KPA), whose panic
 // window is our burst window.
@@ -31,6 +34,26 @@ type Demand struct {
 type burst struct {
 	over int64  // Unix nanoseconds when the threshold was last exceeded; 0 outside a burst
 	peak uint32 // most instances asked for during it
+}
+
+// downHold is how long more instances than are needed stay after they were
+// needed, so that load that swings about a boundary does not start and stop them.
+// The last instance is a matter of keep-alive.
+const downHold = 30 * time.Second
+
+// held remembers the most instances asked for, and when last.
+type held struct {
+	count int
+	at    int64 // Unix nanoseconds
+}
+
+// hold returns how many instances stay of those that were asked for, and the
+// memory after this decision.
+func hold(want int, was held, now int64) (int, held) {
+	if want >= was.count || was.count <= 1 || now-was.at >= int64(downHold) {
+		return want, held{want, now}
+	}
+	return was.count, was
 }
 
 // size returns how many instances the demand asks for, without regard to

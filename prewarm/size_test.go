@@ -2,7 +2,9 @@ package prewarm
 
 import (
 	"testing"
+	"time"
 
+	"github.com/polder/polder"
 	"pgregory.net/rapid"
 )
 
@@ -86,4 +88,48 @@ func TestSizeProperties(t *testing.T) {
 			at += rapid.Int64Range(0, 90*sec).Draw(t, "dt")
 		}
 	})
+}
+
+// TestSwingingLoadDoesNotFlap: the number of instances follows a load that swings
+// about a boundary up, and not down and up with each swing.
+func TestSwingingLoadDoesNotFlap(t *testing.T) {
+	service := polder.Service{Scale: polder.Scale{Max: 10, Concurrency: 1, KeepAlive: time.Hour, Prewarm: polder.PrewarmOff}}
+	var s State
+	ready, starts := 0, 0
+	for i := range 1200 { // two minutes
+		busy := 1 + i/7%2*(i/50%3)
+		d := Step(&s, service, Observation{Now: noon.Add(time.Duration(i) * 100 * time.Millisecond), Arrivals: 1, InProgress: busy,
+			Instances: Instances{Ready: ready}}, Terms{})
+		starts += max(d.Desired-ready, 0)
+		ready = d.Desired
+	}
+	most := ready
+	if starts > 6 || starts < 2 {
+		t.Errorf("%d instances were started for a load of at most three requests", starts)
+	}
+	for i := range 200 { // twenty seconds of little: what was needed stays
+		ready = Step(&s, service, Observation{Now: noon.Add(120*time.Second + time.Duration(i)*100*time.Millisecond), InProgress: 1,
+			Instances: Instances{Ready: ready}}, Terms{}).Desired
+	}
+	if ready != most {
+		t.Errorf("%d of %d instances are left after twenty seconds", ready, most)
+	}
+	d := Step(&s, service, Observation{Now: noon.Add(4 * time.Minute), InProgress: 1, Instances: Instances{Ready: ready}}, Terms{})
+	if d.Desired >= most {
+		t.Errorf("after two minutes of one request there are still %d", d.Desired)
+	}
+}
+
+func TestHold(t *testing.T) {
+	second := int64(time.Second)
+	var h held
+	for _, tt := range []struct {
+		at         int64
+		want, left int
+	}{{0, 1, 1}, {1, 5, 5}, {2, 2, 5}, {30, 3, 5}, {31, 3, 3}, {32, 4, 4}, {33, 0, 4}, {62, 0, 0}, {63, 1, 1}, {64, 0, 0}} {
+		var left int
+		if left, h = hold(tt.want, h, tt.at*second); left != tt.left {
+			t.Errorf("at %d s, with %d asked for: got %d, want %d", tt.at, tt.want, left, tt.left)
+		}
+	}
 }

@@ -55,5 +55,8 @@ func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs 
 	} else if in.Sized <= 1 {
 		in.Sized = 0 // one idle instance is a matter of keep-alive, not of sizing
 	}
+	asked := in.Sized
+	in.Sized, s.held = hold(asked, s.held, s.window.last)
+	in.Held = in.Sized > asked
 	return in
 }

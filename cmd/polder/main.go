@@ -199,6 +199,6 @@ func helpCommand() *cobra.Command {
 
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure what Polder promises"}
-	c.AddCommand(policy.Command(), convergence.Command(), cold.Command(), failover.Command())
+	c.AddCommand(policy.Command(), policy.TraceCommand(), convergence.Command(), cold.Command(), failover.Command())
 	return c
 }

@@ -1,0 +1,35 @@
+package policy
+
+import (
+	"fmt"
+
+	"github.com/polder/polder/loadtest/trace"
+	"github.com/spf13/cobra"
+)
+
+// TraceCommand returns "trace", for the command "polder bench".
+func TraceCommand() *cobra.Command {
+	s := trace.Synthetic{Functions: 4000, Minutes: trace.MaxMinutes, Seed: 1}
+	cmd := &cobra.Command{
+		Use:   "trace",
+		Short: "Write a synthetic trace with the shape of the public ones",
+		Long: `Writes calls per minute of made-up functions, in the layout of the Azure Functions 2019
+data set: rare, periodic, bursty and diurnal ones, in the mix and at the rates of that
+set. Equal flags write equal bytes. Such a trace shows that something works, and how
+fast; what a policy is worth, only real traces show.`,
+		Example: `  polder bench trace >synthetic.csv && polder bench policy synthetic.csv
+  polder bench trace --functions 100 --seed 7 | xz >small.csv.xz`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if s.Functions < 1 || s.Functions > maxFunctions {
+				return fmt.Errorf("--functions is %d, want 1 to %d", s.Functions, maxFunctions)
+			}
+			return trace.Write(cmd.OutOrStdout(), s.Minutes, s.All())
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&s.Functions, "functions", s.Functions, "how many `functions`")
+	flags.IntVar(&s.Minutes, "minutes", s.Minutes, fmt.Sprintf("how many `minutes`, 1 to %d", trace.MaxMinutes))
+	flags.Uint64Var(&s.Seed, "seed", s.Seed, "another `number` makes other functions")
+	return cmd
+}
