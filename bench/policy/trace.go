@@ -9,7 +9,7 @@ import (
 
 // TraceCommand returns "trace", for the command "polder bench".
 func TraceCommand() *cobra.Command {
-	s := trace.Synthetic{Functions: 4000, Minutes: trace.MaxMinutes, Seed: 1}
+	s := trace.Synthetic{Functions: 4000, Minutes: trace.MinutesPerDay, Seed: 1}
 	cmd := &cobra.Command{
 		Use:   "trace",
 		Short: "Write a synthetic trace with the shape of the public ones",
