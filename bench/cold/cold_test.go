@@ -108,7 +108,7 @@ func TestHelloHidesNoMoreThanThereIs(t *testing.T) {
 		{40, 95, 115, 0.5},  // half of it
 		{80, 165, 215, 1.0}, // all of the start, which is shorter
 	} {
-		if h := newHello(time.Duration(c.rtt)*time.Millisecond, ms(c.with), ms(c.without)); h.Share != c.want {
+		if h := newHello("on-demand", time.Duration(c.rtt)*time.Millisecond, ms(c.with), ms(c.without)); h.Share != c.want {
 			t.Errorf("%+v: hid %.2f", c, h.Share)
 		}
 	}
@@ -124,7 +124,7 @@ func TestConfigurationHasNoFault(t *testing.T) {
 	if len(result.Faults) > 0 {
 		t.Fatal(result.Faults)
 	}
-	if want := len(o.Programs) + 2 + 1 + o.Sleepers + cyclers; len(result.Model.Services) != want {
+	if want := len(o.Programs) + 3 + 1 + 1 + o.Sleepers + cyclers; len(result.Model.Services) != want {
 		t.Errorf("%d services, want %d", len(result.Model.Services), want)
 	}
 }
@@ -144,13 +144,14 @@ func TestReport(t *testing.T) {
 	r := Report{
 		Starts: []Start{{Program: "go", Samples: 3, Bare: Spread{5000, 9000}, Through: Spread{7500, 12_000}, Share: Spread{2500, 3000}}},
 		Hellos: []Hello{{RTT: 20_000, Samples: 2, Hidden: 18_000, Share: 0.9}},
+		Warm:   &Warm{Requests: 100, With: 10_200, Alone: 10_000, More: 0.02},
 		Crowds: []Crowd{{Name: "1000 callers of one sleeper", Answered: 999, Failed: 1, Errors: map[string]int{"503 <saturated>": 1}, Starts: 1}},
 	}
 	var text, page strings.Builder
 	if err := r.WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2.5/3.0", "90 %", "1000 callers of one sleeper: 1 times: 503 <saturated>"} {
+	for _, want := range []string{"2.5/3.0", "90 %", "2.0 %", "1000 callers of one sleeper: 1 times: 503 <saturated>"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}

@@ -22,7 +22,8 @@ func Command() *cobra.Command {
 and measures: each program's bare start against the first request of the sleeping
 service, in turn; how much of a start the ClientHello hides, from several
 distances; many callers of one sleeper, many sleepers at once, and callers that
-come while services fall asleep. It fails when any caller got an error.
+come while services fall asleep; and Envoy's processor time for warm requests with
+a Polder that runs and with one that is stopped. It fails when any caller got an error.
 
 Leave the machine alone meanwhile: the report tells its load, and what stands
 side by side in one report means more than its figures.`,
@@ -64,6 +65,7 @@ side by side in one report means more than its figures.`,
 	flags.IntVar(&o.Hellos, "hellos", o.Hellos, "connections at each distance, with and without the wake-up")
 	flags.IntVar(&o.Callers, "callers", o.Callers, "callers of one sleeper at once; 0 leaves it out")
 	flags.IntVar(&o.Sleepers, "sleepers", o.Sleepers, "sleepers that are called at once; 0 leaves it out")
+	flags.IntVar(&o.Warm, "warm", o.Warm, "warm requests of a round, whose cost in Envoy is compared with a stopped Polder's; 0 leaves it out")
 	flags.IntVar(&o.Cycles, "cycles", o.Cycles, "calls around falling asleep; 0 leaves them out")
 	flags.StringVar(&o.Samples, "samples", o.Samples, "`folder` of the sample services")
 	flags.StringVar(&o.Sleeper, "sleeper", o.Sleeper, "`path` of the artificial program, which make bench-cold builds")

@@ -16,6 +16,7 @@ type Options struct {
 	Hellos   int             // connections at each distance, with and without the wake-up
 	Callers  int             // of one sleeper at once; 0 leaves it out
 	Sleepers int             // called at once; 0 leaves it out
+	Warm     int             // warm requests of a round, for Envoy's processor time; 0 leaves it out
 	Cycles   int             // of sleep and wake under load, in all; 0 leaves them out
 
 	Polder  string // path of the polder command
@@ -31,7 +32,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Rounds: 30, Programs: Programs(), RTTs: []time.Duration{0, 20 * time.Millisecond, 40 * time.Millisecond, 80 * time.Millisecond},
-		Hellos: 10, Callers: 1000, Sleepers: 100, Cycles: 300, Samples: "examples", Sleeper: "bin/sleeper", Tools: ".tools",
+		Hellos: 10, Callers: 1000, Sleepers: 1000, Cycles: 1000, Warm: 5000, Samples: "examples", Sleeper: "bin/sleeper", Tools: ".tools",
 	}
 }
 
@@ -47,6 +48,7 @@ func (o Options) Validate() error {
 	within("hellos", o.Hellos, 1, 10_000)
 	within("callers", o.Callers, 0, 10_000)
 	within("sleepers", o.Sleepers, 0, 1_000)
+	within("warm requests", o.Warm, 0, 1_000_000)
 	within("cycles", o.Cycles, 0, 100_000)
 	for _, p := range o.Programs {
 		if !slices.Contains(Programs(), p) {

@@ -16,6 +16,7 @@ type Report struct {
 	LoadBefore string    `json:"load_before"` // load average of the machine
 	LoadAfter  string    `json:"load_after"`
 	Starts     []Start   `json:"starts"`
+	Warm       *Warm     `json:"warm,omitempty"`
 	Hellos     []Hello   `json:"hellos"`
 	Crowds     []Crowd   `json:"crowds"`
 }
@@ -38,9 +39,19 @@ type Start struct {
 	Warm    Spread `json:"warm"`    // the next request, through Envoy alone
 }
 
+// Warm compares Envoy's processor time for warm requests with a Polder that runs
+// and with one that is stopped: medians of rounds, in turn.
+type Warm struct {
+	Requests int     `json:"requests"` // of a round
+	With     int64   `json:"with_us"`
+	Alone    int64   `json:"alone_us"`
+	More     float64 `json:"more"` // With over Alone, less 1
+}
+
 // Hello compares a new connection's first answer with and without the wake-up
 // at the ClientHello.
 type Hello struct {
+	Keys    string  `json:"keys"` // on-demand or resident
 	RTT     int64   `json:"rtt_us"`
 	Samples int     `json:"samples"` // of each
 	With    Spread  `json:"with"`
@@ -97,14 +108,18 @@ func (r Report) WriteText(w io.Writer) error {
 		}
 		fmt.Fprintln(table)
 	}
+	if w := r.Warm; w != nil {
+		fmt.Fprintln(table, "warm requests\tEnvoy's processor time\twith a stopped Polder\tmore\t")
+		fmt.Fprintf(table, "%d\t%s\t%s\t%.1f %%\t\n\n", w.Requests, ms(w.With), ms(w.Alone), 100*w.More)
+	}
 	if len(r.Hellos) > 0 {
-		fmt.Fprintln(table, "round trip\tn\twoken by the request\tby the ClientHello\thidden\tof what could be\t")
+		fmt.Fprintln(table, "keys\tround trip\tn\twoken by the request\tby the ClientHello\thidden\tof what could be\t")
 		for _, h := range r.Hellos {
 			share := "-"
 			if h.RTT > 0 {
 				share = fmt.Sprintf("%.0f %%", 100*h.Share)
 			}
-			fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%s\t\n", ms(h.RTT), h.Samples, both(h.Without), both(h.With), ms(h.Hidden), share)
+			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", h.Keys, ms(h.RTT), h.Samples, both(h.Without), both(h.With), ms(h.Hidden), share)
 		}
 		fmt.Fprintln(table)
 	}

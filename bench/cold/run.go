@@ -22,7 +22,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return r, err
 	}
 	err := at(ctx, o, func(ctx context.Context, s *site) error {
-		for _, measure := range []func(context.Context, *site, Options, *Report) error{starts, hellos, crowds} {
+		for _, measure := range []func(context.Context, *site, Options, *Report) error{starts, warm, hellos, crowds} {
 			if err := measure(ctx, s, o, &r); err != nil {
 				return err
 			}
@@ -128,12 +128,15 @@ func (x *startSamples) take(ctx context.Context, s *site, p program, client *htt
 	if err != nil {
 		return fmt.Errorf("warm request of %s: %w", p.name, err)
 	}
-	if !answer.cold || !answer.reused {
+	// An inherited socket takes the request itself, and nobody calls it cold.
+	if !answer.reused || !answer.cold && !p.inherit {
 		return nil // it was awake, or the connection was lost: this is no sample
 	}
 	x.bare = append(x.bare, bare)
 	x.through = append(x.through, answer.took)
-	x.outside = append(x.outside, answer.took-answer.start)
+	if answer.cold {
+		x.outside = append(x.outside, answer.took-answer.start)
+	}
 	x.warm = append(x.warm, warm.took)
 	return nil
 }

@@ -61,7 +61,11 @@ func services(o Options) []service {
 	}
 	sleeper := byName["sleeper-0"]
 	if len(o.RTTs) > 0 {
-		list = append(list, service{byName["sleeper-50"], helloAwaited, "auto", 1}, service{byName["sleeper-50"], helloIgnored, "off", 1})
+		list = append(list, service{byName["sleeper-50"], helloAwaited, "auto", 1}, service{byName["sleeper-50"], helloIgnored, "off", 1},
+			service{byName["sleeper-50"], helloResident, "auto", 1})
+	}
+	if o.Warm > 0 {
+		list = append(list, service{sleeper, warmed, "off", 1})
 	}
 	if o.Callers > 0 {
 		list = append(list, service{byName["sleeper-1000"], crowded, "off", 1})
@@ -77,6 +81,14 @@ func services(o Options) []service {
 	return list
 }
 
+// keys is the policy's choice for the service's key.
+func (s service) keys() string {
+	if s.name == helloResident {
+		return "resident"
+	}
+	return "on-demand"
+}
+
 // configuration writes the file of a region with the services.
 func configuration(list []service) string {
 	var b strings.Builder
@@ -86,8 +98,8 @@ func configuration(list []service) string {
 		if s.inherit {
 			listen = "inherit"
 		}
-		fmt.Fprintf(&b, "  %s:\n    hosts: [%s]\n    residency: { allow: [fr] }\n    run: { command: [%s], directory: %q, listen: %s }\n    scale: { max: %d, keep-alive: %s, prewarm: %s }\n",
-			s.name, host(s.name), quoted(s.command), s.dir, listen, s.most, keepAlive, s.prewarm)
+		fmt.Fprintf(&b, "  %s:\n    hosts: [%s]\n    residency: { allow: [fr], keys: %s }\n    run: { command: [%s], directory: %q, listen: %s }\n    scale: { max: %d, keep-alive: %s, prewarm: %s }\n",
+			s.name, host(s.name), s.keys(), quoted(s.command), s.dir, listen, s.most, keepAlive, s.prewarm)
 	}
 	return b.String()
 }
