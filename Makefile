@@ -122,6 +122,10 @@ bench-xds: build envoy ## From a change to its effect against the number of serv
 	$(GO) test ./gateway ./xds/proof -run '^$$' -bench 'ModelChange|Service|Book|Everything' -benchmem
 	./bin/polder bench xds --html bin/xds.html --svg bin/xds.svg --output json > bin/xds.json
 
+.PHONY: canary
+canary: compiler envoy samples ## Three regions in network namespaces, every frame between them captured (needs root)
+	POLDER_EXPECT_ROOT=1 $(GO) test ./cmd/polder -run CanaryOnTheWire -count 1 -v
+
 .PHONY: clean
 clean: ## Remove what was built or fetched; state under .polder stays
 	rm -rf bin .tools examples/*/bin

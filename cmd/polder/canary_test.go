@@ -97,7 +97,7 @@ func (u *fleetUnderTest) plain(entry polder.RegionName, host string) (int, http.
 		return 0, nil, err
 	}
 	request.Host, request.Close = host, true
-	response, err := (&http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(request)
+	response, err := (&http.Client{Timeout: patience, Transport: u.http.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(request)
 	if err != nil {
 		return 0, nil, err
 	}
