@@ -30,7 +30,7 @@ type config struct {
 	file   string // of the last good one
 	// changed is told, with mu held, of every configuration that comes into force,
 	// and of the model before it, which may be nil. May be nil itself.
-	changed func(before, after *polder.Model, status ConfigStatus)
+	changed func(before, after *polder.Model, status ConfigStatus, by source.Provenance)
 
 	mu     sync.Mutex // guards all below
 	model  *polder.Model
@@ -79,7 +79,7 @@ func (c *config) take(r source.Reading) *polder.Model {
 	c.model = model
 	c.status = ConfigStatus{Source: c.source.Path, Digest: digest, Loaded: time.Now(), Faults: faults, Kept: kept}
 	if c.changed != nil && model != nil {
-		c.changed(before, model, c.status)
+		c.changed(before, model, c.status, c.source.Provenance(context.Background()))
 	}
 	for _, f := range faults {
 		c.log.Error("fault in the configuration", "at", f.At.String(), "service", f.Service, "fault", f.Message, "fix", f.Fix)

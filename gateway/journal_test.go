@@ -13,6 +13,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/ledger"
+	"github.com/polder/polder/gateway/source"
 	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/proof"
@@ -24,7 +25,7 @@ func told(t *testing.T, script func(j *journal)) []ledger.Record {
 	dir := filepath.Join(t.TempDir(), "ledger")
 	digest := "0"
 	j := newJournal(slog.New(slog.DiscardHandler), "fr", func() string { return digest })
-	j.configured(nil, &polder.Model{}, ConfigStatus{Source: "polder.yaml", Digest: "abc"})
+	j.configured(nil, &polder.Model{}, ConfigStatus{Source: "polder.yaml", Digest: "abc"}, source.Provenance{})
 	if err := j.open(ledger.Options{Dir: dir, Region: "fr"}, startedRecord{Peer: "fr-1"}); err != nil {
 		t.Fatal(err)
 	}

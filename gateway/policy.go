@@ -11,16 +11,18 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/ledger"
+	"github.com/polder/polder/gateway/source"
 	"github.com/polder/polder/regions/law"
 )
 
 // configurationRecord is what the ledger keeps of a change of the configuration.
 type configurationRecord struct {
-	Source  string         `json:"source"`
-	Digest  string         `json:"digest"` // of its files
-	Faults  int            `json:"faults,omitempty"`
-	Changes []policyChange `json:"changes,omitempty"`
-	More    int            `json:"more,omitempty"`
+	Source  string             `json:"source"`
+	Digest  string             `json:"digest"`       // of its files
+	By      *source.Provenance `json:"by,omitempty"` // who wrote it, and the commit it is of
+	Faults  int                `json:"faults,omitempty"`
+	Changes []policyChange     `json:"changes,omitempty"`
+	More    int                `json:"more,omitempty"`
 }
 
 // policyChange is a service or region that appeared, went, or changed. Of a
@@ -34,13 +36,13 @@ type policyChange struct {
 }
 
 // configured tells which configuration is in force, and what changed by it.
-func (j *journal) configured(before, after *polder.Model, status ConfigStatus) {
+func (j *journal) configured(before, after *polder.Model, status ConfigStatus, by source.Provenance) {
 	changes := policyChanges(before, after)
 	j.mu.Lock()
 	j.hidden = newRedaction(j.here, before, after)
 	j.mu.Unlock()
 	j.record(ledger.Configuration, configurationRecord{
-		Source: status.Source, Digest: status.Digest, Faults: len(status.Faults),
+		Source: status.Source, Digest: status.Digest, By: &by, Faults: len(status.Faults),
 		Changes: changes[:min(len(changes), maxListed)], More: max(0, len(changes)-maxListed),
 	})
 }
