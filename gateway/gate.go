@@ -24,7 +24,8 @@ type gate struct {
 	remote    *remotePlane  // of Envoys on other machines; nil without any
 	mirror    *audit.Mirror // told of everything that is published
 	journal   *journal
-	rebooked  func() // told that another address book is in force, and published; may be nil
+	rebooked  func()    // told that another address book is in force, and published; may be nil
+	addresses addresses // where requests may have gone
 	checker   *proof.Checker
 	published map[xds.Key]string // versions
 
@@ -48,6 +49,9 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 		Identity: xds.SecretIdentity, Trust: xds.SecretTrust, Local: []string{xds.ControlPlane},
 		ByName: xds.ByNamePrefix,
 	}
+	if n.AccessLog != "" {
+		site.LogFiles = []string{n.AccessLog}
+	}
 	first := proof.NewBook(&polder.Model{}, site)
 	made := &gate{
 		log: log, publisher: p, site: site, mirror: audit.NewMirror(first),
@@ -61,6 +65,7 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 func (g *gate) newBook(m *polder.Model, s surroundings, now time.Time) *proof.Book {
 	site := g.site
 	site.PeerOf, site.Alive, site.Others, site.Now = s.known, s.health, s.others, now
+	g.addresses.configured(m, site.Region, now)
 	g.remote.prepare(m, site)
 	return proof.NewBook(m, site)
 }
@@ -92,6 +97,7 @@ func (g *gate) publish(c change) []proof.Violation {
 		for _, k := range c.remove {
 			delete(g.published, k)
 		}
+		g.addresses.observed(c.instances, time.Now())
 		g.mirror.Publish(c.set, c.remove, c.instances, c.book)
 		g.publisher.Apply(c.set, c.remove)
 		commitRemote()

@@ -82,6 +82,9 @@ func (l Layout) Instances() string { return filepath.Join(l.Dir(), "instances") 
 // Processes is where the records of instances that run as processes lie.
 func (l Layout) Processes() string { return filepath.Join(l.Dir(), "processes") }
 
+// AccessLog is where Envoy notes the requests of services whose policy permits it.
+func (l Layout) AccessLog() string { return filepath.Join(l.Dir(), "access.log") }
+
 // Learned is the file of what the predictor knows of callers' rhythms.
 func (l Layout) Learned() string { return filepath.Join(l.Dir(), "learned.gob") }
 

@@ -203,7 +203,7 @@ func (r *Region) connectControl() error {
 	r.greeter = greeting.New(r.greeted)
 	r.reconciler = newReconciler(o.Log,
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
-		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
+		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain(), AccessLog: r.layout.AccessLog(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
 		r.server, r.keys, r.setWarm)
 	if err := r.connectNodes(); err != nil {
 		return err
@@ -372,6 +372,7 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 		}
 	})()
 	support.Go(func() error { return r.watchEnvoy(front, relisten) })
+	support.Go(func() error { return r.watchAccessLog(front) })
 	r.options.Log.Info("region runs", "https", r.listen.HTTPS, "http", r.listen.HTTP,
 		"peer", r.listen.Peer, "gossip", r.listen.Gossip, "pid", os.Getpid())
 	return r.envoy.Run(front)

@@ -28,13 +28,17 @@ const (
 // the key is held.
 func servingChains(stat string, t hostTable) []*listener.FilterChain {
 	chains := []*listener.FilterChain{
-		t.servingFilterChain(chainServe, onDemandTLS(), scopedManager(stat)),
-		t.servingFilterChain(chainWildcard, onDemandTLS(), wildcardManager(stat)),
+		t.servingFilterChain(chainServe, onDemandTLS(), scopedManager(stat, "")),
+		t.servingFilterChain(chainWildcard, onDemandTLS(), wildcardManager(stat, "")),
 	}
 	for _, c := range t.owned {
-		manager, socket := scopedManager(stat), onDemandTLS()
+		log := ""
+		if c.logged {
+			log = t.accessLog
+		}
+		manager, socket := scopedManager(stat, log), onDemandTLS()
 		if c.wild {
-			manager = wildcardManager(stat)
+			manager = wildcardManager(stat, log)
 		}
 		if c.resident != "" {
 			socket = residentTLS(c.resident)

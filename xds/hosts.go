@@ -51,9 +51,11 @@ func (t treatment) alike(u treatment) bool {
 }
 
 // shared tells whether the connections go with those of other services. Those that
-// do not have chains which hold a key, or end with a broken glass, and go at once.
+// do not have chains which hold a key, end with a broken glass, or note requests, and
+// go at once.
 func (t treatment) shared() bool {
-	return !t.glass && !strings.HasPrefix(t.chain, ResidentSecrets) && !strings.HasPrefix(t.chain, EndingChains)
+	return !t.glass && !strings.HasPrefix(t.chain, ResidentSecrets) && !strings.HasPrefix(t.chain, EndingChains) &&
+		!strings.HasPrefix(t.chain, loggedChains)
 }
 
 // ledTo is the internal listener for connections that are led by their name.

@@ -37,11 +37,14 @@ const (
 
 // scopedManager speaks HTTP with callers of exact hosts. The routes are chosen
 // by the SNI, so upper case, ports and trailing dots in Host change nothing.
-func scopedManager(stat string) *listener.Filter { return networkFilter(managerName, scoped(stat)) }
+func scopedManager(stat, log string) *listener.Filter {
+	return networkFilter(managerName, scoped(stat, log))
+}
 
 // scoped is that manager.
-func scoped(stat string) *hcm.HttpConnectionManager {
+func scoped(stat, log string) *hcm.HttpConnectionManager {
 	m := manager(stat)
+	m.AccessLog = accessLog(log)
 	m.EarlyHeaderMutationExtensions = []*core.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation",
 		TypedConfig: packed(&earlyheaders.HeaderMutation{Mutations: []*mutation.HeaderMutation{{
@@ -65,8 +68,9 @@ func scoped(stat string) *hcm.HttpConnectionManager {
 }
 
 // wildcardManager speaks HTTP with callers of wildcard hosts.
-func wildcardManager(stat string) *listener.Filter {
+func wildcardManager(stat, log string) *listener.Filter {
 	m := manager(stat)
+	m.AccessLog = accessLog(log)
 	m.RouteSpecifier = routes(routesWildcard)
 	return networkFilter(managerName, m)
 }

@@ -21,6 +21,7 @@ type NodeConfig struct {
 	WeightOf    map[string]uint32              // by address, from 1: shares of peers in their region; missing: 1
 	TrustDomain string                         // of the peers' SPIFFE identities
 	HTTP3       bool                           // serve HTTP/3 on the entrypoint's port as well
+	AccessLog   string                         // file for the requests of services whose policy permits it; "" for none
 	// Draining asks Envoy to end the connections that it has opened, each after its
 	// present request: callers come again, and are sent elsewhere.
 	Draining bool
@@ -31,7 +32,7 @@ type NodeConfig struct {
 // They depend on the services only through the verdict on each host.
 func Node(judged []law.Approved, n NodeConfig) []Resource {
 	t := sortHosts(judged, n.Region)
-	t.draining = n.Draining
+	t.draining, t.accessLog = n.Draining, n.AccessLog
 	resources := []Resource{
 		newResource(TypeListener, listenerHTTPS, entrypoint(n, t)),
 		newResource(TypeListener, listenerHTTP, plainListener(n)),
@@ -65,6 +66,7 @@ type hostTable struct {
 	unavailable []string
 	passes      []pass
 	draining    bool
+	accessLog   string
 	wildcards   []wildService // served, with at least one wildcard host
 	captured    []string      // of other services, below a wildcard host that ends here
 	outside     []string      // of all services, the ones that may not end here though the key would not tell

@@ -11,11 +11,14 @@ import (
 )
 
 // Most connections share their filter chains with those of other services.
-// Two kinds have chains of their own, because of what happens when a chain goes:
+// Three kinds have chains of their own. Two because of what happens when a chain goes:
 // Envoy drains the connections that it has, closes them, and touches no others.
 //
 //   - Those of a service whose key is resident: the chain holds the key.
 //   - Those that a broken glass permits: they end with it.
+//
+// And those of the services whose requests may be noted in the region's access
+// log, together: so that no line is written of any other.
 
 const (
 	// ResidentSecrets begins the names of the secrets of resident keys; the
@@ -24,6 +27,8 @@ const (
 	// EndingChains begins the names of filter chains whose connections end by
 	// themselves; the second, counted from 1970, and a slash follow.
 	EndingChains = "until/"
+
+	loggedChains = "logged/"
 )
 
 // ending is the name of a filter chain whose connections end at an instant; the
@@ -41,6 +46,9 @@ func servingChain(a law.Approved, host string) string {
 	if isWildcard(host) {
 		base = chainWildcard
 	}
+	if a.MayKeep(polder.RecordAccessLog) {
+		base = loggedChains + base
+	}
 	if a.Resident() {
 		return ResidentSecrets + string(a.Service().Name) + "/" + base
 	}
@@ -52,6 +60,7 @@ type ownChain struct {
 	name     string
 	wild     bool               // the routes are those of wildcard hosts
 	resident polder.ServiceName // whose key it holds; "" when that is fetched on demand
+	logged   bool               // its requests are noted in the access log
 	early    bool               // a ClientHello is told to Polder
 	hosts    []string
 }
@@ -65,7 +74,7 @@ func (t *hostTable) own(a law.Approved, host string) *ownChain {
 	if i := slices.IndexFunc(t.owned, func(c ownChain) bool { return c.name == name }); i >= 0 {
 		return &t.owned[i]
 	}
-	c := ownChain{name: name, wild: isWildcard(host)}
+	c := ownChain{name: name, wild: isWildcard(host), logged: a.MayKeep(polder.RecordAccessLog)}
 	if a.Resident() {
 		c.resident = a.Service().Name
 		c.early = tellsHello(a.Service())

@@ -75,7 +75,11 @@ func quicEntrypoint(n NodeConfig, t hostTable) *listener.Listener {
 
 func (t hostTable) quicChain(c ownChain) *listener.FilterChain {
 	const stat = "http3"
-	m := scoped(stat)
+	log := ""
+	if c.logged {
+		log = t.accessLog
+	}
+	m := scoped(stat, log)
 	if c.wild {
 		m = manager(stat)
 		m.RouteSpecifier = routes(routesWildcard)

@@ -100,6 +100,7 @@ func (r Remote) Derive(of Resource) []Resource {
 // listeners makes a node's own of a listener with an address.
 func (r Remote) listeners(of Resource) []Resource {
 	l := unpacked[*listener.Listener](of)
+	withoutLog(l)
 	made := make([]Resource, 0, len(r.Nodes))
 	for _, n := range r.Nodes {
 		bind := n.HTTPS

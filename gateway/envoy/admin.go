@@ -117,6 +117,13 @@ func (a *Admin) InProgress(ctx context.Context) (int, error) {
 	return sum, nil
 }
 
+// ReopenLogs lets Envoy write to new files where those that it writes to were
+// renamed.
+func (a *Admin) ReopenLogs(ctx context.Context) error {
+	_, err := a.call(ctx, http.MethodPost, "/reopen_logs", nil)
+	return err
+}
+
 // DrainListeners stops accepting at once. With graceful, Envoy goes on
 // accepting for its drain time, and asks the clients of every connection to
 // leave: by "connection: close" or GOAWAY with the next response.

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ const maxNesting = 6
 type deed struct {
 	kind    deedKind
 	ends    int64                        // the second at which the chain goes with its connections; 0 for never
+	log     string                       // the file that its requests are noted in
 	keyOf   polder.ServiceName           // whose resident key it opens with; "" for those on demand
 	regions map[polder.RegionName]string // passed to, with an address there
 }
@@ -156,10 +158,12 @@ func (v *view) judgeOpening(whose callers, c *chainFacts, path []string) deed {
 	if c.http.routes != "" && v.facts(Key{typeRoute, c.http.routes}) == nil {
 		v.report(whose(), path, at("routes", c.http.routes), "leads to routes that do not exist")
 	}
+	d := deed{kind: opens, keyOf: keyOf}
 	for _, s := range c.sinks {
 		v.judgeSink(whose, path, s)
+		d.log = cmp.Or(d.log, s.file)
 	}
-	return deed{kind: opens, keyOf: keyOf}
+	return d
 }
 
 func (v *view) judgeSink(whose callers, path []string, s sink) {

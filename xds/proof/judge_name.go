@@ -134,6 +134,8 @@ func (v *view) judgeDeed(e *entry, d deed, path []string, host string) {
 		v.report(whose, path, "requests for "+host, v.book.mayNot(e))
 	case d.kind == opens && d.keyOf != "" && d.keyOf != e.name:
 		v.report(whose, path, "requests for "+host, fmt.Sprintf("are opened with the key of service %s", d.keyOf))
+	case d.kind == opens && d.log != "" && !e.records[polder.RecordAccessLog]:
+		v.report(whose, path, "file "+d.log, "notes requests whose policy does not permit it here")
 	case d.kind == opens && e.ends[v.site().Region] != 0 && d.ends != e.ends[v.site().Region]:
 		v.report(whose, path, "requests for "+host, outlives(e.ends[v.site().Region]))
 	case d.kind == passes && !e.passed:

@@ -76,9 +76,7 @@ func lawfulVariants() []variant {
 		}},
 		{"access logs to this node's Polder and to a file of the book", func(s *snapshot) {
 			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) {
-				h.AccessLog = append(s.logTo(&filelog.FileAccessLog{Path: logFile, AccessLogFormat: &filelog.FileAccessLog_LogFormat{
-					LogFormat: &core.SubstitutionFormatString{Format: &core.SubstitutionFormatString_TextFormatSource{
-						TextFormatSource: inline("%START_TIME(%Y)% %REQ(:PATH):20% 100%%\n")}}}}),
+				h.AccessLog = append(h.AccessLog,
 					&accesslog.AccessLog{Name: "polder", ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: pack(s.t, &grpclog.HttpGrpcAccessLogConfig{
 						CommonConfig: &grpclog.CommonGrpcAccessLogConfig{LogName: "requests", TransportApiVersion: core.ApiVersion_V3,
 							GrpcService: local(), BufferFlushInterval: durationpb.New(time.Second), BufferSizeBytes: wrapperspb.UInt32(1 << 14)}})}})
@@ -90,6 +88,13 @@ func lawfulVariants() []variant {
 				h.LocalReplyConfig.Mappers[0].BodyFormatOverride = &core.SubstitutionFormatString{Format: &core.SubstitutionFormatString_JsonFormat{
 					JsonFormat: &structpb.Struct{Fields: map[string]*structpb.Value{"a": structpb.NewBoolValue(true), "b": structpb.NewNumberValue(1),
 						"c": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"d": structpb.NewStringValue("%RESPONSE_CODE%")}})}}}}
+			})
+		}},
+		{"requests noted in other words", func(s *snapshot) {
+			s.manager("entrypoint-https", "logged/serve", func(h *hcm.HttpConnectionManager) {
+				h.AccessLog = s.logTo(&filelog.FileAccessLog{Path: logFile, AccessLogFormat: &filelog.FileAccessLog_LogFormat{
+					LogFormat: &core.SubstitutionFormatString{Format: &core.SubstitutionFormatString_TextFormatSource{
+						TextFormatSource: inline("%START_TIME(%Y)% %REQ(:PATH):20% 100%%\n")}}}})
 			})
 		}},
 		{"arrivals told to this node's Polder", func(s *snapshot) {

@@ -1,6 +1,8 @@
 package proof_test
 
 import (
+	filelog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -48,6 +50,19 @@ func residentMutants() []mutant {
 		{"tickets taken up without the key", func(s *snapshot) {
 			s.opening("entrypoint-https", "serve", func(c *tls.DownstreamTlsContext) { c.SessionTicketKeysType = nil })
 		}, "billing", []string{"listener entrypoint-https", "chain serve"}, "sessions"},
+	}
+}
+
+// loggedMutants note requests that may not be noted.
+func loggedMutants() []mutant {
+	return []mutant{
+		{"requests noted against the policy", func(s *snapshot) { s.lead("entrypoint-https", "catalog.example.com", "logged/serve") },
+			"catalog", []string{"listener entrypoint-https", "chain logged/serve", "host catalog.example.com"}, logFile},
+		{"requests noted against the policy, as peers bring them", func(s *snapshot) { s.lead("inward", "catalog.example.com", "logged/serve") },
+			"catalog", []string{"listener peers", "listener inward", "chain logged/serve", "host catalog.example.com"}, logFile},
+		{"requests of all noted", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) { h.AccessLog = s.logTo(&filelog.FileAccessLog{Path: logFile}) })
+		}, "billing", []string{"listener entrypoint-https", "chain serve"}, logFile},
 	}
 }
 

@@ -52,6 +52,10 @@ services:
     hosts: [legacy.example.com]
     residency: { allow: [nl, fr] }
     endpoints: { nl: ["10.1.0.5:8080"], fr: ["10.0.0.5:8080"] }
+  logged: # served here, and noted
+    hosts: [logged.example.com]
+    residency: { allow: [fr], telemetry: { access-log: allowed } }
+    run: { command: [./logged] }
   polish: # passed on to another region
     hosts: [polish.example.com]
     residency: { allow: [pl] }
@@ -113,7 +117,7 @@ var reasons = map[string]string{
 // a checker that had proved the good snapshot, and leaves it as it was.
 func TestMutants(t *testing.T) {
 	mutants := slices.Concat(endpointMutants(), clusterMutants(), routeMutants(), hostMutants(),
-		openingMutants(), residentMutants(), glassMutants(), sinkMutants(), filterMutants(), listenerMutants(), passMutants(), spareMutants(), strangeMutants(), nameMutants())
+		openingMutants(), residentMutants(), glassMutants(), loggedMutants(), sinkMutants(), filterMutants(), listenerMutants(), passMutants(), spareMutants(), strangeMutants(), nameMutants())
 	if len(mutants) < 40 {
 		t.Fatalf("only %d mutants", len(mutants))
 	}

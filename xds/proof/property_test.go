@@ -92,6 +92,14 @@ func inTime(way proof.Way, end time.Time) bool {
 	return err == nil && !time.Unix(second, 0).After(end)
 }
 
+// noted tells whether requests of the service may be noted in this node's log.
+func (w lawbook) noted(s polder.Service) bool {
+	return w.may(s, w.here) && !slices.ContainsFunc(w.policies(s), func(r polder.Residency) bool {
+		kept := r.Telemetry.AccessLog
+		return kept != polder.KeptServing && (kept != polder.KeptAllowed || !w.allows(r, w.here))
+	})
+}
+
 // resident tells whether this node may hold the service's key before anybody calls.
 func (w lawbook) resident(s polder.Service) bool {
 	return w.may(s, w.here) && !slices.ContainsFunc(w.policies(s), func(r polder.Residency) bool {
@@ -172,8 +180,10 @@ func (w lawbook) unlawful(c *proof.Checker) []proof.Way {
 					lawful = true
 				case proof.ToInstance:
 					lawful = here && own[way.Address] && inTime(way, w.ends(s, w.here))
-				case proof.ToActivator, proof.ToSink:
+				case proof.ToActivator:
 					lawful = here && inTime(way, w.ends(s, w.here))
+				case proof.ToSink:
+					lawful = here && (way.Address != "file "+logFile || w.noted(s))
 				case proof.ToKey:
 					resident := strings.HasPrefix(way.Address, "secret resident/")
 					lawful = here && (!resident || w.resident(s) && way.Address == "secret resident/"+string(s.Name))

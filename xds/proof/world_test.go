@@ -109,7 +109,7 @@ func (w world) judge() []law.Approved {
 }
 
 func (w world) nodeConfig() xds.NodeConfig {
-	return xds.NodeConfig{HTTP3: w.http3, Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, PeerAt: w.peerAt, TrustDomain: trustDomain}
+	return xds.NodeConfig{HTTP3: w.http3, Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, PeerAt: w.peerAt, TrustDomain: trustDomain, AccessLog: logFile}
 }
 
 func (w world) gateway() xds.Gateway {
