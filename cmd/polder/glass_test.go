@@ -49,7 +49,7 @@ func TestBreakGlass(t *testing.T) {
 
 	from := time.Now().Add(-time.Minute).UTC().Truncate(time.Second)
 	until := time.Now().Add(law.Drain + 18*time.Second).UTC().Truncate(time.Second)
-	broken := fmt.Sprintf("broken: { from: %s, until: %s, reason: fire in Warsaw }", from.Format(time.RFC3339), until.Format(time.RFC3339))
+	broken := fmt.Sprintf("broken: { from: %s, until: %s, reason: smoke in Warsaw }", from.Format(time.RFC3339), until.Format(time.RFC3339))
 	u.write(strings.Replace(string(whole), "break-glass: [nl]", "break-glass: [nl], "+broken, 1))
 	for _, entry := range []polder.RegionName{"fr", "nl"} {
 		eventually(t, "nl stands in through "+string(entry), func() bool {
@@ -59,12 +59,12 @@ func TestBreakGlass(t *testing.T) {
 	}
 	for region, verdict := range map[polder.RegionName]law.Verdict{"fr": law.Pass, "nl": law.Serve} {
 		s := u.service(region, "fire")
-		if s.Verdict != verdict || s.Glass == nil || !s.Glass.Broken || !s.Glass.InUse || !s.Glass.Until.Equal(until) || s.Glass.Reason != "fire in Warsaw" {
+		if s.Verdict != verdict || s.Glass == nil || !s.Glass.Broken || !s.Glass.InUse || !s.Glass.Until.Equal(until) || s.Glass.Reason != "smoke in Warsaw" {
 			t.Errorf("status of %s: %s, %+v", region, s.Verdict, s.Glass)
 		}
 	}
 	status, err := u.status("nl")
-	if err != nil || !slices.ContainsFunc(lawTroubles(status), func(line string) bool { return strings.Contains(line, "fire in Warsaw") }) {
+	if err != nil || !slices.ContainsFunc(lawTroubles(status), func(line string) bool { return strings.Contains(line, "smoke in Warsaw") }) {
 		t.Errorf("polder status says nothing of the glass: %v, %v", err, lawTroubles(status))
 	}
 
@@ -135,7 +135,7 @@ func (u *fleetUnderTest) glassEvents(region polder.RegionName) []string {
 			if err := json.Unmarshal(r.Data, &data); err != nil {
 				return err
 			}
-			if data.Reason != "fire in Warsaw" {
+			if data.Reason != "smoke in Warsaw" {
 				u.t.Errorf("the ledger of %s gives the reason %q", region, data.Reason)
 			}
 			events = append(events, data.Event)
