@@ -132,11 +132,20 @@ type Decision struct {
 
 // Decide is total: every input has an answer, within [0, Scale.Max], and equal
 // inputs have equal answers.
-func Decide(in Inputs) Decision {
+func Decide(in Inputs) (d Decision) {
+	d.Inputs = in
+	d.make()
+	return d
+}
+
+// make decides from the inputs, where they are: they are large, and a simulator
+// decides very often.
+func (d *Decision) make() {
+	in := &d.Inputs
 	if in.Scale.Pause == polder.NeverPause {
 		in.Terms.Pausing = Pausing{}
 	}
-	d := Decision{Inputs: in, WarmCost: in.Terms.Prices.Warm(in.Terms.Footprint, time.Minute)}
+	d.WarmCost = in.Terms.Prices.Warm(in.Terms.Footprint, time.Minute)
 	d.base()
 	d.pause()
 	d.Desired = min(d.Desired, d.ceiling())
@@ -155,7 +164,6 @@ func Decide(in Inputs) Decision {
 	default:
 		d.Action = Keep
 	}
-	return d
 }
 
 // base answers without the bounds: the first rule that wants more than the
@@ -257,11 +265,11 @@ func (d *Decision) forecast() {
 	}
 	chance := in.Forecast.Now
 	boundary := slotEnd(in.Now)
-	if in.ahead(in.Now) { // what starts now is ready in the next slot
+	if start := boundary.Add(-in.lead()); in.Now.Before(start) {
+		d.Until = earlier(d.Until, start)
+	} else { // what starts now is ready in the next slot
 		chance = max(chance, in.Forecast.Next)
 		d.Until = earlier(d.Until, boundary)
-	} else {
-		d.Until = earlier(d.Until, boundary.Add(-in.lead()))
 	}
 	warm := in.Instances.Warm() > 0 || in.Scale.Pause >= 0 && in.Instances.Paused > 0
 	if warm {

@@ -50,7 +50,7 @@ func histogram(settings []hybrid) family {
 	for _, s := range settings {
 		f.settings = append(f.settings, s.String())
 	}
-	f.start = func(trace.Function) walk {
+	f.start = func(trace.Function, *replay) walk {
 		w := &histogramWalk{settings: settings, last: -1, windows: make([]window, len(settings))}
 		for _, s := range settings {
 			if w.of(s.span) == nil {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/polder/polder"
@@ -27,25 +28,61 @@ func priced(threshold float64) prewarm.Terms {
 	}
 }
 
-// production runs prewarm.Step's parts: one state and one observation for all
-// settings, then a decision for each (TestProductionIsStep keeps them equal).
+// production runs prewarm.Step's parts: one state and one observation of a replay
+// for all settings, then a decision for each (TestAgainstSlow keeps
+// them equal to Step).
 func production(name string, settings []string, scales []polder.Scale, terms []prewarm.Terms) family {
-	return family{name, settings, func(trace.Function) walk {
-		return &productionWalk{scales: scales, terms: terms, warm: make([]bool, len(scales))}
+	starts := slices.ContainsFunc(terms, func(t prewarm.Terms) bool { return t.Prices.Start > 0 })
+	return family{name, settings, func(_ trace.Function, r *replay) walk {
+		r.soon = r.soon || starts
+		return &productionWalk{replay: r, scales: scales, terms: terms, warm: make([]bool, len(scales))}
 	}}
 }
 
+// replay is one function's past as the production code knows it, for all walks
+// that go along the function in step: learning and the forecast are most of the
+// work, and depend on no setting.
+type replay struct {
+	state    prewarm.State
+	inputs   prewarm.Inputs // of the slot's begin; no scale and no terms
+	observed int            // slots whose begin was observed
+	closed   int            // slots whose calls were observed
+	soon     bool           // some walk looks further ahead than a slot
+}
+
+// before returns what decisions at the begin of the slot depend on, bar the
+// setting. Slots come in order.
+func (r *replay) before(minute int) *prewarm.Inputs {
+	if r.observed <= minute {
+		r.observed = minute + 1
+		obs := prewarm.Observation{Now: slotStart(minute)}
+		terms := prewarm.Terms{}
+		if r.soon {
+			terms.Prices.Start = 1 // Inputs asks only whether there is one
+		}
+		r.state.Observe(obs)
+		r.inputs = r.state.Inputs(polder.Scale{}, obs, terms)
+	}
+	return &r.inputs
+}
+
+// after tells the calls of the slot, of which there are some.
+func (r *replay) after(minute int, calls uint32) {
+	if r.closed <= minute {
+		r.closed = minute + 1
+		r.state.Observe(prewarm.Observation{Now: slotCall(minute), Arrivals: int(calls)})
+	}
+}
+
 type productionWalk struct {
-	scales []polder.Scale
+	replay *replay
+	scales []polder.Scale // without schedules: Inputs would depend on those
 	terms  []prewarm.Terms
-	state  prewarm.State
 	warm   []bool // has an instance, per setting
 }
 
 func (p *productionWalk) before(minute int, warm []bool) {
-	obs := prewarm.Observation{Now: slotStart(minute)}
-	p.state.Observe(obs)
-	in := p.state.Inputs(p.scales[0], obs, p.terms[0])
+	in := *p.replay.before(minute)
 	for i := range p.scales {
 		in.Scale, in.Terms = p.scales[i], p.terms[i]
 		in.Instances = prewarm.Instances{}
@@ -61,7 +98,7 @@ func (p *productionWalk) after(minute int, calls uint32) {
 	if calls == 0 {
 		return
 	}
-	p.state.Observe(prewarm.Observation{Now: slotCall(minute), Arrivals: int(calls)})
+	p.replay.after(minute, calls)
 	for i := range p.warm {
 		p.warm[i] = true // started for the call, if it was not there
 	}

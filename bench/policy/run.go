@@ -198,36 +198,52 @@ func deal(ctx context.Context, o Options, functions iter.Seq2[trace.Function, er
 	return nil
 }
 
-// simulateOne walks all policies along one function.
+// simulateOne walks all policies along one function, in step.
 func simulateOne(o Options, all []family, f trace.Function) result {
 	if len(f.Counts) > o.To {
 		f.Counts = f.Counts[:o.To]
 	}
 	r := result{class: classOf(f.Counts), spell: newSpell(o, f)}
-	for _, p := range all {
-		w := p.start(f)
-		n := len(p.settings)
-		tallies := make([]tally, n)
-		warm, present := make([]bool, n), make([]bool, n)
-		for minute := range o.To {
-			var calls uint32
-			if minute < len(f.Counts) {
-				calls = f.Counts[minute]
-			}
-			w.before(minute, warm)
-			w.after(minute, calls)
-			active := calls > 0
-			for i := range tallies {
-				if minute >= o.From {
-					tallies[i].slot(warm[i], active, active && !warm[i] || warm[i] && !present[i])
-					tallies[i].calls += uint64(calls)
-				}
-				present[i] = warm[i] || active
-			}
+	past := &replay{}
+	tracks := make([]track, len(all))
+	for i, p := range all {
+		tracks[i] = newTrack(p.start(f, past), len(p.settings))
+		r.tallies = append(r.tallies, tracks[i].tallies)
+	}
+	for minute := range o.To {
+		var calls uint32
+		if minute < len(f.Counts) {
+			calls = f.Counts[minute]
 		}
-		r.tallies = append(r.tallies, tallies)
+		for i := range tracks {
+			tracks[i].slot(minute, calls, minute >= o.From)
+		}
 	}
 	return r
+}
+
+// track is a walk with what is counted on its way, per setting.
+type track struct {
+	walk          walk
+	tallies       []tally
+	warm, present []bool // in this slot; at the end of the one before
+}
+
+func newTrack(w walk, settings int) track {
+	return track{w, make([]tally, settings), make([]bool, settings), make([]bool, settings)}
+}
+
+func (t *track) slot(minute int, calls uint32, counted bool) {
+	t.walk.before(minute, t.warm)
+	t.walk.after(minute, calls)
+	active := calls > 0
+	for i, warm := range t.warm {
+		if counted {
+			t.tallies[i].slot(warm, active, active && !warm || warm && !t.present[i])
+			t.tallies[i].calls += uint64(calls)
+		}
+		t.present[i] = warm || active
+	}
 }
 
 func newSpell(o Options, f trace.Function) *spell {

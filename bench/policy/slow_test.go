@@ -209,7 +209,7 @@ func TestAgainstSlow(t *testing.T) {
 				case "polder auto":
 					warm = slowStep(f.Counts, oneInstance(polder.AutoKeepAlive, polder.PrewarmAuto), priced(o.Thresholds[s]))
 				case "polder sparing":
-					walk := sparing().start(f).(*productionWalk)
+					walk := sparing().start(f, &replay{}).(*productionWalk)
 					warm = slowStep(f.Counts, walk.scales[s], walk.terms[s])
 				case "oracle":
 					warm = make([]bool, o.To)

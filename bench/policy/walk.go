@@ -18,11 +18,12 @@ type walk interface {
 type family struct {
 	name     string
 	settings []string
-	start    func(f trace.Function) walk
+	// start sets off along a function. Walks of one replay go in step.
+	start func(f trace.Function, r *replay) walk
 }
 
 func none() family {
-	return family{"none", []string{"stop at once"}, func(trace.Function) walk { return noWalk{} }}
+	return family{"none", []string{"stop at once"}, func(trace.Function, *replay) walk { return noWalk{} }}
 }
 
 type noWalk struct{}
@@ -36,7 +37,7 @@ func keepAlive(minutes []int) family {
 	for _, m := range minutes {
 		f.settings = append(f.settings, fmt.Sprintf("%d min", m))
 	}
-	f.start = func(trace.Function) walk { return &keepWalk{minutes: minutes, last: -1} }
+	f.start = func(trace.Function, *replay) walk { return &keepWalk{minutes: minutes, last: -1} }
 	return f
 }
 
@@ -59,7 +60,7 @@ func (k *keepWalk) after(minute int, calls uint32) {
 
 // oracle knows the calls of the slot: no policy can waste or miss less.
 func oracle() family {
-	return family{"oracle", []string{"knows the future"}, func(f trace.Function) walk { return oracleWalk(f.Counts) }}
+	return family{"oracle", []string{"knows the future"}, func(f trace.Function, _ *replay) walk { return oracleWalk(f.Counts) }}
 }
 
 type oracleWalk []uint32
