@@ -16,7 +16,12 @@ import (
 
 // DeltaAggregatedResources serves one Envoy that speaks the delta variant.
 func (s *Server) DeltaAggregatedResources(wire discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	st := newStream(s, true)
+	return s.serveDelta("", wire)
+}
+
+// serveDelta serves a stream of one type, or of all if only is empty.
+func (s *Server) serveDelta(only string, wire deltaWire) error {
+	st := newStream(s, true, only)
 	return s.serve(wire.Context(), st,
 		func() error {
 			request, err := wire.Recv()
@@ -24,6 +29,9 @@ func (s *Server) DeltaAggregatedResources(wire discovery.AggregatedDiscoveryServ
 				return err
 			}
 			if err := st.introduce(request.GetNode().GetId()); err != nil {
+				return err
+			}
+			if request.TypeUrl, err = st.typeOf(request.TypeUrl); err != nil {
 				return err
 			}
 			st.hearDelta(request)

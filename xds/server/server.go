@@ -82,9 +82,11 @@ func New(options Options) *Server {
 	}
 }
 
-// Register adds the discovery service to a gRPC server.
+// Register adds the discovery services to a gRPC server: the aggregated one, and
+// one of each type.
 func (s *Server) Register(to grpc.ServiceRegistrar) {
 	discovery.RegisterAggregatedDiscoveryServiceServer(to, s)
+	s.registerSeparate(to)
 }
 
 // Apply replaces the given resources and removes the given keys. Resources

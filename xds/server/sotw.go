@@ -1,7 +1,6 @@
 package server
 
 import (
-	"strconv"
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -15,7 +14,12 @@ var unknownBody = new(anypb.Any)
 
 // StreamAggregatedResources serves one Envoy that speaks the state-of-the-world variant.
 func (s *Server) StreamAggregatedResources(wire discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	st := newStream(s, false)
+	return s.serveState("", wire)
+}
+
+// serveState serves a stream of one type, or of all if only is empty.
+func (s *Server) serveState(only string, wire stateWire) error {
+	st := newStream(s, false, only)
 	return s.serve(wire.Context(), st,
 		func() error {
 			request, err := wire.Recv()
@@ -23,6 +27,9 @@ func (s *Server) StreamAggregatedResources(wire discovery.AggregatedDiscoverySer
 				return err
 			}
 			if err := st.introduce(request.GetNode().GetId()); err != nil {
+				return err
+			}
+			if request.TypeUrl, err = st.typeOf(request.TypeUrl); err != nil {
 				return err
 			}
 			st.hearState(request)
@@ -62,7 +69,7 @@ func (st *stream) collectAll(step step, sub *subscription) *response {
 		return nil
 	}
 	sub.greet = sub.greet && step.removing
-	r := &response{previous: map[string]xds.Resource{}, version: strconv.FormatUint(st.server.sequence, 10)}
+	r := &response{previous: map[string]xds.Resource{}}
 	if !step.removing && len(sub.suspects) > 0 {
 		sub.nextSuspects() // these may be sent, all other suspects not yet
 	}

@@ -23,39 +23,74 @@ type TypeStatus struct {
 	Pending  int    `json:"pending"`  // sent and not answered, or to be sent
 }
 
-// Nodes lists the connected Envoys, sorted by name, and after them those that
-// are gone but rejected a resource that is still current.
+// Nodes lists the connected Envoys, sorted by name. The streams of single types
+// that a node has in one variant are listed as one.
 func (s *Server) Nodes() []NodeStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var nodes []NodeStatus
+	separate := map[string]int{} // where in nodes, by name and variant
 	for st := range s.streams {
 		if st.node == "" {
 			continue
 		}
-		node := NodeStatus{Node: st.node, Since: st.since, Variant: "state-of-the-world"}
-		if st.delta {
-			node.Variant = "delta"
+		node := st.status()
+		if at, ok := separate[node.Variant+" "+node.Node]; ok && st.only != "" {
+			nodes[at].join(node)
+			continue
 		}
-		for typeURL, sub := range st.types {
-			t := TypeStatus{Type: typeURL, Pending: len(sub.dirty)}
-			for _, r := range sub.sent {
-				if r.Body != nil {
-					t.Accepted++
-				}
-			}
-			if sub.inflight != nil {
-				n := len(sub.inflight.set)
-				t.Pending, t.Accepted = t.Pending+n, max(0, t.Accepted-n)
-			}
-			node.Types = append(node.Types, t)
+		if st.only != "" {
+			separate[node.Variant+" "+node.Node] = len(nodes)
 		}
-		slices.SortFunc(node.Types, func(a, b TypeStatus) int { return cmp.Compare(a.Type, b.Type) })
 		node.Rejections = s.rejectionsOf(st.node)
 		nodes = append(nodes, node)
 	}
+	for _, n := range nodes {
+		slices.SortFunc(n.Types, func(a, b TypeStatus) int { return cmp.Compare(a.Type, b.Type) })
+	}
 	slices.SortFunc(nodes, func(a, b NodeStatus) int { return cmp.Compare(a.Node, b.Node) })
 	return nodes
+}
+
+// status describes one stream.
+func (st *stream) status() NodeStatus {
+	node := NodeStatus{Node: st.node, Since: st.since, Variant: "state-of-the-world"}
+	if st.delta {
+		node.Variant = "delta"
+	}
+	for typeURL, sub := range st.types {
+		if st.only != "" && typeURL != st.only {
+			continue
+		}
+		t := TypeStatus{Type: typeURL, Pending: len(sub.dirty)}
+		for _, r := range sub.sent {
+			if r.Body != nil {
+				t.Accepted++
+			}
+		}
+		if sub.inflight != nil {
+			n := len(sub.inflight.set)
+			t.Pending, t.Accepted = t.Pending+n, max(0, t.Accepted-n)
+		}
+		node.Types = append(node.Types, t)
+	}
+	return node
+}
+
+// join adds another stream of the same node, of one type.
+func (n *NodeStatus) join(other NodeStatus) {
+	if other.Since.Before(n.Since) {
+		n.Since = other.Since
+	}
+	for _, t := range other.Types {
+		at := slices.IndexFunc(n.Types, func(x TypeStatus) bool { return x.Type == t.Type })
+		if at < 0 {
+			n.Types = append(n.Types, t)
+			continue
+		}
+		n.Types[at].Accepted += t.Accepted
+		n.Types[at].Pending += t.Pending
+	}
 }
 
 func (s *Server) rejectionsOf(node string) []Rejection {

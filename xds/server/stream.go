@@ -14,6 +14,7 @@ type stream struct {
 	server    *Server
 	node      string
 	delta     bool
+	only      string // the one type that it is of; "" means all
 	since     time.Time
 	types     map[string]*subscription
 	nonces    uint64
@@ -46,9 +47,9 @@ type response struct {
 	previous map[string]xds.Resource // what the Envoy had before
 }
 
-func newStream(s *Server, delta bool) *stream {
+func newStream(s *Server, delta bool, only string) *stream {
 	return &stream{
-		server: s, delta: delta, since: time.Now(),
+		server: s, delta: delta, only: only, since: time.Now(),
 		types: map[string]*subscription{}, wake: make(chan struct{}, 1), warming: map[string]bool{},
 	}
 }
@@ -164,6 +165,9 @@ func (st *stream) next(now time.Time) (string, *response) {
 		if r := st.collect(step, sub); r != nil {
 			st.nonces++
 			r.nonce, r.at = strconv.FormatUint(st.nonces, 10), now
+			if !st.delta {
+				r.version = strconv.FormatUint(st.server.sequence, 10)
+			}
 			sub.inflight = r
 			st.server.count(step.typeURL).Pushed++
 			st.expectEndpoints(step.typeURL, r, now)
@@ -289,6 +293,12 @@ func (st *stream) take(step step, sub *subscription, name string, r *response) {
 // not ask again for what it already subscribes to.
 func (st *stream) expectEndpoints(typeURL string, r *response, now time.Time) {
 	if typeURL != xds.TypeCluster {
+		return
+	}
+	if st.only != "" {
+		for _, c := range r.changed() {
+			st.server.resendEndpoints(st.node, c.Name)
+		}
 		return
 	}
 	assigned := st.subscription(xds.TypeEndpoint)
