@@ -1,12 +1,13 @@
 // Package server carries resources to Envoys over the aggregated discovery
-// service, in both variants of the protocol (delta and state of the world),
-// and keeps what they answer.
+// service and over those of one type each, in both variants of the protocol
+// (delta and state of the world), and keeps what they answer.
 //
 // It promises:
 //
 //   - Order. New clusters and their endpoints are acknowledged before routes
 //     that use them are sent, routes before listeners; removals go the other
-//     way round and wait for the acknowledgement of what came before.
+//     way round and wait for the acknowledgement of what came before. This
+//     holds within a stream, so one of a single type has nothing of it.
 //   - Bounded work. A change costs time and memory in proportion to itself and
 //     to the number of streams, never to the number of resources. A slow Envoy
 //     grows no queue: it gets the latest state when it is ready for it.
