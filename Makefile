@@ -12,7 +12,7 @@ SAMPLES := $(patsubst examples/%/main.go,%,$(wildcard examples/*/main.go))
 HEAVY := /(cmd|gateway|prewarm/instance|bench/convergence|bench/chaos|bench/testbed)(/|$$)
 
 GO ?= go
-GOTEST := $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg -- -race -shuffle=on -timeout 10m
+GOTEST := $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg -- -race -shuffle=on -timeout 40m
 
 # How long `make fuzz` tries each fuzz target: a time, or a count as in 10000x.
 FUZZTIME ?= 30s
