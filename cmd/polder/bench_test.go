@@ -22,7 +22,7 @@ func TestBenchCold(t *testing.T) {
 	}
 	var r cold.Report
 	strict(t, out, &r)
-	if len(r.Starts) != 2 || len(r.Hellos) != 2 || len(r.Crowds) != 3 {
+	if len(r.Starts) != 2 || len(r.Hellos) != 4 || len(r.Crowds) != 3 {
 		t.Fatalf("not all was measured: %s", out)
 	}
 	for _, s := range r.Starts {
