@@ -160,9 +160,9 @@ func weightsOf(peers []regions.Peer, now time.Time) map[string]uint32 {
 	return weights
 }
 
-// followMembership tells the reconciler whenever the surroundings change. The
-// first time is when silence about a region has come to mean something; only
-// then the model is brought into force, and r.begun closed.
+// followMembership tells the reconciler whenever the model or the surroundings
+// change. The first time is when silence about a region has come to mean
+// something; only then a model is brought into force, and r.begun closed.
 func (r *Region) followMembership(ctx context.Context) error {
 	select {
 	case <-r.gossip.Ready():
@@ -175,11 +175,10 @@ func (r *Region) followMembership(ctx context.Context) error {
 		me := self{peer: r.options.Peer, region: r.options.Region, address: r.peerAddress}
 		around := survey(model, me, snapshot, v, time.Now())
 		around.others = r.lookForSkew(model, snapshot.Peers)
-		r.reconciler.SetSurroundings(ctx, around)
+		r.reconciler.SetWorld(ctx, model, around)
 		r.describeWorld(model, snapshot, around)
 	}
 	look()
-	r.reconciler.SetModel(ctx, r.config.snapshot())
 	r.publishRow()
 	close(r.begun)
 	ticker := time.NewTicker(lookAround)
@@ -190,7 +189,6 @@ func (r *Region) followMembership(ctx context.Context) error {
 		case <-ticker.C:
 		case <-r.modelChanged:
 			look()
-			r.reconciler.SetModel(ctx, r.config.snapshot())
 			r.publishRow()
 			continue
 		case <-ctx.Done():

@@ -74,13 +74,14 @@ type difference struct {
 	gone          []*service
 }
 
-// adoptModel compares the model with what runs, service by service.
-func (r *reconciler) adoptModel(before *polder.Model, now time.Time) {
+// adoptModel compares the model with what runs, service by service. Where what is
+// around it changed too, every service is judged anew.
+func (r *reconciler) adoptModel(before *polder.Model, around bool, now time.Time) {
 	r.adoptAccounts(now)
 	d := r.takeServices(now)
 	others, rest := *before, *r.model
 	others.Services, rest.Services = nil, nil
-	if r.published == nil || !reflect.DeepEqual(others, rest) {
+	if around || r.published == nil || !reflect.DeepEqual(others, rest) {
 		for _, s := range r.services {
 			r.rehome(s)
 		}

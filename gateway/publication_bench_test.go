@@ -58,7 +58,7 @@ func BenchmarkModelChange(b *testing.B) {
 			adopt := func(i int) {
 				before := r.model
 				r.model = models[i%2]
-				r.adoptModel(before, now)
+				r.adoptModel(before, false, now)
 				r.tidyTable(now)
 			}
 			adopt(0)

@@ -209,19 +209,18 @@ func (r *reconciler) Begin(ctx context.Context, ran []polder.Instance) {
 	})
 }
 
-// SetModel brings a new model into force.
-func (r *reconciler) SetModel(ctx context.Context, m *polder.Model) {
+// SetWorld brings a model into force, and tells who is alive and how far. Both at
+// once: about which policies peers disagree was found by this model, and beside
+// another one it would permit what nobody does.
+func (r *reconciler) SetWorld(ctx context.Context, m *polder.Model, s surroundings) {
 	r.do(ctx, func(now time.Time) {
 		before := r.model
 		r.model = m
-		r.adoptModel(before, now)
-	})
-}
-
-// SetSurroundings tells who is alive and how far.
-func (r *reconciler) SetSurroundings(ctx context.Context, s surroundings) {
-	r.do(ctx, func(now time.Time) {
-		if r.takeSurroundings(s) {
+		changed := r.takeSurroundings(s)
+		switch {
+		case m != before:
+			r.adoptModel(before, changed, now)
+		case changed:
 			r.judgeAll(now)
 		}
 	})

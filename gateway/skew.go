@@ -42,7 +42,8 @@ type skew struct {
 
 	agreed  *polder.Model // in force when all peers agreed last; nil before
 	heard   map[string]map[uint32]law.Terms
-	refused map[string]bool // peers' claims that could not be read
+	last    map[string]map[uint32]law.Terms // what each peer told last since then, by its name
+	refused map[string]bool                 // peers' claims that could not be read
 }
 
 // SkewStatus is a living peer that sees the policies of some services otherwise.
@@ -72,7 +73,7 @@ func (k *skew) look(m *polder.Model, peers []regions.Peer, me string) dispute {
 		d.peers = append(d.peers, k.compare(m, p.Row, d.others))
 	}
 	if len(d.peers) == 0 {
-		k.agreed, k.heard, k.refused = m, nil, nil
+		k.agreed, k.heard, k.last, k.refused = m, nil, nil, nil
 		return d
 	}
 	if k.claims == "" {
@@ -94,49 +95,64 @@ func (k *skew) adopt(m *polder.Model) {
 }
 
 // compare finds the services that a peer sees otherwise. As long as the peer did not
-// tell how, what held when all agreed last takes its place.
+// tell how, what held when all agreed last takes its place, together with what it
+// told last, if it told anything since.
 func (k *skew) compare(m *polder.Model, row polder.PeerRow, others map[polder.ServiceName][]law.Permission) SkewStatus {
 	status := SkewStatus{Peer: row.Peer, Region: row.Region, Policy: row.Policy}
 	theirs, told := k.claimsOf(row)
 	status.Told = told
 	for _, s := range m.Services {
-		terms, ok := theirs[nameHash(s.Name)]
-		if !told && k.agreed != nil {
-			var before polder.Service
-			if before, ok = k.agreed.Service(s.Name); ok {
-				terms = law.Permit(before.Residency, k.agreed.Regions).Terms()
+		hash, disputed := nameHash(s.Name), false
+		dispute := func(terms law.Terms) {
+			if !sameTerms(terms, k.own[hash]) {
+				disputed = true
+				others[s.Name] = append(others[s.Name], terms.Permission())
 			}
 		}
-		if !ok || sameTerms(terms, k.own[nameHash(s.Name)]) {
-			continue
+		if !told && k.agreed != nil {
+			if before, ok := k.agreed.Service(s.Name); ok {
+				dispute(law.Permit(before.Residency, k.agreed.Regions).Terms())
+			}
 		}
-		status.Services = append(status.Services, s.Name)
-		others[s.Name] = append(others[s.Name], terms.Permission())
+		if terms, ok := theirs[hash]; ok {
+			dispute(terms)
+		}
+		if disputed {
+			status.Services = append(status.Services, s.Name)
+		}
 	}
 	return status
 }
 
-// claimsOf reads what a peer tells, once.
+// claimsOf reads what a peer tells, and tells whether it told anything; else it is
+// what the peer told last.
 func (k *skew) claimsOf(row polder.PeerRow) (map[uint32]law.Terms, bool) {
 	if row.Claims == "" {
-		return nil, false
+		return k.last[row.Peer], false
 	}
-	if terms, known := k.heard[row.Claims]; known {
-		return terms, true
-	}
-	terms, err := decodeClaims(row.Claims)
-	if err != nil {
-		if !k.refused[row.Claims] {
-			k.log.Error("what a peer says of policies cannot be read; what held before takes its place", "peer", row.Peer, "reason", err)
-			k.refused = map[string]bool{row.Claims: true}
+	terms, known := k.heard[row.Claims]
+	if !known {
+		var err error
+		if terms, err = decodeClaims(row.Claims); err != nil {
+			if !k.refused[row.Claims] {
+				k.log.Error("what a peer says of policies cannot be read; what held before takes its place", "peer", row.Peer, "reason", err)
+				k.refused = map[string]bool{row.Claims: true}
+			}
+			return k.last[row.Peer], false
 		}
-		return nil, false
+		k.heard = bounded(k.heard, row.Claims, terms)
 	}
-	if k.heard == nil || len(k.heard) >= regions.MaxPeers {
-		k.heard = map[string]map[uint32]law.Terms{}
-	}
-	k.heard[row.Claims] = terms
+	k.last = bounded(k.last, row.Peer, terms)
 	return terms, true
+}
+
+// bounded keeps what peers told, of at most as many as there can be.
+func bounded(kept map[string]map[uint32]law.Terms, key string, terms map[uint32]law.Terms) map[string]map[uint32]law.Terms {
+	if _, has := kept[key]; kept == nil || !has && len(kept) >= regions.MaxPeers {
+		kept = map[string]map[uint32]law.Terms{}
+	}
+	kept[key] = terms
+	return kept
 }
 
 // sameTerms compares what two peers told, or would tell.

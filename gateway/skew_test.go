@@ -94,11 +94,7 @@ func TestWhatAllPermitHoldsWhilePeersDisagree(t *testing.T) {
 // TestUntilAPeerTellsWhatHeldBeforeHolds follows a rollout: a service moves from fr
 // to nl, and nl has the new file first.
 func TestUntilAPeerTellsWhatHeldBeforeHolds(t *testing.T) {
-	model := func(allow polder.Place) *polder.Model {
-		return &polder.Model{Regions: skewRegions, Services: []polder.Service{{Name: "moves", Hosts: []polder.Host{"m.example.com"}, Run: &polder.Run{Command: []string{"x"}},
-			Residency: polder.Residency{Allow: []polder.Place{allow}, Elsewhere: polder.PassThrough, Failover: polder.Failover{Class: polder.FailoverClosed}}}}}
-	}
-	before, after := model("fr"), model("nl")
+	before, after := oneService("fr"), oneService("nl")
 	verdict := func(m *polder.Model, d dispute) law.Verdict {
 		return law.Judge(m.Services[0], law.Circumstances{Here: "nl", Regions: skewRegions, Alive: polder.RegionHealth{"fr": true, "nl": true}, Others: d.others["moves"]}).Verdict()
 	}
@@ -125,6 +121,60 @@ func TestUntilAPeerTellsWhatHeldBeforeHolds(t *testing.T) {
 			t.Errorf("%s: told is %v", step.what, d.peers[0].Told)
 		}
 	}
+}
+
+// TestSilenceWidensNothing: a peer narrowed its policy, told so, and then has yet
+// another one of which it told nothing. What it told counts until it tells more.
+func TestSilenceWidensNothing(t *testing.T) {
+	wide, narrow := oneService("fr", "nl"), oneService("fr")
+	k := skew{log: slog.New(slog.DiscardHandler)}
+	k.look(wide, []regions.Peer{rowOf("fr-1", wide, false)}, "nl-1")
+	for _, step := range []struct {
+		what  string
+		other regions.Peer
+		want  law.Verdict
+	}{
+		{"fr has told that it narrowed it", rowOf("fr-1", narrow, true), law.Pass},
+		{"fr has another policy, and tells nothing", regions.Peer{Standing: regions.Alive, Row: polder.PeerRow{Peer: "fr-1", Policy: "another"}}, law.Pass},
+		{"fr agrees", rowOf("fr-1", wide, false), law.Serve},
+	} {
+		d := k.look(wide, []regions.Peer{step.other}, "nl-1")
+		got := law.Judge(wide.Services[0], law.Circumstances{Here: "nl", Regions: skewRegions, Alive: polder.RegionHealth{"fr": true, "nl": true}, Others: d.others["moves"]})
+		if got.Verdict() != step.want {
+			t.Errorf("%s: nl says %s, want %s", step.what, got.Verdict(), step.want)
+		}
+	}
+}
+
+// oneService is a model of one service, which moves about.
+func oneService(allow ...polder.Place) *polder.Model {
+	return &polder.Model{Regions: skewRegions, Services: []polder.Service{{Name: "moves", Hosts: []polder.Host{"m.example.com"}, Run: &polder.Run{Command: []string{"x"}},
+		Residency: polder.Residency{Allow: allow, Elsewhere: polder.PassThrough, Failover: polder.Failover{Class: polder.FailoverClosed}}}}}
+}
+
+// TestModelAndDisputeAreOne: fr has a file that permits it a service, and a peer
+// has one that does not. When fr takes over the peer's file, nothing is disputed
+// any more: that must not count beside the old file for a moment.
+func TestModelAndDisputeAreOne(t *testing.T) {
+	service := started("moves", time.Minute)
+	service.Residency.Allow = []polder.Place{"fr", "nl"}
+	newer := service
+	newer.Residency.Allow = []polder.Place{"nl"}
+	opened := func(w *world) bool { return slices.Contains(w.journal(), "publish endpoints of service/moves") }
+	around := surroundings{health: polder.RegionHealth{"fr": true, "nl": true}}
+	disputed := around
+	disputed.others = map[polder.ServiceName][]law.Permission{"moves": {law.Permit(newer.Residency, testRegions)}}
+	inWorld(t, nil, func(w *world) {
+		w.r.SetWorld(w.ctx, &polder.Model{Regions: testRegions, Services: []polder.Service{service}}, disputed)
+		w.r.SetWorld(w.ctx, &polder.Model{Regions: testRegions, Services: []polder.Service{newer}}, around)
+		if opened(w) {
+			t.Errorf("fr has opened what no two files permitted: %v", w.journal())
+		}
+		w.r.SetWorld(w.ctx, &polder.Model{Regions: testRegions, Services: []polder.Service{service}}, around)
+		if !opened(w) {
+			t.Error("fr does not open what all permit: this shows nothing")
+		}
+	})
 }
 
 func TestClaimsOfTenThousandServicesFitARow(t *testing.T) {

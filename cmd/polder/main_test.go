@@ -203,11 +203,16 @@ func (u *fleetUnderTest) follow(stdout io.Reader, ready chan<- error) {
 
 func (u *fleetUnderTest) write(config string) {
 	u.t.Helper()
-	temporary := u.config + ".new"
+	u.writeTo(u.config, config)
+}
+
+func (u *fleetUnderTest) writeTo(path, config string) {
+	u.t.Helper()
+	temporary := path + ".new"
 	if err := os.WriteFile(temporary, []byte(config), 0o600); err != nil {
 		u.t.Fatal(err)
 	}
-	if err := os.Rename(temporary, u.config); err != nil {
+	if err := os.Rename(temporary, path); err != nil {
 		u.t.Fatal(err)
 	}
 }

@@ -13,9 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/polder/polder"
 )
@@ -143,29 +141,7 @@ func (u *fleetUnderTest) runIn(w *cable, region polder.RegionName, args ...strin
 	c := command(u.t, append([]string{"run", "--region", string(region), "--config", u.config, "--state", u.state, "--tools", "../../.tools"}, args...)...)
 	inside := exec.Command("ip", append([]string{"netns", "exec", w.prefix + string(region)}, c.Args...)...)
 	inside.Env = c.Env
-	log, err := os.Create(filepath.Join(filepath.Dir(u.config), string(region)+".log")) // not in the state folder, where the word is searched
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	inside.Stdout, inside.Stderr = log, log
-	if err := inside.Start(); err != nil {
-		u.t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { inside.Wait(); close(ended) }()
-	u.t.Cleanup(func() {
-		inside.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			inside.Process.Kill()
-			u.t.Errorf("region %s does not stop", region)
-		}
-		if text, err := os.ReadFile(log.Name()); err == nil && u.t.Failed() {
-			u.t.Logf("region %s:\n%s", region, text[max(0, len(text)-4000):])
-		}
-		log.Close()
-	})
+	u.runUntilEnd(inside, region)
 }
 
 // wantSilence fails the test if any of the secrets is in any frame, or in a stream

@@ -41,6 +41,11 @@ func (st *stream) accept(typeURL string, sub *subscription) {
 		st.server.options.Archive.keep(resource)
 		delete(st.server.rejections, rejectionKey{st.node, resource.Key})
 	}
+	if typeURL == xds.TypeEndpoint {
+		for _, name := range r.remove {
+			delete(st.warming, name)
+		}
+	}
 	st.server.answered()
 	st.kick()
 }

@@ -191,6 +191,21 @@ func TestEndpointsFollowTheirCluster(t *testing.T) {
 	e.accept(cluster)
 }
 
+// TestClusterGoesBeforeItIsWarm withdraws a service that Envoy was told of a moment
+// ago: Envoy, which answers only once the cluster is warm, is told that no
+// endpoints will come.
+func TestClusterGoesBeforeItIsWarm(t *testing.T) {
+	c := newControl(t, Options{})
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1"), resource(xds.TypeEndpoint, "a", "1")}, nil)
+	e := c.envoy("fr-1")
+	cluster := e.expect(xds.TypeCluster, "a@1")
+	c.Apply(nil, []xds.Key{{Type: xds.TypeCluster, Name: "a"}, {Type: xds.TypeEndpoint, Name: "a"}})
+	e.subscribe(xds.TypeEndpoint, "a")
+	e.accept(e.expect(xds.TypeEndpoint, "-a"))
+	e.accept(cluster)
+	e.accept(e.expect(xds.TypeCluster, "-a"))
+}
+
 func TestRejectionIsolatesOneResource(t *testing.T) {
 	rejections := make(chan Rejection, 10)
 	c := newControl(t, Options{Rejected: func(r Rejection) { rejections <- r }})

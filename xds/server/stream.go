@@ -104,6 +104,7 @@ func (r *response) names(name string) bool {
 type step struct {
 	kind
 	removing bool
+	warming  bool   // only what a cluster that was not acknowledged waits for
 	after    []kind // that must be settled first
 }
 
@@ -140,6 +141,9 @@ var order = []step{
 	{kind: clusters},
 	// Not after the acknowledgement of the clusters: Envoy withholds it until they are warm.
 	{kind: endpoints},
+	// A cluster that goes before it is warm is acknowledged, and can be taken away,
+	// once Envoy knows that no endpoints will come; else it waits for its own timeout.
+	{kind: endpoints, removing: true, warming: true},
 	{kind: scopes, after: []kind{clusters, endpoints}},
 	{kind: routes, after: []kind{clusters, endpoints}},
 	{kind: hosts, after: []kind{clusters, endpoints, scopes, routes}},
@@ -227,7 +231,7 @@ func (st *stream) collect(step step, sub *subscription) *response {
 		if len(r.set) >= mostPerResponse {
 			break
 		}
-		if !sub.suspect[name] && step.has(name) {
+		if !sub.suspect[name] && step.has(name) && (!step.warming || st.awaited(name)) {
 			st.take(step, sub, name, r)
 		}
 	}
@@ -237,6 +241,13 @@ func (st *stream) collect(step step, sub *subscription) *response {
 	sub.greet = sub.greet && step.removing
 	sortResponse(r)
 	return r
+}
+
+// awaited tells whether Envoy holds back its answer about a cluster until it has
+// heard of the endpoints.
+func (st *stream) awaited(name string) bool {
+	sub := st.types[xds.TypeCluster]
+	return st.warming[name] && sub != nil && sub.inflight != nil && sub.inflight.names(name)
 }
 
 // nextSuspects takes out the next group of names that must be sent apart.
