@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds/proof"
 )
 
@@ -47,7 +49,7 @@ func writeExplanation(w io.Writer, e gateway.Explanation) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", e.Service, e.Policy)
 	for _, r := range e.Regions {
-		fmt.Fprintf(&b, "\n%s (%s): %s\n", r.Region, r.Title, rulingText(r.Now))
+		fmt.Fprintf(&b, "\n%s (%s)%s: %s\n", r.Region, r.Title, standing(e, r), rulingText(r.Now))
 		if rulingText(r.Lost) != rulingText(r.Now) {
 			fmt.Fprintf(&b, "  while no other allowed region is alive: %s\n", rulingText(r.Lost))
 		}
@@ -69,6 +71,19 @@ func writeExplanation(w io.Writer, e gateway.Explanation) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// standing marks a region that may serve at times only.
+func standing(e gateway.Explanation, r gateway.RegionExplanation) string {
+	switch {
+	case slices.Contains(e.Standby, r.Region):
+		return ", stands by"
+	case !slices.Contains(e.Glass, r.Region):
+		return ""
+	case r.Lost.Verdict == law.Serve:
+		return ", behind broken glass"
+	}
+	return ", behind glass"
 }
 
 func rulingText(r gateway.Ruling) string {

@@ -110,6 +110,14 @@ func TestPageSays(t *testing.T) {
 		"a request reaches an instance in fr<span class=\"path mono\">listener a › cluster b</span><span class=\"path mono\">listener c › cluster b</span>",
 		"While no other allowed region is alive: cannot serve: nobody is alive", "head 7:cafe", "feedbeef", "No ledger tells of any")
 
+	serve := gateway.Ruling{Verdict: law.Serve, Reason: "the glass is broken"}
+	glass := sample(t)
+	glass.Services[0].Glass, glass.Services[0].Regions[1].Broken = []polder.RegionName{"nl"}, &serve
+	says(glass, `<span class="cell glass">behind glass</span> <span class="to">passes on</span> <span class="to">→ fr</span>`,
+		"The same while the glass is broken: opens and serves: the glass is broken")
+	glass.Services[0].Regions[1].Lost = serve
+	says(glass, `<span class="cell glass">behind broken glass</span> <span class="to">passes on</span> <span class="to">→ fr</span>`)
+
 	drifted := sample(t)
 	drifted.Regions[1].Audit.Drift = []audit.Drift{{Kind: audit.Foreign, What: "listener tap", Reason: "nobody sent it"}}
 	drifted.Regions[0].Damage = []string{"segment-00000001.jsonl:4: was changed"}

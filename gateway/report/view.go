@@ -44,7 +44,10 @@ type row struct {
 }
 
 // cell is what one region does with a service.
-type cell struct{ Class, Word, Detail, Title string }
+type cell struct {
+	Class, Word, Detail, Title string
+	Now                        string // of one behind glass: what it does while that is whole
+}
 
 type legend struct{ Class, Word, Meaning string }
 
@@ -60,6 +63,7 @@ type detailRegion struct {
 	Title  string
 	Now    string
 	Lost   string // "" when it is the same
+	Broken string // while the glass is broken; "" when it is the same
 	Ways   []way
 }
 
@@ -142,6 +146,7 @@ func (p *page) addFindings(r Region) {
 var legends = []legend{
 	{"serve", "opens and serves", "TLS ends here, an instance of this region answers. The key may be here while the service is awake."},
 	{"standby", "stands by", "opens and serves only while no allowed region is alive; until then it passes on."},
+	{"glass", "behind glass", "opens and serves only while no allowed region is alive and somebody has broken the glass; until then it does what stands beside it. No key is here while the glass is whole."},
 	{"pass", "passes on", "the TLS bytes go on unopened to a region that may have them. No key is here."},
 	{"forbidden", "refuses", "the owner wants callers who arrive here to be turned away. No key is here."},
 	{"unavailable", "cannot reach", "no region that may serve could be reached from here."},
@@ -150,25 +155,37 @@ var legends = []legend{
 func newRow(e gateway.Explanation) row {
 	r := row{Service: e.Service, Hosts: joined(e.Hosts, ", ")}
 	for _, region := range e.Regions {
-		r.Cells = append(r.Cells, newCell(region, e.Standby))
+		r.Cells = append(r.Cells, newCell(region, e))
 	}
 	return r
 }
 
-func newCell(r gateway.RegionExplanation, standby []polder.RegionName) cell {
+func newCell(r gateway.RegionExplanation, e gateway.Explanation) cell {
 	c := cell{Class: string(r.Now.Verdict), Title: rulingText(r.Now)}
-	if slices.Contains(standby, r.Region) {
+	switch {
+	case slices.Contains(e.Standby, r.Region):
 		c.Class = "standby"
+	case slices.Contains(e.Glass, r.Region):
+		c.Class, c.Now = "glass", wordOf(c.Class)
 	}
-	for _, l := range legends {
-		if l.Class == c.Class {
-			c.Word = l.Word
-		}
+	c.Word = wordOf(c.Class)
+	if c.Class == "glass" && r.Lost.Verdict == law.Serve {
+		c.Word = "behind broken glass"
 	}
 	if len(r.Now.Targets) > 0 {
 		c.Detail = "→ " + joined(r.Now.Targets, ", ")
 	}
 	return c
+}
+
+// wordOf is what the table calls a class of cells.
+func wordOf(class string) string {
+	for _, l := range legends {
+		if l.Class == class {
+			return l.Word
+		}
+	}
+	return ""
 }
 
 func rulingText(r gateway.Ruling) string {
@@ -185,6 +202,9 @@ func newDetail(e gateway.Explanation) detail {
 		region := detailRegion{Region: r.Region, Title: r.Title, Now: rulingText(r.Now)}
 		if lost := rulingText(r.Lost); lost != region.Now {
 			region.Lost = lost
+		}
+		if r.Broken != nil && rulingText(*r.Broken) != rulingText(r.Lost) {
+			region.Broken = rulingText(*r.Broken)
 		}
 		region.Ways = gather(r.Ways)
 		d.Regions = append(d.Regions, region)
