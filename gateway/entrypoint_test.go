@@ -37,6 +37,7 @@ type place struct {
 	server *server.Server
 	secret func(name string) (xds.Resource, bool)
 	dir    string
+	extra  []string // more arguments of Envoy
 	admin  *http.Client
 }
 
@@ -224,7 +225,7 @@ func (p *place) startEnvoy(t testing.TB) {
 		t.Fatal(err)
 	}
 	var output bytes.Buffer
-	envoy := exec.Command("../.tools/envoy-1.40.0/envoy", "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning")
+	envoy := exec.Command("../.tools/envoy-1.40.0/envoy", append([]string{"-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning"}, p.extra...)...)
 	envoy.Stdout, envoy.Stderr = &output, &output
 	if err := envoy.Start(); err != nil {
 		t.Fatalf("no Envoy: %v; run make envoy", err)

@@ -29,7 +29,10 @@ type publication struct {
 	since time.Time // that some host differs from the table; zero while none does
 }
 
-func newPublication() *publication { return &publication{keys: map[polder.ServiceName][]xds.Key{}} }
+// newPublication begins anew, and takes over the ways out that Envoy has.
+func newPublication(w xds.Ways) *publication {
+	return &publication{hosts: xds.Hosts{Ways: w}, keys: map[polder.ServiceName][]xds.Key{}}
+}
 
 // put takes in a service and gives its resources, and the keys that it had before
 // and has no more.
@@ -211,7 +214,7 @@ func (r *reconciler) publishSome(d difference, now time.Time) {
 	}
 	c.remove = slices.DeleteFunc(c.remove, func(k xds.Key) bool { return has[k] })
 	if !r.publishHosts(c, p.hosts.Changed(), d, now) {
-		r.publishAll(slices.Sorted(maps.Keys(r.services)))
+		r.publishAll(slices.Sorted(maps.Keys(r.services)), now)
 	}
 }
 
@@ -221,7 +224,7 @@ func (r *reconciler) publishSome(d difference, now time.Time) {
 func (r *reconciler) publishHosts(c change, table bool, d difference, now time.Time) bool {
 	p := r.published
 	if table {
-		set, outdated := p.table(r.nodeConfig())
+		set, outdated := p.table(r.nodeConfig(now))
 		c.set, c.remove = append(c.set, set...), append(c.remove, outdated...)
 	}
 	led, left := p.hosts.ByName()
@@ -237,31 +240,45 @@ func (r *reconciler) publishHosts(c change, table bool, d difference, now time.T
 		r.published = nil
 		return false
 	}
+	r.ways = p.hosts.Ways
 	return true
 }
 
 // tidyTable takes the hosts that came and went into the listeners' table, once there
-// are many of them, or some time has passed.
+// are many of them, or some time has passed, and drops ways out that were kept for
+// long enough.
 func (r *reconciler) tidyTable(now time.Time) {
 	p := r.published
-	if p == nil || p.since.IsZero() || p.hosts.Pending() < tableHosts && now.Sub(p.since) < tableAge {
+	if p == nil {
+		return
+	}
+	late := !p.since.IsZero() && (p.hosts.Pending() >= tableHosts || now.Sub(p.since) >= tableAge)
+	if !late && !p.hosts.Ways.Expired(now) {
 		return
 	}
 	r.publishHosts(change{}, true, difference{}, now)
 }
 
-// publishAll publishes everything that the law approved. Services that the
-// proof refuses are left out, so that they stop no other; if it refuses what
-// belongs to all, everything stays as it was.
-func (r *reconciler) publishAll(names []polder.ServiceName) {
+// publishAll publishes everything that the law approved. If the proof refuses it,
+// the ways out that are only kept go; services that it refuses then are left out, so
+// that they stop no other; if it refuses what belongs to all, everything stays as it was.
+func (r *reconciler) publishAll(names []polder.ServiceName, now time.Time) {
 	r.published = nil
 	book := r.gate.newBook(r.model, r.around, r.judged)
 	withheld := map[polder.ServiceName]bool{}
+	ways := r.ways
 	for {
-		p := newPublication()
-		violations := r.gate.publish(r.everything(p, names, withheld, book))
+		p := newPublication(ways)
+		violations := r.gate.publish(r.everything(p, names, withheld, book, now))
+		if len(violations) == 0 {
+			r.ways = p.hosts.Ways
+		}
 		if len(violations) == 0 && len(withheld) == 0 {
 			r.published = p
+		}
+		if len(violations) > 0 && ways.Kept() > 0 {
+			ways = xds.Ways{} // old connections first: no service is withheld for their sake
+			continue
 		}
 		before := len(withheld)
 		for _, v := range violations {
@@ -276,7 +293,7 @@ func (r *reconciler) publishAll(names []polder.ServiceName) {
 }
 
 // everything gathers the resources of the node and of all services but those withheld.
-func (r *reconciler) everything(p *publication, names []polder.ServiceName, withheld map[polder.ServiceName]bool, book *proof.Book) change {
+func (r *reconciler) everything(p *publication, names []polder.ServiceName, withheld map[polder.ServiceName]bool, book *proof.Book, now time.Time) change {
 	c := change{book: book, instances: map[polder.ServiceName][]polder.Endpoint{}}
 	for _, name := range names {
 		if s := r.services[name]; !withheld[name] {
@@ -285,15 +302,16 @@ func (r *reconciler) everything(p *publication, names []polder.ServiceName, with
 			c.instances[name] = s.runningEndpoints()
 		}
 	}
-	set, _ := p.table(r.nodeConfig())
+	set, _ := p.table(r.nodeConfig(now))
 	c.set = append(c.set, set...)
 	p.hosts.ByName() // all are in the table
 	c.remove = r.gate.stale(c.set)
 	return c
 }
 
-func (r *reconciler) nodeConfig() xds.NodeConfig {
+func (r *reconciler) nodeConfig(now time.Time) xds.NodeConfig {
 	node := r.node
+	node.Now = now
 	node.PeerOf, node.PeerAt, node.Draining = r.around.peerOf, r.around.peerAt, r.lost
 	node.WeightOf = r.around.weightOf
 	return node

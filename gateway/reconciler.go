@@ -106,6 +106,7 @@ type reconciler struct {
 	known      map[polder.ServiceName]law.Approved // services that are served here, as told; never changed, but replaced
 	records    recordSet                           // of the same, as told
 	published  *publication                        // nil when everything must be published anew
+	ways       xds.Ways                            // out, as Envoy has them
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
@@ -288,7 +289,7 @@ func (r *reconciler) judgeAll(now time.Time) {
 	}
 	r.kept(r.records)
 	r.complain(r.certificates.Hold(r.ctx, served))
-	r.publishAll(names)
+	r.publishAll(names, now)
 	r.turns = turnsNext(r.services, now)
 	for _, name := range names {
 		r.follow(r.services[name], now)

@@ -22,6 +22,10 @@ import (
 // hosts are treated as before, or a host that moves between services which are
 // served alike, changes nothing. The zero value is ready; not safe for concurrent use.
 type Hosts struct {
+	// Ways are the ways out that the last Node knew of. Whoever begins anew with
+	// other Hosts takes them over, or what goes through these ways is cut.
+	Ways Ways
+
 	judged    map[polder.ServiceName]law.Approved
 	treated   map[string]treatment
 	wildcards map[string]bool // of treated
@@ -100,6 +104,7 @@ func (h *Hosts) Put(a law.Approved) {
 		now.chain = passOf(a).name
 	}
 	for _, host := range s.Hosts {
+		h.stale = h.stale || h.Ways.offends(string(host), a, true)
 		if now.verdict == law.Serve {
 			now.chain = servingChain(a, string(host))
 			if a.Home() != (law.Home{}) {
@@ -127,6 +132,7 @@ func (h *Hosts) drop(old, now law.Approved) {
 	name := old.Service().Name
 	for _, host := range old.Service().Hosts {
 		if h.treated[string(host)].owner == name && !slices.Contains(now.Service().Hosts, host) {
+			h.stale = h.stale || h.Ways.offends(string(host), law.Approved{}, false)
 			h.treat(string(host), treatment{}, old.Service())
 		}
 	}
@@ -203,6 +209,7 @@ func (h *Hosts) ByName() (set []Resource, remove []Key) {
 		case wanted && !(led && was.alike(now)):
 			set = append(set, newResource(TypeCluster, byName(host), wrapCluster(byName(host), now.ledTo())))
 			h.led[host] = now
+			h.Ways = h.Ways.with(now.ledTo(), host)
 		case !wanted && led:
 			remove = append(remove, Key{TypeCluster, byName(host)})
 			delete(h.led, host)
@@ -232,5 +239,20 @@ func (h *Hosts) Node(n NodeConfig) []Resource {
 	for host := range h.led {
 		h.touched[host] = true
 	}
-	return Node(judged, n)
+	t := sortHosts(judged, n.Region)
+	var kept []pass
+	h.Ways, kept = h.Ways.next(t.passes, h.approved, n.Now)
+	t.passes = append(t.passes, kept...)
+	slices.SortFunc(t.passes, byPassName)
+	return t.resources(n)
+}
+
+// approved is the law's word on the service that has a host.
+func (h *Hosts) approved(host string) (law.Approved, bool) {
+	t, owned := h.treated[host]
+	if !owned {
+		return law.Approved{}, false
+	}
+	a, known := h.judged[t.owner]
+	return a, known
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
@@ -25,13 +26,18 @@ type NodeConfig struct {
 	// Draining asks Envoy to end the connections that it has opened, each after its
 	// present request: callers come again, and are sent elsewhere.
 	Draining bool
+	// Now is when the resources are made, for the ways out that Hosts keeps.
+	Now time.Time
 }
 
 // Node gives the resources that the gateway has once: its listeners, the
 // routes of plain HTTP and of wildcard hosts, and the ways to other regions.
 // They depend on the services only through the verdict on each host.
 func Node(judged []law.Approved, n NodeConfig) []Resource {
-	t := sortHosts(judged, n.Region)
+	return sortHosts(judged, n.Region).resources(n)
+}
+
+func (t hostTable) resources(n NodeConfig) []Resource {
 	t.draining, t.accessLog = n.Draining, n.AccessLog
 	resources := []Resource{
 		newResource(TypeListener, listenerHTTPS, entrypoint(n, t)),
@@ -139,7 +145,7 @@ func sortHosts(judged []law.Approved, here polder.RegionName) hostTable {
 		slices.Sort(p.hosts)
 		t.passes = append(t.passes, *p)
 	}
-	slices.SortFunc(t.passes, func(a, b pass) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(t.passes, byPassName)
 	slices.SortFunc(t.wildcards, func(a, b wildService) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	t.findCaptured(judged, here)
 	return t
@@ -178,6 +184,8 @@ func (t *hostTable) findCaptured(judged []law.Approved, here polder.RegionName) 
 		slices.Sort(list)
 	}
 }
+
+func byPassName(a, b pass) int { return strings.Compare(a.name, b.name) }
 
 func wildcardSet(lists ...[]string) map[string]bool {
 	set := map[string]bool{}

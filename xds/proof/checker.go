@@ -60,6 +60,7 @@ type Proposal struct {
 	rests      map[unit][]Key
 	gone       []unit
 	gated      map[Key]struct{}
+	touched    bool // the gates were looked for again
 	violations []Violation
 }
 
@@ -124,6 +125,9 @@ func (p *Proposal) Commit() error {
 		}
 	}
 	c.now.book, c.now.gates, c.gated = p.next.book, p.next.gates, p.gated
+	if p.touched {
+		c.now.through = c.now.remember(c.now.through)
+	}
 	for _, u := range p.gone {
 		c.forget(u)
 	}
@@ -204,6 +208,7 @@ func (p *Proposal) findGates(changed map[Key]bool) {
 		}
 		touched = touched || rests || opened(before) || opened(after)
 	}
+	p.touched = touched
 	if p.gated = p.checker.gated; !touched {
 		return
 	}

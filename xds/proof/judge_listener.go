@@ -39,12 +39,12 @@ func (v *view) judgeListener(f *facts) {
 	case l.internal:
 		v.restsOn(Key{onGates, ""})
 		if slices.ContainsFunc(v.gates, func(g gate) bool { return g.inner && g.key == f.key }) {
-			v.judgeNames(l, path, false)
+			v.judgeNames(f.key, l, path, false)
 		}
 	case l.quic && !v.site().servesHTTPS(l.bind):
 		v.report(nil, path, l.bind, "listens for datagrams where the book knows of no public entrypoint")
 	case v.site().servesHTTPS(l.bind):
-		v.judgeNames(l, path, true)
+		v.judgeKept(v.judgeNames(f.key, l, path, true))
 	case v.site().servesHTTP(l.bind):
 		v.judgePlain(l, path)
 	case l.bind == canonical(v.site().Peer):
@@ -57,14 +57,15 @@ func (v *view) judgeListener(f *facts) {
 // judgeNames proves a listener that chooses by the name in the ClientHello: the
 // public one, and the one for what peers passed on, which may not pass it on again.
 // What happens to each name is proved by judgeName.
-func (v *view) judgeNames(l *listenerFacts, path []string, public bool) {
-	g := v.gateOf(Key{}, l, path, public)
+func (v *view) judgeNames(key Key, l *listenerFacts, path []string, public bool) gate {
+	g := v.gateOf(key, l, path, public)
 	if l.byName == nil && len(l.chains) > 1 {
 		v.report(nil, path, "requests", "has several filter chains and nothing that chooses one")
 	}
 	if d := g.deeds[g.otherwise()]; d.kind == opens && public || d.kind == passes {
 		v.report(nil, extend(path, at("chain", g.otherwise())), someAddress(d), "takes connections for names that nobody owns")
 	}
+	return g
 }
 
 // judgeTransport proves that QUIC is opened with a key that is there before
@@ -348,6 +349,6 @@ func (v *view) judgeInward(path []string, name string) {
 		return
 	}
 	for _, to := range v.judgeInternalCluster(everybody, path, c) {
-		v.judgeNames(to.listener, extend(path, to.key.path()...), false)
+		v.judgeNames(to.key, to.listener, extend(path, to.key.path()...), false)
 	}
 }

@@ -40,6 +40,7 @@ type state struct {
 	instances map[polder.ServiceName][]polder.Endpoint
 	holders   map[string][]holder // of observed instances, by address
 	gates     []gate
+	through   map[led]map[string]bool // whose connections may still go there; replaced as a whole
 
 	// Overlay of a proposal; nil values are removals.
 	newResources map[Key]*facts
