@@ -43,8 +43,15 @@ const (
 	// one that may serve, callers get nowhere for so long after it has come back.
 	passEjection = time.Second
 	// passAttempts bounds the tries; the next one may choose another peer or region.
-	// A lost peer is ejected after two, and a lost region may have several.
-	passAttempts = 6
+	// A lost peer is ejected after two, and a lost region may have several. The first
+	// connection that a peer does not take fails all that wait for one to it, so that
+	// a caller's tries are used up by others as well.
+	passAttempts = 8
+	// passPause and passLongestPause bound the wait before another try, which doubles,
+	// less what chance takes off. Without it all tries end at once, before a peer that
+	// takes no connection is ejected.
+	passPause        = 100 * time.Millisecond
+	passLongestPause = 400 * time.Millisecond
 )
 
 func wrapName(pass string) string { return "wrap/" + pass }
@@ -78,6 +85,7 @@ func tcpProxy(stat, to string) *listener.Filter {
 		ClusterSpecifier:   &tcpproxy.TcpProxy_Cluster{Cluster: to},
 		IdleTimeout:        durationpb.New(passIdle),
 		MaxConnectAttempts: wrapperspb.UInt32(passAttempts),
+		BackoffOptions:     &core.BackoffStrategy{BaseInterval: durationpb.New(passPause), MaxInterval: durationpb.New(passLongestPause)},
 	})
 }
 

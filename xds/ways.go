@@ -58,7 +58,7 @@ func (w Ways) next(passes []pass, approved func(host string) (law.Approved, bool
 			t.left = now
 		}
 		if now.Sub(t.left) < KeptWay && t.lawful(approved) {
-			t.hosts = nil
+			t.follow(approved)
 			kept = append(kept, t)
 		}
 	}
@@ -74,6 +74,23 @@ func (w Ways) next(passes []pass, approved func(host string) (law.Approved, bool
 		taken[t.name], list[i] = t, t.pass
 	}
 	return Ways{taken}, list
+}
+
+// follow lets the way prefer what the present way of one of its hosts prefers, so that
+// a connection which is still being made does not try again where nobody answers. The
+// regions stay the same.
+func (t *takenWay) follow(approved func(host string) (law.Approved, bool)) {
+	t.hosts = nil
+	for _, host := range slices.Sorted(maps.Keys(t.through)) {
+		a, owned := approved(host)
+		if !owned || a.Verdict() != law.Pass && a.Verdict() != law.Serve {
+			continue
+		}
+		if now := passOf(a); slices.Equal(slices.Sorted(slices.Values(now.targets)), slices.Sorted(slices.Values(t.targets))) {
+			t.home, t.targets = now.home, now.targets
+			return
+		}
+	}
 }
 
 // lawful tells whether every host whose connections the way may have may be passed

@@ -63,7 +63,8 @@ xds.type.matcher.v3.ServerNameMatcher.DomainMatcher: domains on_match
 envoy.extensions.matching.common_inputs.network.v3.ServerNameInput:
 
 envoy.extensions.filters.network.direct_response.v3.Config: response
-envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters idle_timeout max_connect_attempts
+envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters idle_timeout max_connect_attempts backoff_options
+envoy.config.core.v3.BackoffStrategy: base_interval max_interval
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster: clusters
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight: name weight
 envoy.extensions.filters.network.set_filter_state.v3.Config: on_new_connection
