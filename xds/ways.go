@@ -30,7 +30,8 @@ type Ways struct{ taken map[string]takenWay }
 type takenWay struct {
 	pass
 	through map[string]bool // hosts
-	left    time.Time       // when it was first made without callers; zero while it has some
+	kept    bool            // nobody is led to it any more
+	left    time.Time       // since when
 }
 
 // next gives what is remembered once passes are the ways that callers are led to, and
@@ -54,8 +55,8 @@ func (w Ways) next(passes []pass, approved func(host string) (law.Approved, bool
 		if _, used := taken[name]; used {
 			continue
 		}
-		if t.left.IsZero() {
-			t.left = now
+		if !t.kept {
+			t.kept, t.left = true, now
 		}
 		if now.Sub(t.left) < KeptWay && t.lawful(approved) {
 			t.follow(approved)
@@ -128,7 +129,7 @@ func mayStay(a law.Approved, targets []polder.RegionName) bool {
 // host, and may not any more; a is the law's word on its service, if it has one.
 func (w Ways) offends(host string, a law.Approved, owned bool) bool {
 	for _, t := range w.taken {
-		if !t.left.IsZero() && t.through[host] && !(owned && mayStay(a, t.targets)) {
+		if t.kept && t.through[host] && !(owned && mayStay(a, t.targets)) {
 			return true
 		}
 	}
@@ -152,7 +153,7 @@ func (w Ways) with(name, host string) Ways {
 func (w Ways) Kept() int {
 	n := 0
 	for _, t := range w.taken {
-		if !t.left.IsZero() {
+		if t.kept {
 			n++
 		}
 	}
@@ -162,7 +163,7 @@ func (w Ways) Kept() int {
 // Expired tells whether some way was kept for long enough at an instant.
 func (w Ways) Expired(now time.Time) bool {
 	for _, t := range w.taken {
-		if !t.left.IsZero() && now.Sub(t.left) >= KeptWay {
+		if t.kept && now.Sub(t.left) >= KeptWay {
 			return true
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
@@ -125,12 +127,12 @@ func TestWhatIsKeptStaysLawful(t *testing.T) {
 // leftBehind is a snapshot with the chains of an older one in its public listener.
 func leftBehind(t *testing.T, old, now []proof.Resource) []proof.Resource {
 	t.Helper()
-	s, before := snapshotOf(t, now), snapshotOf(t, old)
+	s, before := open(t, now), open(t, old)
+	here := s.listener("entrypoint-https")
 	for _, c := range before.listener("entrypoint-https").FilterChains {
-		here := s.listener("entrypoint-https")
-		if !slices.ContainsFunc(here.FilterChains, func(o interface{ GetName() string }) bool { return o.GetName() == c.Name }) {
+		if !slices.ContainsFunc(here.FilterChains, func(o *listener.FilterChain) bool { return o.Name == c.Name }) {
 			here.FilterChains = append(here.FilterChains, c)
 		}
 	}
-	return s.pack()
+	return s.resources()
 }
