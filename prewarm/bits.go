@@ -62,65 +62,186 @@ func (h *history) count(n int) int {
 	return sum
 }
 
-// echo counts, over the first words of history, the active minutes that
-// another one preceded by exactly lag minutes (both), and those that one
-// preceded by lag and another by twice the lag (thrice), with the numbers of
-// occasions: minutes that one preceded by lag (once), and by both (twice).
-func (h *history) echo(lag, words int) (both, once, thrice, twice int) {
-	w1, r1 := lag/64, uint(lag%64)
-	w2, r2 := 2*lag/64, uint(2*lag%64)
-	for i := 0; i+w1 < words; i++ {
-		a := h[i+w1] >> (r1 & 63) // the masks spare the compiler a check
-		if i+w1+1 < words {
-			a |= h[i+w1+1] << 1 << ((63 - r1) & 63)
-		}
-		if a == 0 {
-			continue
-		}
-		once += bits.OnesCount64(a)
-		both += bits.OnesCount64(a & h[i])
-		if i+w2 < words {
-			b := h[i+w2] >> (r2 & 63)
-			if i+w2+1 < words {
-				b |= h[i+w2+1] << 1 << ((63 - r2) & 63)
-			}
-			b &= a
-			twice += bits.OnesCount64(b)
-			thrice += bits.OnesCount64(b & h[i])
-		}
-	}
-	return both, once, thrice, twice
+// echoer counts echoes in a history, whose words are followed by empty ones.
+type echoer struct {
+	word  row
+	words uint // that hold something
+
+	hit, again row // scratch
 }
 
-// match adds, over the 64 slots of word w, how often the slots before one
+func (e *echoer) take(h *history, words int) {
+	copy(e.word[:], h[:words])
+	e.words = uint(words)
+}
+
+// lagged walks over a history shifted by a lag, a word at a time. A word of it
+// comes from two: each was rotated, and keep says which bits are of the first.
+type lagged struct {
+	at            uint
+	rotated, keep uint64
+	turn          int
+}
+
+func (e *echoer) lagged(lag int) lagged {
+	l := lagged{at: uint(lag) / 64, keep: ^uint64(0) >> (uint(lag) % 64), turn: -(lag % 64)}
+	l.rotated = bits.RotateLeft64(e.word[l.at%uint(len(e.word))], l.turn)
+	return l
+}
+
+func (e *echoer) next(l *lagged) uint64 {
+	was := l.rotated
+	l.at++
+	l.rotated = bits.RotateLeft64(e.word[l.at%uint(len(e.word))], l.turn)
+	return l.rotated ^ (l.rotated^was)&l.keep
+}
+
+// once counts the active minutes that another one preceded by exactly lag minutes.
+// Bits are counted apart from the walk, since a count may be a call, for which
+// all that a loop holds would have to be put aside.
+func (e *echoer) once(lag int) (both int) {
+	hit, one := &e.hit, e.lagged(lag)
+	n := e.words - min(one.at, e.words)
+	for i := range hit[:n] {
+		hit[i] = e.next(&one) & e.word[i]
+	}
+	return ones(hit[:n])
+}
+
+// twice counts those, and the active minutes that one preceded by lag and another
+// by twice the lag (thrice), with all minutes that both preceded (twice).
+func (e *echoer) twice(lag int) (both, thrice, twice int) {
+	hit, again := &e.hit, &e.again
+	one, two := e.lagged(lag), e.lagged(2*lag)
+	n := e.words - min(one.at, e.words)
+	n2 := e.words - min(two.at, e.words)
+	for i := range hit[:n] {
+		hit[i] = e.next(&one) & e.word[i]
+	}
+	for i := range again[:n2] {
+		again[i] = e.next(&two) & hit[i]
+	}
+	both, thrice = ones(hit[:n]), ones(again[:n2])
+	// What both preceded at s, one preceded at s+lag: that is all of both but what
+	// happened in the newest lag minutes.
+	newest := min(uint(lag)/64, n)
+	twice = both - ones(hit[:newest])
+	if newest < n {
+		twice -= bits.OnesCount64(hit[newest] & (1<<(uint(lag)%64) - 1))
+	}
+	return both, thrice, twice
+}
+
+// row has a word for each of a history's, and room up to a power of two, so that an
+// index is cheaply kept in bounds.
+type row [32]uint64
+
+func ones(words []uint64) (n int) {
+	for _, w := range words {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// The newest slots, the context, are compared by blocks of four: most contexts
+// have few different ones, and each is looked up once.
+const (
+	block  = 4
+	blocks = 32 / block
+)
+
+// match counts, over the first words of history, how often the slots before one
 // equalled the newest ones (n) and it was active (hit), for each length in
 // matched. seen bounds the slots that were ever observed.
-func (h *history) match(w, seen int, n, hit *[len(matched)]int) {
-	m := ^uint64(0)
-	next := h[w] << 1
-	if w > 0 {
-		next |= h[w-1] >> 63
-	} else {
-		m &^= 1 // the present itself: what follows it is not known
+func (h *history) match(words, seen int) (n, hit [len(matched)]int) {
+	var begins [blocks][historyWords + 1]uint64 // where a pattern does, for each of them
+	var patterns [blocks]uint64
+	known := uint(0)
+	candidates := h.candidates(words, seen)
+	counted := candidates
+	left, b, changed := true, uint(0), uint32(0)
+	all, hits := ones(candidates[:words]), 0
+	for w, c := range candidates[:words] {
+		hits += bits.OnesCount64(c & h.next(w))
 	}
-	if left := seen - w*64; left < 64 {
-		m &= 1<<max(left, 0) - 1
-	}
-	here, newest := h[w], h[0]
-	var above uint64
-	if w+1 < historyWords {
-		above = h[w+1] << 1
-	}
-	j := uint(0)
 	for i, length := range matched {
-		for ; j < uint(length) && m != 0; j++ {
-			a := here>>(j&63) | above<<((63-j)&63)
-			m &= a ^ (newest>>(j&63)&1 - 1) // as it is if the newest was active there, else inverted
+		for ; b < uint(length)/block; b++ {
+			p, k := h[0]>>(b*block&63)&(1<<block-1), uint(0)
+			for k < known && patterns[k%blocks] != p {
+				k++
+			}
+			if k == known {
+				patterns[k%blocks] = p
+				h.begins(p, words, &begins[k%blocks])
+				known++
+			}
+			left, changed = narrow(candidates[:words], begins[k%blocks][:words+1], b*block, changed)
+			if !left {
+				return n, hit
+			}
 		}
-		if m == 0 {
-			return
+		for ; changed != 0; changed &= changed - 1 { // few words, in a schedule
+			w := bits.TrailingZeros32(changed)
+			lost := counted[w] &^ candidates[w]
+			all, hits = all-bits.OnesCount64(lost), hits-bits.OnesCount64(lost&h.next(w))
+			counted[w] = candidates[w]
 		}
-		n[i] += bits.OnesCount64(m)
-		hit[i] += bits.OnesCount64(m & next)
+		n[i], hit[i] = all, hits
 	}
+	return n, hit
+}
+
+// next has, for each slot of a word, what followed it.
+func (h *history) next(w int) uint64 {
+	if w == 0 {
+		return h[0] << 1
+	}
+	return h[w]<<1 | h[w-1]>>63
+}
+
+// candidates are all slots that were observed but the present itself, since what
+// follows it is not known.
+func (h *history) candidates(words, seen int) (c [historyWords]uint64) {
+	for w := range c[:words] {
+		c[w] = ^uint64(0)
+		if left := seen - w*64; left < 64 {
+			c[w] = 1<<max(left, 0) - 1
+		}
+	}
+	c[0] &^= 1
+	return c
+}
+
+// begins marks where four slots like the pattern begin. What lies beyond the
+// history was silent.
+func (h *history) begins(pattern uint64, words int, found *[historyWords + 1]uint64) {
+	a, b, c, d := pattern&1-1, pattern>>1&1-1, pattern>>2&1-1, pattern>>3&1-1 // what inverts where it has a zero
+	here := h[0]
+	for w := range found[:words] {
+		above := uint64(0)
+		if w+1 < historyWords {
+			above = h[w+1]
+		}
+		found[w] = (here ^ a) & ((here>>1 | above<<63) ^ b) & ((here>>2 | above<<62) ^ c) & ((here>>3 | above<<61) ^ d)
+		here = above
+	}
+	found[words] = a & b & c & d
+}
+
+// narrow keeps the candidates for which a pattern begins so many slots earlier. It
+// tells whether some are left, and adds the words that lost some to changed.
+func narrow(candidates, begins []uint64, earlier uint, changed uint32) (left bool, _ uint32) {
+	var all uint64
+	here := begins[0]
+	for w, above := range begins[1:] {
+		was := candidates[w]
+		is := was & (here>>(earlier&63) | above<<1<<((63-earlier)&63))
+		if is != was {
+			candidates[w] = is
+			changed |= 1 << (w & 31)
+		}
+		all |= is
+		here = above
+	}
+	return all != 0, changed
 }

@@ -59,17 +59,20 @@ func checkEcho(t *rapid.T, h *history, d dull) {
 			}
 		}
 	}
-	both, once, thrice, two := h.echo(lag, historyWords)
-	if got := [4]int{both, once, thrice, two}; got != want {
+	var e echoer
+	e.take(h, historyWords)
+	both, thrice, two := e.twice(lag)
+	if again := e.once(lag); again != both {
+		t.Fatalf("echo(%d): %d and %d", lag, both, again)
+	}
+	if got := [4]int{both, h.count(historyMinutes) - h.count(lag), thrice, two}; got != want {
 		t.Fatalf("echo(%d): got %v, want %v", lag, got, want)
 	}
 }
 
 func checkMatch(t *rapid.T, h *history, d dull) {
-	var n, hit, wantN, wantHit [len(matched)]int
-	for w := range historyWords {
-		h.match(w, len(d), &n, &hit)
-	}
+	var wantN, wantHit [len(matched)]int
+	n, hit := h.match(historyWords, len(d))
 	for i, length := range matched {
 		for s := 2; s <= len(d); s++ { // the slot of lag s-1 followed the context that begins at s
 			same := true

@@ -89,11 +89,14 @@ func (m *mixer) judge(v *vector) {
 			m.weight[i] = mixingStart / float32(m.n)
 		}
 	}
-	var z float32
+	var z, last, stretch float32
 	for i := range m.n {
 		p := clampChance(v.x[v.expert[i]])
-		m.stretch[i] = float32(math.Log(float64(p / (1 - p))))
-		z += m.weight[i] * m.stretch[i]
+		if p != last { // often several experts say the same
+			last, stretch = p, ln(p/(1-p))
+		}
+		m.stretch[i] = stretch
+		z += m.weight[i] * stretch
 	}
 	m.chance = sigmoid(z)
 }
@@ -111,9 +114,26 @@ func loss(chance float32, active bool) float32 {
 	if !active {
 		p = 1 - p
 	}
-	return -float32(math.Log(float64(p)))
+	return -ln(p)
 }
 
 func clampChance(p float32) float32 { return min(max(p, certain), 1-certain) }
 func sigmoid(z float32) float32     { return float32(1 / (1 + math.Exp(-float64(z)))) }
 func root(x float32) float32        { return float32(math.Sqrt(float64(x) + 1e-6)) }
+
+// ln is the natural logarithm of a normal positive number, to the last bit of a
+// float32 or its neighbour: a minute asks for some thirty of them.
+func ln(x float32) float32 {
+	const (
+		one  = 0x3ff0000000000000
+		half = 0x3fe6a09e00000000 // √½, less a little
+	)
+	// x = 2^k·m with m in [√½, √2), and ln m = 2·artanh s in a few terms.
+	b := math.Float64bits(float64(x)) + (one - half)
+	k := float64(int(b>>52) - one>>52)
+	m := math.Float64frombits(b&(1<<52-1) + half)
+	s := (m - 1) / (m + 1)
+	z := s * s
+	z2 := z * z
+	return float32(k*math.Ln2 + 2*s*(1+z*(1./3)+z2*(1./5+z*(1./7))+z2*z2*(1./9+z*(1./11)+z2*(1./13))))
+}

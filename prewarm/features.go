@@ -83,40 +83,16 @@ func (r *rhythm) features(v *vector) {
 // ended exactly now, about now, and within the look-ahead.
 type tally struct{ reached, now, near, soon float32 }
 
-func (t *tally) take(gap, age int) {
-	if gap < age {
-		return
-	}
-	t.reached++
-	if gap == age {
-		t.now++
-	}
-	if gap-age <= 1+age/16 {
-		t.near++
-	}
-	if gap-age < lookAhead {
-		t.soon++
-	}
-}
-
 // hazard is the chance that a gap of this age ends now, shrunk to a prior.
 func (t tally) hazard(prior float32) float32 { return (t.now + prior) / (t.reached + 1) }
 
 // gapFeatures compare the present gap with past ones: all, the newest, and
 // those that followed gaps like the last one, two and three.
 func (r *rhythm) gapFeatures(v *vector, rate float32) {
-	var ring [gapRing]uint16
 	n := int(min(r.gapN, gapRing))
-	gaps := ring[:n]
-	if r.gapN > gapRing {
-		k := copy(gaps, r.gaps[r.gapN%gapRing:])
-		copy(gaps[k:], r.gaps[:])
-	} else {
-		copy(gaps, r.gaps[:])
-	}
 	last := func(i int) int { // the i-th newest, 0 if there is none
 		if i <= n {
-			return int(gaps[n-i])
+			return int(r.gaps[(r.gapN-uint32(i))%gapRing])
 		}
 		return 0
 	}
@@ -128,7 +104,10 @@ func (r *rhythm) gapFeatures(v *vector, rate float32) {
 	v.add("age - gap before it", float32(age-last(2)))
 
 	var tail [9]uint16
-	k := copy(tail[:], gaps[max(0, n-len(tail)):])
+	k := min(n, len(tail))
+	for i := range tail[:k] {
+		tail[i] = uint16(last(i + 1))
+	}
 	slices.Sort(tail[:k])
 	var low, median, high int
 	if k > 0 {
@@ -140,29 +119,11 @@ func (r *rhythm) gapFeatures(v *vector, rate float32) {
 	v.add("age - longest gap", float32(age-high))
 	v.add("spread of gaps", float32(high-low)/float32(max(median, 1)))
 
-	var tallies [6]tally
-	all, last32, last8, one, two, three := &tallies[0], &tallies[1], &tallies[2], &tallies[3], &tallies[4], &tallies[5]
-	longest, g1, g2, g3 := 0, last(1), last(2), last(3)
-	for i, gap := range gaps {
-		l := int(gap)
-		all.take(l, age)
-		if i >= n-32 {
-			last32.take(l, age)
-			longest = max(longest, l)
-			if i >= n-8 {
-				last8.take(l, age)
-			}
-		}
-		if i >= 1 && alike(int(gaps[i-1]), g1) {
-			one.take(l, age)
-			if i >= 2 && alike(int(gaps[i-2]), g2) {
-				two.take(l, age)
-				if i >= 3 && alike(int(gaps[i-3]), g3) {
-					three.take(l, age)
-				}
-			}
-		}
+	longest := 0
+	for i := range min(n, 32) {
+		longest = max(longest, last(i+1))
 	}
+	tallies := r.tallies(age, last(1), last(2), last(3))
 	v.add("gaps", float32(n))
 	v.add("age - longest of 32", float32(age-longest))
 	for i := range tallies {
@@ -172,24 +133,16 @@ func (r *rhythm) gapFeatures(v *vector, rate float32) {
 		v.add("about now", (t.near+rate)/(t.reached+1))
 		v.add("soon", (t.soon+0.1)/(t.reached+1))
 	}
-	life := tally{reached: float32(r.long)}
-	for i := min(age, lifeGaps+1) - 1; i < lifeGaps; i++ {
-		life.reached += float32(r.life[i])
+	reached := uint32(r.long)
+	for _, n := range r.life[min(age, lifeGaps+1)-1:] {
+		reached += uint32(n)
 	}
+	life := tally{reached: float32(reached)}
 	if age <= lifeGaps {
 		life.now = float32(r.life[age-1])
 	}
 	v.chance("hazard over life", life.hazard(rate))
 	v.add("gaps of a life that reached this age", life.reached)
-}
-
-// alike tells whether two gaps are the same rhythm: within a sixteenth.
-func alike(a, b int) bool {
-	d := a - b
-	if d < 0 {
-		d = -d
-	}
-	return d*16 <= b
 }
 
 // lagFeatures look back at multiples of the usual periods.
@@ -223,21 +176,29 @@ func (r *rhythm) lagFeatures(v *vector) {
 // back after just that time, whatever happened between.
 func (r *rhythm) echoFeatures(v *vector) {
 	words := min(int(r.seen)/64+1, historyWords)
-	var best, bestOnce, bestTwice, any float32
-	bestLag, k := 0, 0
+	var e echoer
+	e.take(&r.past, words)
+	once := r.past.count(historyMinutes)
+	var best, bestOnce, bestTwice float32
+	bestLag, k, none := 0, 0, 1.0
 scan:
 	for w := range words {
 		for b := r.past[w]; b != 0; b &= b - 1 {
 			lag := w*64 + bits.TrailingZeros64(b) + 1
-			both, once, thrice, twice := r.past.echo(lag, words)
+			once-- // the older ones: each is an occasion for an echo
+			var both int
+			if r.past.at(2 * lag) {
+				var thrice, twice int
+				both, thrice, twice = e.twice(lag)
+				bestTwice = max(bestTwice, (float32(thrice)+0.1)/(float32(twice)+1))
+			} else {
+				both = e.once(lag)
+			}
 			p := (float32(both) + 0.1) / (float32(once) + 1)
 			if p > best {
 				best, bestOnce, bestLag = p, float32(once), lag
 			}
-			if r.past.at(2 * lag) {
-				bestTwice = max(bestTwice, (float32(thrice)+0.1)/(float32(twice)+1))
-			}
-			any -= float32(math.Log(float64(1 - min(p, 0.99))))
+			none *= float64(1 - min(p, 0.99))
 			if k++; k == echoes {
 				break scan
 			}
@@ -247,7 +208,7 @@ scan:
 	v.add("occasions of the echo", bestOnce)
 	v.add("lag of the echo", float32(bestLag))
 	v.add("echo at twice the lag", bestTwice)
-	v.add("any echo", any)
+	v.add("any echo", -ln(float32(none)))
 }
 
 // matchFeatures ask what followed when the newest slots looked just like this
@@ -255,10 +216,7 @@ scan:
 func (r *rhythm) matchFeatures(v *vector, rate float32) {
 	var n, hit [len(matched)]int
 	if h := &r.past; h[0]&(1<<32-1) != 0 { // silence is the gaps' matter
-		words := min(int(r.seen)/64+1, historyWords)
-		for w := range words {
-			r.past.match(w, int(r.seen), &n, &hit)
-		}
+		n, hit = h.match(min(int(r.seen)/64+1, historyWords), int(r.seen))
 	}
 	for i := range matched {
 		v.chance("match", (float32(hit[i])+rate)/(float32(n[i])+1))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -35,24 +36,50 @@ type model struct {
 	soon ensemble // calls in the look-ahead
 }
 
-// ensemble is trees laid out one after the other.
+// ensemble is trees, all of whose nodes lie level by level: the upper levels,
+// which every walk crosses, share few lines of the cache.
 type ensemble struct {
-	nodes []treeNode
-	trees []tree
+	nodes    []treeNode
+	trees    []tree
+	features int // that a vector has
 }
 
 type tree struct {
-	root  uint32
-	depth uint32
+	root  uint16
+	depth uint16
 }
 
-// treeNode goes to child if x[feature] <= value and to child+1 otherwise. A leaf
-// is its own child and cannot be left: its threshold is +Inf; value is in leaf.
+// treeNode goes to child if x[feature] <= threshold and to child+1 otherwise; key
+// is the threshold's. A leaf is its own child and cannot be left, since it asks
+// the feature leafFeature, which is below everything; its key is its value's bits.
 type treeNode struct {
-	threshold float32
-	child     uint32 // in the ensemble
-	leaf      float32
-	feature   uint8 // below maxVector
+	key     int32
+	child   uint16 // in the ensemble
+	feature uint8  // below maxVector
+}
+
+const (
+	leafFeature = maxVector - 1
+	maxNodes    = 1 << 16 // of an ensemble
+)
+
+func (n *treeNode) leaf() float32 { return math.Float32frombits(uint32(n.key)) }
+
+// keys are a vector's features as whole numbers of the same order, which are
+// quicker to compare.
+type keys [maxVector]int32
+
+// key is monotone in x. Both zeros have the same.
+func key(x float32) int32 {
+	b := int32(math.Float32bits(x + 0)) // -0 + 0 is 0
+	return b ^ int32(uint32(b>>31)>>1)
+}
+
+func (k *keys) take(x *[maxVector]float32, n int) {
+	for i, x := range x[:n] {
+		k[i] = key(x)
+	}
+	k[leafFeature] = math.MinInt32
 }
 
 // lanes trees are walked at the same time, so that the processor need not wait
@@ -61,6 +88,8 @@ const lanes = 4
 
 // logOdds sums the trees' leaves. It has no branch that depends on the vector.
 func (e *ensemble) logOdds(v *vector) float32 {
+	var k keys
+	k.take(&v.x, e.features)
 	nodes := e.nodes
 	var sum float32
 	i := 0
@@ -68,27 +97,32 @@ func (e *ensemble) logOdds(v *vector) float32 {
 		t := e.trees[i : i+lanes : i+lanes]
 		a, b, c, d := &nodes[t[0].root], &nodes[t[1].root], &nodes[t[2].root], &nodes[t[3].root]
 		for range max(t[0].depth, t[1].depth, t[2].depth, t[3].depth) {
-			a, b = e.down(a, v), e.down(b, v)
-			c, d = e.down(c, v), e.down(d, v)
+			a, b = down(nodes, a, &k), down(nodes, b, &k)
+			c, d = down(nodes, c, &k), down(nodes, d, &k)
 		}
-		sum += a.leaf + b.leaf + c.leaf + d.leaf
+		sum += a.leaf() + b.leaf() + c.leaf() + d.leaf()
 	}
 	for ; i < len(e.trees); i++ {
-		n := &nodes[e.trees[i].root]
-		for range e.trees[i].depth {
-			n = e.down(n, v)
-		}
-		sum += n.leaf
+		sum += e.walk(e.trees[i], &k)
 	}
 	return sum
 }
 
-func (e *ensemble) down(n *treeNode, v *vector) *treeNode {
-	var right uint32
-	if v.x[n.feature&(maxVector-1)] > n.threshold {
-		right = 1
+// walk goes down one tree.
+func (e *ensemble) walk(t tree, k *keys) float32 {
+	n := &e.nodes[t.root]
+	for range t.depth {
+		n = down(e.nodes, n, k)
 	}
-	return &e.nodes[n.child+right]
+	return n.leaf()
+}
+
+func down(nodes []treeNode, n *treeNode, k *keys) *treeNode {
+	child := int(n.child)
+	if k[n.feature&(maxVector-1)] > n.key {
+		child++
+	}
+	return &nodes[child]
 }
 
 const (
@@ -134,6 +168,7 @@ func (e *ensemble) decode(b []byte, features int) ([]byte, error) {
 	}
 	trees := int(binary.LittleEndian.Uint16(b))
 	b = b[2:]
+	var read []readNode
 	for range trees {
 		if len(b) < 2 {
 			return nil, errShort
@@ -143,37 +178,87 @@ func (e *ensemble) decode(b []byte, features int) ([]byte, error) {
 		if len(b) < n*nodeBytes || n == 0 {
 			return nil, errShort
 		}
-		if err := e.add(b[:n*nodeBytes], n, features); err != nil {
+		if len(read)+n > maxNodes {
+			return nil, fmt.Errorf("it has more than %d nodes", maxNodes)
+		}
+		var err error
+		if read, err = readTree(read, b[:n*nodeBytes], n, features); err != nil {
 			return nil, err
 		}
 		b = b[n*nodeBytes:]
 	}
+	e.features = features
+	e.lay(read)
 	return b, nil
 }
 
-// add appends one tree of n nodes.
-func (e *ensemble) add(b []byte, n, features int) error {
-	root := uint32(len(e.nodes))
-	depth := make([]uint32, n)
-	deepest := uint32(0)
+// readNode is a node as it was read. Its child is an index among those read.
+type readNode struct {
+	value       float32 // threshold, or the leaf's
+	child       int
+	feature     uint8 // or leafFeature
+	depth, tree uint16
+	led         bool // a parent leads to it
+}
+
+// readTree appends one tree of n nodes.
+func readTree(read []readNode, b []byte, n, features int) ([]readNode, error) {
+	root := len(read)
+	id := uint16(0)
+	if root > 0 {
+		id = read[root-1].tree + 1
+	}
+	read = append(read, make([]readNode, n)...)
+	tree := read[root:]
 	for i := range n {
 		at := b[i*nodeBytes:]
 		feature, child := at[0], int(binary.LittleEndian.Uint16(at[1:]))
-		value := math.Float32frombits(binary.LittleEndian.Uint32(at[3:]))
-		if value != value {
-			return errors.New("a value is not a number")
+		node := &tree[i]
+		node.value = math.Float32frombits(binary.LittleEndian.Uint32(at[3:]))
+		node.tree, node.child, node.feature = id, root+i, leafFeature
+		if node.value != node.value {
+			return nil, errors.New("a value is not a number")
 		}
-		node := treeNode{threshold: float32(math.Inf(1)), child: root + uint32(i), leaf: value}
-		if feature != leafMark {
-			if int(feature) >= features || child <= i || child+1 >= n {
-				return fmt.Errorf("node %d asks feature %d and leads to %d of %d", i, feature, child, n)
-			}
-			node = treeNode{threshold: value, child: root + uint32(child), feature: feature}
-			depth[child], depth[child+1] = depth[i]+1, depth[i]+1
-			deepest = max(deepest, depth[i]+1)
+		if i > 0 && !node.led {
+			return nil, fmt.Errorf("no node leads to node %d", i)
 		}
-		e.nodes = append(e.nodes, node)
+		if feature == leafMark {
+			continue
+		}
+		if int(feature) >= features || child <= i || child+1 >= n || tree[child].led || tree[child+1].led {
+			return nil, fmt.Errorf("node %d asks feature %d and leads to %d of %d", i, feature, child, n)
+		}
+		node.feature, node.child = feature, root+child
+		for j := child; j <= child+1; j++ {
+			tree[j].led, tree[j].depth = true, node.depth+1
+		}
 	}
-	e.trees = append(e.trees, tree{root, deepest})
-	return nil
+	return read, nil
+}
+
+// lay brings nodes into the order of their levels. Siblings stay side by side,
+// since they were read so and are on one level.
+func (e *ensemble) lay(read []readNode) {
+	order := make([]int, len(read))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return int(read[a].depth) - int(read[b].depth) })
+	place := make([]uint16, len(read))
+	for at, i := range order {
+		place[i] = uint16(at)
+	}
+	e.nodes = make([]treeNode, len(read))
+	for at, i := range order {
+		n := read[i]
+		node := treeNode{key: key(n.value), child: place[n.child], feature: n.feature}
+		if n.feature == leafFeature {
+			node.key = int32(math.Float32bits(n.value))
+		}
+		e.nodes[at] = node
+		if n.depth == 0 {
+			e.trees = append(e.trees, tree{root: uint16(at)})
+		}
+		e.trees[n.tree].depth = max(e.trees[n.tree].depth, n.depth)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"os"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // TestModelAgreesWithFitting: for 200 examples that tools/fit/fit.py picked, the
@@ -51,17 +53,32 @@ func TestLanes(t *testing.T) {
 	var v vector
 	r.look(&v)
 	for _, e := range []*ensemble{&m.next, &m.soon} {
+		var k keys
+		k.take(&v.x, v.n)
 		var want float64
 		for _, tree := range e.trees {
 			n := &e.nodes[tree.root]
-			for math.IsInf(float64(n.threshold), 1) == false {
-				n = e.down(n, &v)
+			for n.feature != leafFeature {
+				n = down(e.nodes, n, &k)
 			}
-			want += float64(n.leaf)
+			want += float64(n.leaf())
 		}
 		if got := e.logOdds(&v); math.Abs(float64(got)-want) > 1e-4 {
 			t.Errorf("together %g, one by one %g", got, want)
 		}
+	}
+}
+
+// TestKeysKeepTheOrder of all finite numbers, the two zeros included.
+func TestKeysKeepTheOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rapid.Float32().Draw(t, "a"), rapid.Float32().Draw(t, "b")
+		if key(a) > key(b) != (a > b) || key(a) < key(b) != (a < b) {
+			t.Fatalf("keys of %g and %g are %d and %d", a, b, key(a), key(b))
+		}
+	})
+	if zero := float32(0); key(zero) != key(-1*zero) || key(zero) == math.MinInt32 {
+		t.Errorf("the keys of the zeros are %d and %d", key(zero), key(-1*zero))
 	}
 }
 

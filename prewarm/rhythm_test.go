@@ -186,28 +186,6 @@ func TestResumeForgetsTheGapNobodySaw(t *testing.T) {
 	}
 }
 
-func BenchmarkMinute(b *testing.B) {
-	for _, bench := range []struct {
-		name   string
-		period int
-	}{{"busy", 1}, {"every 3", 3}, {"every 20", 20}, {"rare", 400}} {
-		b.Run(bench.name, func(b *testing.B) {
-			var s State
-			now := observe(&s, noon, every(bench.period, 1440))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				obs := Observation{Now: now}
-				if i%bench.period == 0 {
-					obs.Arrivals = 1
-				}
-				s.Observe(obs)
-				Decide(s.Inputs(scale(-1), obs, Terms{}))
-				now = now.Add(time.Minute)
-			}
-		})
-	}
-}
-
 func BenchmarkDecide(b *testing.B) {
 	var s State
 	now := observe(&s, noon, every(3, 1440))

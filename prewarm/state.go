@@ -24,6 +24,12 @@ type State struct {
 	now        float32 // the corrected chance for the open slot
 	bias       float32 // log-odds by which the model is corrected for this service
 	forecasted bool    // whether it was ever asked
+
+	// What the look-ahead of a slot holds is asked when the slot opens, while its
+	// vector is at hand, if anybody asked lately. Not saved.
+	soon     float32
+	soonSlot int64 // that soon is of
+	soonUsed int64 // the last slot in which it was asked for
 }
 
 // Observation is what happened to a service since the previous one.
@@ -115,6 +121,9 @@ func (s *State) turn(slot int64) {
 
 func (s *State) ask(v *vector) {
 	s.now, s.forecasted = s.next(v), true
+	if r := &s.rhythm; s.soonUsed != 0 && r.minute-s.soonUsed <= lookAhead {
+		s.soon, s.soonSlot = sigmoid(shipped().soon.logOdds(v)), r.minute
+	}
 }
 
 // next is the chance of a call in the slot that v looks at.
@@ -165,17 +174,26 @@ func (s *State) forecast(next, soon bool) Forecast {
 		return Forecast{}
 	}
 	f := Forecast{Known: true, Now: float64(s.now)}
-	var v vector
 	if soon {
-		s.rhythm.look(&v) // sees what it saw when the slot opened
-		f.Soon = max(float64(sigmoid(shipped().soon.logOdds(&v))), f.Now)
+		f.Soon = max(float64(s.lookAhead()), f.Now)
 	}
 	if next {
+		var v vector
 		r := s.rhythm // what the slot has brought so far counts as all it brings
 		r.close(&v)
 		f.Next = float64(s.next(&v))
 	}
 	return f
+}
+
+// lookAhead is the chance of a call in the look-ahead of the open slot.
+func (s *State) lookAhead() float32 {
+	if s.soonSlot == s.rhythm.minute {
+		return s.soon
+	}
+	var v vector
+	s.rhythm.look(&v) // sees what it saw when the slot opened
+	return sigmoid(shipped().soon.logOdds(&v))
 }
 
 // Calls returns how many arrivals the service ever had.

@@ -39,7 +39,11 @@ func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs 
 	if len(scale.Schedule) > 0 {
 		in.Scheduled = scheduled(scale.Schedule, in.Now, in.lead())
 	}
-	in.Forecast = s.forecast(in.ahead(in.Now), terms.Prices.Start > 0)
+	soon := terms.Prices.Start > 0
+	if soon {
+		s.soonUsed = s.rhythm.minute
+	}
+	in.Forecast = s.forecast(in.ahead(in.Now), soon)
 	if s.announced != 0 {
 		in.Announced = time.Unix(0, s.announced)
 	}

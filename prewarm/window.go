@@ -39,18 +39,26 @@ func (w *window) advance(now int64, mean, level float32) {
 // fill adds a constant level between two instants, from < to.
 func (w *window) fill(from, to int64, level float32) {
 	const second = int64(time.Second)
-	if oldest := to - windowSeconds*second; from < oldest {
+	oldest := to - windowSeconds*second
+	if level == 0 && from <= oldest {
+		w.area = [windowSeconds]float32{} // as the loop below would leave it
+		return
+	}
+	if from < oldest {
 		w.area = [windowSeconds]float32{}
 		from = oldest - oldest%second + second // the second of to takes the oldest bucket
 	}
-	for from < to {
-		end := min(from-from%second+second, to)
-		i := from / second % windowSeconds
-		if from%second == 0 {
+	i := from / second % windowSeconds
+	for rest := from % second; from < to; rest = 0 {
+		end := min(from-rest+second, to)
+		if rest == 0 {
 			w.area[i] = 0 // the ring came round
 		}
 		w.area[i] += level * float32(end-from) / float32(second)
 		from = end
+		if i++; i == windowSeconds {
+			i = 0
+		}
 	}
 	if to%second == 0 {
 		w.area[to/second%windowSeconds] = 0
@@ -64,8 +72,13 @@ func (w *window) mean(span int) float64 {
 	const second = int64(time.Second)
 	head := w.last / second
 	var sum float64
-	for s := max(head-int64(span)+1, 0); s <= head; s++ {
-		sum += float64(w.area[s%windowSeconds])
+	first := max(head-int64(span)+1, 0)
+	i := first % windowSeconds
+	for range head - first + 1 {
+		sum += float64(w.area[i])
+		if i++; i == windowSeconds {
+			i = 0
+		}
 	}
 	covered := float64(span-1) + float64(w.last%second)/float64(second)
 	if age := float64(w.last-w.first) / float64(second); age < covered {
