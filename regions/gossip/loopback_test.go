@@ -305,7 +305,7 @@ func TestNonsenseIsDroppedAndCounted(t *testing.T) {
 	fr := run(t, options(t, "fr-1", 1))
 	fr.say(polder.PeerRow{Healthy: true})
 	vandal := intrude(t, "nl-9", life{"nl", 1}.encode(), fr.at())
-	fr.await("the vandal", func(s *Snapshot) bool { return s.Joined })
+	fr.await("the vandal, and its own row", func(s *Snapshot) bool { return s.Joined && healthy("fr-1")(s) })
 	valid := sealedRow(polder.PeerRow{Peer: "nl-9", Region: "nl", Epoch: 1, Sequence: 1})
 	before := fr.Counters()
 	for _, b := range [][]byte{
