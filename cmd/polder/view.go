@@ -206,6 +206,9 @@ func expectation(s gateway.Status, name polder.ServiceName) string {
 		}
 		switch service.Verdict {
 		case law.Serve:
+			if service.Home != "" {
+				return fmt.Sprintf("%s may serve it; while it is called rarely its home, %s, does", s.Region, service.Home)
+			}
 			return fmt.Sprintf("%s serves it", s.Region)
 		case law.Pass:
 			return fmt.Sprintf("%s passes it on, unopened, to %s", s.Region, service.Targets[0])
