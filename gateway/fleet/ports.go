@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ func plan(port, n int) ([]polder.Listen, error) {
 			if port != 0 {
 				wanted = port + a.offset + i
 			}
-			address, err := free(wanted, a.packets)
+			address, err := choose(wanted, a.packets)
 			if err != nil {
 				faults = append(faults, fmt.Errorf("%s port of peer %d: %w", a.what, i+1, err))
 			}
@@ -65,6 +66,27 @@ func plan(port, n int) ([]polder.Listen, error) {
 			strings.ReplaceAll(errors.Join(faults...).Error(), "\n", "; "))
 	}
 	return listens, nil
+}
+
+// Free ports are taken from below those that the kernel gives to connections
+// (net.ipv4.ip_local_port_range) and to instances: a connection would otherwise
+// have one of them before Envoy listens there.
+const (
+	firstFree, freePorts = 10000, 10000
+	freeTries            = 100
+)
+
+// choose returns the address of the port, or of a free one for 0.
+func choose(port int, packets bool) (address string, err error) {
+	if port != 0 {
+		return free(port, packets)
+	}
+	for range freeTries {
+		if address, err = free(firstFree+rand.IntN(freePorts), packets); err == nil {
+			return address, nil
+		}
+	}
+	return "", err
 }
 
 // free checks that a port can be used now.
