@@ -18,28 +18,34 @@ import (
 // localState is the state folder of polder up, and what other commands look at.
 const localState = ".polder"
 
-// ask asks every region that runs with the state folder, all at once, and tells
-// which ones do not answer.
+// ask asks every region that runs with the state folder for its status, and
+// tells which ones do not answer.
 func ask(ctx context.Context, state string) (there []gateway.Status, absent []string, err error) {
+	return askEach(ctx, state, (*gateway.Client).Status)
+}
+
+// askEach puts one question to every region that runs with the state folder, all
+// at once, and tells which ones do not run. It fails if none does.
+func askEach[T any](ctx context.Context, state string, question func(*gateway.Client, context.Context) (T, error)) (there []T, absent []string, err error) {
 	layouts, err := layoutsOf(state)
 	if err != nil {
 		return nil, nil, err
 	}
-	statuses := make([]gateway.Status, len(layouts))
+	answers := make([]T, len(layouts))
 	faults := make([]error, len(layouts))
 	var asking sync.WaitGroup
 	for i, layout := range layouts {
 		asking.Go(func() {
 			client := gateway.NewClient(layout)
 			defer client.Close()
-			statuses[i], faults[i] = client.Status(ctx)
+			answers[i], faults[i] = question(client, ctx)
 		})
 	}
 	asking.Wait()
 	for i, fault := range faults {
 		switch {
 		case fault == nil:
-			there = append(there, statuses[i])
+			there = append(there, answers[i])
 		case errors.Is(fault, gateway.ErrNotRunning):
 			absent = append(absent, layouts[i].Name())
 		default:

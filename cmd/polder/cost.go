@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -85,36 +84,10 @@ when it is cut off from the others.`,
 	return c
 }
 
-// costs asks every region that runs with the state folder, all at once.
+// costs asks every region that runs with the state folder.
 func costs(ctx context.Context, state string) ([]gateway.CostReport, error) {
-	layouts, err := layoutsOf(state)
-	if err != nil {
-		return nil, err
-	}
-	reports := make([]gateway.CostReport, len(layouts))
-	faults := make([]error, len(layouts))
-	var asking sync.WaitGroup
-	for i, layout := range layouts {
-		asking.Go(func() {
-			client := gateway.NewClient(layout)
-			defer client.Close()
-			reports[i], faults[i] = client.Cost(ctx)
-		})
-	}
-	asking.Wait()
-	var there []gateway.CostReport
-	for i, fault := range faults {
-		switch {
-		case fault == nil:
-			there = append(there, reports[i])
-		case !errors.Is(fault, gateway.ErrNotRunning):
-			return nil, fault
-		}
-	}
-	if len(there) == 0 {
-		return nil, faults[0]
-	}
-	return there, nil
+	reports, _, err := askEach(ctx, state, (*gateway.Client).Cost)
+	return reports, err
 }
 
 // costOf keeps one service, in the regions that know it.
