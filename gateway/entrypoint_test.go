@@ -26,6 +26,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/authority"
+	"github.com/polder/polder/internal/freeport"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/server"
@@ -322,12 +323,11 @@ func closed(err error) bool {
 
 func freePort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Choose(true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return netip.MustParseAddrPort(l.Addr().String())
+	return address
 }
 
 // eventually asks until the answer is yes, for at most 20 s.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/internal/freeport"
 )
 
 const named = `regions:
@@ -83,10 +83,9 @@ func TestDNS(t *testing.T) {
 // freePort is an address of this machine on which nobody listens now.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Choose(true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address.String()
 }

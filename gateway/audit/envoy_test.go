@@ -24,6 +24,7 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/gateway/envoy"
+	"github.com/polder/polder/internal/freeport"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/proof"
@@ -63,12 +64,11 @@ func services() []polder.Service {
 
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Choose(true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return netip.MustParseAddrPort(l.Addr().String())
+	return address
 }
 
 func newPlace(t *testing.T) *place {

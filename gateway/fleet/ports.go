@@ -3,18 +3,16 @@ package fleet
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"strconv"
+	"net/netip"
 	"strings"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/internal/freeport"
 )
 
 // Ports of the first region when HTTPS is on defaultPort; the others follow.
 // They move along with the port of HTTPS.
 const (
-	loopback   = "127.0.0.1"
 	httpOffset = -363 // 8443 → 8080
 	peerOffset = -1000
 	gossipBase = -500 // 8443 → 7943
@@ -30,6 +28,8 @@ func CheckPort(port, peers int) error {
 	}
 	return nil
 }
+
+const loopback = "127.0.0.1"
 
 // plan gives each of n peers its addresses on loopback. The port is that of
 // the first peer's HTTPS entrypoint; 0 takes ports that are free now.
@@ -68,41 +68,12 @@ func plan(port, n int) ([]polder.Listen, error) {
 	return listens, nil
 }
 
-// Free ports are taken from below those that the kernel gives to connections
-// (net.ipv4.ip_local_port_range) and to instances: a connection would otherwise
-// have one of them before Envoy listens there.
-const (
-	firstFree, freePorts = 10000, 10000
-	freeTries            = 100
-)
-
-// choose returns the address of the port, or of a free one for 0.
-func choose(port int, packets bool) (address string, err error) {
-	if port != 0 {
-		return free(port, packets)
+// choose returns the address of the port if it is free now, or of a free one for 0.
+func choose(port int, packets bool) (string, error) {
+	if port == 0 {
+		address, err := freeport.Choose(packets)
+		return address.String(), err
 	}
-	for range freeTries {
-		if address, err = free(firstFree+rand.IntN(freePorts), packets); err == nil {
-			return address, nil
-		}
-	}
-	return "", err
-}
-
-// free checks that a port can be used now.
-func free(port int, packets bool) (string, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	address := listener.Addr().String()
-	if packets {
-		conn, err := net.ListenPacket("udp", address)
-		if err != nil {
-			return "", err
-		}
-		conn.Close()
-	}
-	return address, nil
+	address := netip.AddrPortFrom(netip.MustParseAddr(loopback), uint16(port))
+	return address.String(), freeport.Check(address, packets)
 }
