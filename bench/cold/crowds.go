@@ -93,13 +93,13 @@ func (s *site) measure(ctx context.Context, name string, services []string, do f
 func (s *site) burst(ctx context.Context, callers int) (Crowd, error) {
 	clients := make([]*http.Client, (callers+streams-1)/streams)
 	for i := range clients {
-		clients[i] = s.caller(s.address, true)
+		clients[i] = s.Caller(s.address, true)
 		defer clients[i].CloseIdleConnections()
 		if _, err := s.call(ctx, clients[i], host(crowded)); err != nil {
 			return Crowd{}, err
 		}
 	}
-	if err := s.asleep(ctx, crowded); err != nil {
+	if err := s.Asleep(ctx, crowded); err != nil {
 		return Crowd{}, err
 	}
 	return s.measure(ctx, fmt.Sprintf("%d callers of one sleeper", callers), []string{crowded}, func(c *crowd) {
@@ -117,14 +117,14 @@ func (s *site) many(ctx context.Context, n int) (Crowd, error) {
 	for i := range names {
 		names[i] = fmt.Sprintf("many-%d", i)
 	}
-	if err := s.asleep(ctx, names...); err != nil {
+	if err := s.Asleep(ctx, names...); err != nil {
 		return Crowd{}, err
 	}
 	return s.measure(ctx, fmt.Sprintf("%d sleepers at once", n), names, func(c *crowd) {
 		var calling sync.WaitGroup
 		for _, name := range names {
 			calling.Go(func() {
-				client := s.caller(s.address, false)
+				client := s.Caller(s.address, false)
 				defer client.CloseIdleConnections()
 				c.add(s.call(ctx, client, host(name)))
 			})
@@ -145,7 +145,7 @@ func (s *site) cycles(ctx context.Context, o Options) (Crowd, error) {
 		var calling sync.WaitGroup
 		for i, name := range names {
 			calling.Go(func() {
-				client := s.caller(s.address, false)
+				client := s.Caller(s.address, false)
 				defer client.CloseIdleConnections()
 				chance := rand.New(rand.NewPCG(1, uint64(i)))
 				for round := range each {

@@ -52,7 +52,7 @@ func hellos(ctx context.Context, s *site, o Options, r *Report) error {
 
 // hello calls a sleeping service on a new connection.
 func (s *site) hello(ctx context.Context, to, name string) (time.Duration, error) {
-	if err := s.asleep(ctx, name); err != nil {
+	if err := s.Asleep(ctx, name); err != nil {
 		return 0, err
 	}
 	if name != helloResident {
@@ -60,7 +60,7 @@ func (s *site) hello(ctx context.Context, to, name string) (time.Duration, error
 			return 0, err
 		}
 	}
-	client := s.caller(to, false)
+	client := s.Caller(to, false)
 	defer client.CloseIdleConnections()
 	answer, err := s.call(ctx, client, host(name))
 	return answer.took, err

@@ -69,7 +69,7 @@ func starts(ctx context.Context, s *site, o Options, r *Report) error {
 	clients := map[string]*http.Client{}
 	samples := map[string]*startSamples{}
 	for _, name := range o.Programs {
-		clients[name] = s.caller(s.address, false)
+		clients[name] = s.Caller(s.address, false)
 		defer clients[name].CloseIdleConnections()
 		samples[name] = new(startSamples)
 		if _, err := s.call(ctx, clients[name], host(name)); err != nil { // opens the connection
@@ -102,7 +102,7 @@ type startSamples struct {
 }
 
 func (x *startSamples) take(ctx context.Context, s *site, p program, client *http.Client) error {
-	if err := s.asleep(ctx, p.name); err != nil {
+	if err := s.Asleep(ctx, p.name); err != nil {
 		return err
 	}
 	bare, err := p.bare(ctx)

@@ -22,7 +22,7 @@ func warm(ctx context.Context, s *site, o Options, r *Report) (err error) {
 	if o.Warm == 0 {
 		return nil
 	}
-	client := s.caller(s.address, false)
+	client := s.Caller(s.address, false)
 	defer client.CloseIdleConnections()
 	// The first round's requests keep the service awake for all others: they
 	// follow each other, and nobody puts it to sleep while Polder is stopped.
