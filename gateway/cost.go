@@ -78,6 +78,7 @@ func (r *Region) Calls(ctx context.Context, name polder.ServiceName) (CallRecord
 		}
 		record.Scale, record.Prices, record.Footprint = s.spec.Scale, r.reconciler.spending.book.Prices(), budget.FootprintOf(s.spec)
 		record.StartUp, record.Measured = s.state.StartUp()
+		record.StartUp = s.tempo.shrink(record.StartUp)
 	}) {
 		return record, fmt.Errorf("calls of service %s: %w", name, ctx.Err())
 	}

@@ -75,7 +75,7 @@ func (r *reconciler) restore(s *service, now time.Time) {
 		r.log.Warn("what was learned of the service's callers cannot be used; learning anew", "service", s.spec.Name, "reason", err)
 		return
 	}
-	state.Resume(now)
+	state.Resume(s.tempo.at(now))
 	s.state = state
 }
 

@@ -28,6 +28,7 @@ type Options struct {
 	Traces       string            // collector of spans, such as https://collector.example.net:4317; "" means none
 	TracesRegion polder.RegionName // where the collector keeps them; "" means Region
 	Version      string            // of this program, for status
+	Tempo        Tempo             // of the predictor; the zero value in production
 	Log          *slog.Logger
 }
 

@@ -107,6 +107,7 @@ func (r *reconciler) takeServices(now time.Time) difference {
 		s := r.services[spec.Name]
 		if s == nil {
 			s = newService(spec)
+			s.tempo = r.tempo
 			s.here = r.gateway.Region
 			r.restore(s, now)
 			r.services[spec.Name] = s

@@ -24,6 +24,8 @@ const (
 	eventQueue = 4096
 	// tick is how often due decisions are looked for.
 	tick = 250 * time.Millisecond
+	// leastTick is the same while a Tempo runs.
+	leastTick = 10 * time.Millisecond
 )
 
 // publisher carries resources to the region's Envoys; *server.Server is one.
@@ -75,6 +77,7 @@ type reconciler struct {
 	publisher    publisher
 	gate         *gate // to publisher
 	instances    instances
+	tempo        Tempo
 	pausing      prewarm.Pausing
 	berths       berths                                                 // nil for none
 	open         func(context.Context, polder.ServiceName) (int, error) // requests of a service that Envoy has open now; may be nil
@@ -126,7 +129,7 @@ func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publishe
 func (r *reconciler) Run(ctx context.Context) error {
 	r.ctx = ctx
 	defer r.retiring.Wait()
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(r.tempo.period(tick, leastTick))
 	defer ticker.Stop()
 	for {
 		select {
@@ -379,7 +382,7 @@ func (r *reconciler) stepDue(now time.Time) {
 	r.tidyTable(now)
 	for _, s := range r.services {
 		retry := len(s.waiters) > 0 && !s.retryAt.IsZero() && !now.Before(s.retryAt)
-		if retry || !now.Before(s.decision.Until) || r.overdue(s, now) {
+		if retry || !now.Before(s.tempo.when(s.decision.Until)) || r.overdue(s, now) {
 			r.step(s, now)
 		}
 	}

@@ -39,6 +39,8 @@ import (
 const (
 	// loadInterval is how often Envoy reports its load. 1 s costs it next to nothing.
 	loadInterval = time.Second
+	// leastLoadInterval is the same while a Tempo runs.
+	leastLoadInterval = 50 * time.Millisecond
 	// drainTime is the most that requests in progress get to finish at a stop.
 	drainTime = 10 * time.Second
 	// adoptWait bounds the wait for instances that ran already to answer.
@@ -199,7 +201,7 @@ func (r *Region) connectControl() error {
 		return fmt.Errorf("region %s: %w", o.Region, err)
 	}
 	r.server = server.New(server.Options{Log: o.Log, Secret: r.localSecret, Asked: r.heardHello, Accept: r.acceptNode, Archive: r.archive})
-	r.load = load.New(loadInterval, func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
+	r.load = load.New(o.Tempo.period(loadInterval, leastLoadInterval), func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
 	r.greeter = greeting.New(r.greeted)
 	r.reconciler = newReconciler(o.Log,
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
@@ -209,7 +211,7 @@ func (r *Region) connectControl() error {
 		return err
 	}
 	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
-	r.reconciler.peer, r.reconciler.busyChanged = o.Peer, r.setBusy
+	r.reconciler.peer, r.reconciler.busyChanged, r.reconciler.tempo = o.Peer, r.setBusy, o.Tempo
 	r.reconciler.served, r.reconciler.asleep, r.reconciler.kept = r.setKnown, r.fellAsleep, r.records.set
 	r.reconciler.gate.journal, r.reconciler.gate.rebooked = r.journal, r.withdrawKeys
 	keeper := sockets.Options{Dir: r.layout.Keeper(), Socket: r.layout.Sockets(), Label: "keeper of " + string(o.Region), Log: o.Log}

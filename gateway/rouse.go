@@ -105,10 +105,11 @@ func (s *service) outlook(now time.Time) activator.Outlook {
 // restOfStart is what remains of the start that began first, if it takes as long
 // as 95 of 100 did.
 func (s *service) restOfStart(now time.Time) time.Duration {
-	rest := s.decision.Inputs.StartUp
+	took := s.tempo.shrink(s.decision.Inputs.StartUp)
+	rest := took
 	for _, i := range s.running {
 		if i.State == polder.Starting {
-			rest = min(rest, s.decision.Inputs.StartUp-now.Sub(i.Started))
+			rest = min(rest, took-now.Sub(i.Started))
 		}
 	}
 	return max(rest, 0)

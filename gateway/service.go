@@ -18,6 +18,7 @@ type service struct {
 	here     polder.RegionName
 	approved law.Approved
 	state    *prewarm.State
+	tempo    Tempo // of the clock that state and decision are by
 	decision prewarm.Decision
 	running  map[polder.InstanceID]*running
 	waiters  []*waiter
@@ -110,8 +111,14 @@ func (s *service) observe(r load.Report, now time.Time) {
 func (s *service) observation(now time.Time) prewarm.Observation {
 	s.promise(now)
 	obs := prewarm.Observation{
-		Now: now, Arrivals: s.arrivals, InProgress: max(s.busy(now), s.atBerthNow, s.unreported(now)), Waiting: len(s.waiters),
-		Instances: s.countAll(), StartUps: s.startUps, Expected: s.expected,
+		Now: s.tempo.at(now), Arrivals: s.arrivals, InProgress: max(s.busy(now), s.atBerthNow, s.unreported(now)), Waiting: len(s.waiters),
+		Instances: s.countAll(), StartUps: s.startUps,
+	}
+	for i, d := range obs.StartUps {
+		obs.StartUps[i] = s.tempo.stretch(d)
+	}
+	if !s.expected.IsZero() {
+		obs.Expected = s.tempo.at(s.expected)
 	}
 	if s.arrivals > 0 {
 		s.hello.followed()
@@ -132,7 +139,7 @@ func (s *service) observation(now time.Time) prewarm.Observation {
 // unreported is 1 while a request that reached an instance may still be in
 // progress and the load reports cannot tell yet.
 func (s *service) unreported(now time.Time) int {
-	if now.Sub(s.engaged) < 2*loadInterval {
+	if now.Sub(s.engaged) < 2*s.tempo.period(loadInterval, leastLoadInterval) {
 		return 1
 	}
 	return 0

@@ -26,6 +26,7 @@ func runCommand() *cobra.Command {
 		region       string
 		tracesRegion string
 		tether       int
+		tempo        string
 		debug        bool
 	)
 	c := &cobra.Command{
@@ -59,11 +60,13 @@ else they are the defaults below.`,
 	f.StringVar(&tracesRegion, "traces-region", "", "the region whose law the collector is under, by `name` (default the region that runs)")
 	f.IntVar(&tether, "tether", 0, "file descriptor of a pipe; when it closes, the region stops with all that it started")
 	f.BoolVar(&debug, "debug", false, "log more")
+	f.StringVar(&tempo, "tempo", "", "the predictor's `clock`, for benchmarks that replay a day faster than it was")
 	must(f.MarkHidden("tether"))
+	must(f.MarkHidden("tempo"))
 	must(c.MarkFlagRequired("region"))
 	folder(c, "state", "tools")
 	complete(c, "region", completeConfigured(&o.Config))
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		ctx, stop := patient(c.Context())
 		defer stop()
 		if tether > 0 {
@@ -75,6 +78,12 @@ else they are the defaults below.`,
 		}
 		o.Region, o.TracesRegion, o.Version = polder.RegionName(region), polder.RegionName(tracesRegion), version()
 		o.Log = newLogger(os.Stderr, *output, level)
+		if o.Tempo, err = gateway.ParseTempo(tempo); err != nil {
+			return misused("--tempo: %w", err)
+		}
+		if o.Tempo != (gateway.Tempo{}) {
+			o.Log.Warn("the predictor lives by a clock of its own: keep-alives and forecasts are not those of the configuration", "tempo", o.Tempo.String())
+		}
 		program, err := os.Executable()
 		if err != nil {
 			return err
