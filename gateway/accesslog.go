@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// readAccessLog is how often the access log is read; Envoy writes to it every
-	// ten seconds, or when it has much to write.
+	// readAccessLog is how often the access log is read; Envoy writes to it ten times
+	// a second.
 	readAccessLog = 2 * time.Second
 	// maxAccessLog is the size in bytes from which on the file is set aside. One
 	// such file is kept.

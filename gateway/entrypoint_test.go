@@ -217,7 +217,7 @@ func (p *place) startEnvoy(t testing.TB) {
 	p.server.Register(control)
 	go control.Serve(listener)
 	t.Cleanup(control.Stop)
-	bootstrap, err := xds.Bootstrap{Node: string(p.node.Region) + "-1", Region: p.node.Region, ControlPlane: socket, Admin: admin}.JSON()
+	bootstrap, err := xds.Bootstrap{Node: string(p.node.Region) + "-1", Region: p.node.Region, ControlPlane: socket, Admin: admin, Ejections: p.node.Ejections}.JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func (p *place) startEnvoy(t testing.TB) {
 		t.Fatal(err)
 	}
 	var output bytes.Buffer
-	envoy := exec.Command("../.tools/envoy-1.40.0/envoy", append([]string{"-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning"}, p.extra...)...)
+	envoy := exec.Command("../.tools/envoy-1.40.0/envoy", append([]string{"-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning", "--file-flush-interval-msec", "100"}, p.extra...)...)
 	envoy.Stdout, envoy.Stderr = &output, &output
 	if err := envoy.Start(); err != nil {
 		t.Fatalf("no Envoy: %v; run make envoy", err)

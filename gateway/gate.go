@@ -49,6 +49,7 @@ func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *ga
 		Identity: xds.SecretIdentity, Trust: xds.SecretTrust, Local: []string{xds.ControlPlane},
 		ByName: xds.ByNamePrefix,
 	}
+	site.Ejections = n.Ejections
 	if n.AccessLog != "" {
 		site.LogFiles = []string{n.AccessLog}
 	}

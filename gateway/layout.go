@@ -85,6 +85,9 @@ func (l Layout) Processes() string { return filepath.Join(l.Dir(), "processes") 
 // AccessLog is where Envoy notes the requests of services whose policy permits it.
 func (l Layout) AccessLog() string { return filepath.Join(l.Dir(), "access.log") }
 
+// Ejections is where Envoy notes the addresses that it gives up for a while.
+func (l Layout) Ejections() string { return filepath.Join(l.Envoy(), "ejections.log") }
+
 // Learned is the file of what the predictor knows of callers' rhythms.
 func (l Layout) Learned() string { return filepath.Join(l.Dir(), "learned.gob") }
 

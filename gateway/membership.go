@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,6 +32,22 @@ const (
 	// started: regions that start together take their time.
 	bootTakeover = 10 * time.Second
 )
+
+// rttStep is how finely round trips count for how long connecting may take: a change
+// of it is a new cluster in every way that leads there.
+const rttStep = 10 * time.Millisecond
+
+// distances are the round trips to each region, as last measured, in whole steps: a
+// region that was lost is as far away when it returns.
+type distances map[polder.RegionName]time.Duration
+
+// measured takes in what is measured now, and gives a copy.
+func (d distances) measured(now map[polder.RegionName]time.Duration) map[polder.RegionName]time.Duration {
+	for region, rtt := range now {
+		d[region] = (rtt + rttStep - 1) / rttStep * rttStep
+	}
+	return maps.Clone(d)
+}
 
 // nextEpoch counts the starts of this peer, so that its rows win over those of
 // its earlier lives. The clock keeps it growing when the file was lost.
@@ -169,11 +186,12 @@ func (r *Region) followMembership(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	v := vitals{}
+	v, far := vitals{}, distances{}
 	look := func() {
 		model, snapshot := r.config.snapshot(), r.gossip.Snapshot()
 		me := self{peer: r.options.Peer, region: r.options.Region, address: r.peerAddress}
 		around := survey(model, me, snapshot, v, time.Now())
+		around.rtt = far.measured(snapshot.View.RTT)
 		around.others = r.lookForSkew(model, snapshot.Peers)
 		r.reconciler.SetWorld(ctx, model, around)
 		r.describeWorld(model, snapshot, around)

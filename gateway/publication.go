@@ -314,6 +314,6 @@ func (r *reconciler) nodeConfig(now time.Time) xds.NodeConfig {
 	node := r.node
 	node.Now = now
 	node.PeerOf, node.PeerAt, node.Draining = r.around.peerOf, r.around.peerAt, r.lost
-	node.WeightOf = r.around.weightOf
+	node.WeightOf, node.RTT = r.around.weightOf, r.around.rtt
 	return node
 }

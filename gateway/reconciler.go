@@ -58,6 +58,7 @@ type surroundings struct {
 	peerOf map[polder.RegionName][]string // addresses of those to send to
 	peerAt map[string]string              // address of every peer that would take a connection
 
+	rtt      map[polder.RegionName]time.Duration     // in steps of rttStep, as last measured
 	weightOf map[string]uint32                       // by address; nil where all are alike
 	known    map[polder.RegionName][]string          // all addresses of peers, for the proof
 	regionOf map[string]polder.RegionName            // by peer

@@ -78,6 +78,7 @@ type Region struct {
 	tracer     *trace.Tracer // nil when nobody collects traces
 	manager    *instance.Manager
 	gossip     *gossip.Gossip
+	prober     *prober
 	dns        *dns.Server // nil when the region answers no queries
 	envoy      *envoy.Supervisor
 	sockets    *sockets.Store
@@ -205,7 +206,7 @@ func (r *Region) connectControl() error {
 	r.greeter = greeting.New(r.greeted)
 	r.reconciler = newReconciler(o.Log,
 		xds.Gateway{Region: o.Region, Activator: r.layout.Activator(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
-		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain(), AccessLog: r.layout.AccessLog(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
+		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain(), AccessLog: r.layout.AccessLog(), Ejections: r.layout.Ejections(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
 		r.server, r.keys, r.setWarm)
 	if err := r.connectNodes(); err != nil {
 		return err
@@ -255,7 +256,11 @@ func (r *Region) connectMembership(m *polder.Model, region polder.Region) error 
 		Peer: r.options.Peer, Region: r.options.Region, Epoch: epoch, Bind: r.listen.Gossip,
 		Join: slices.Concat(r.options.Join, region.Join), Keys: r.gossipKeys, Signer: r.keys, Disclosure: disclosure(m), Log: r.options.Log,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	r.prober = newProber(r.options.Peer, r.gossip, r.keys.peerIdentity, r.options.Log)
+	return nil
 }
 
 func (r *Region) connectEnvoy() error {
@@ -264,7 +269,7 @@ func (r *Region) connectEnvoy() error {
 		return err
 	}
 	bootstrap, err := xds.Bootstrap{
-		Node: r.node, Region: r.options.Region, ControlPlane: r.layout.ControlPlane(), Admin: r.layout.Admin(),
+		Node: r.node, Region: r.options.Region, ControlPlane: r.layout.ControlPlane(), Admin: r.layout.Admin(), Ejections: r.layout.Ejections(),
 	}.JSON()
 	if err != nil {
 		return err
@@ -322,7 +327,7 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	} {
 		support.Go(func() error { return part(inner) })
 	}
-	support.Go(func() error { return r.probePeers(inner) })
+	support.Go(func() error { return r.prober.run(inner) })
 	support.Go(func() error { return r.followGossipKeys(inner) })
 	running, endInstances := context.WithCancelCause(inner)
 	stopInstances := func() { endInstances(context.Cause(ctx)) }
@@ -375,6 +380,7 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 	})()
 	support.Go(func() error { return r.watchEnvoy(front, relisten) })
 	support.Go(func() error { return r.watchAccessLog(front) })
+	support.Go(func() error { return r.prober.watchEjections(front, r.layout.Ejections()) })
 	r.options.Log.Info("region runs", "https", r.listen.HTTPS, "http", r.listen.HTTP,
 		"peer", r.listen.Peer, "gossip", r.listen.Gossip, "pid", os.Getpid())
 	return r.envoy.Run(front)

@@ -28,6 +28,7 @@ type Bootstrap struct {
 	Region       polder.RegionName // also the locality's region
 	ControlPlane string            // path of Polder's xDS Unix socket
 	Admin        string            // path of the admin Unix socket to be made, mode 0600
+	Ejections    string            // file to note the addresses in that Envoy gives up for a while; "" for none
 	HeapLimit    polder.Bytes      // memory at which Envoy sheds load; 0 means 2 GiB
 	StateOfWorld bool              // speak the older variant of the protocol
 	Remote       *RemoteControl    // where Polder is when it runs on another machine, instead of ControlPlane
@@ -73,6 +74,9 @@ func (b Bootstrap) JSON() ([]byte, error) {
 		BootstrapExtensions: []*core.TypedExtensionConfig{{Name: "envoy.bootstrap.internal_listener", TypedConfig: packed(&internallistener.InternalListener{})}},
 		OverloadManager:     overloadManager(b.HeapLimit),
 		LayeredRuntime:      runtimeLimits(b.entrypoint()),
+	}
+	if b.Ejections != "" {
+		message.ClusterManager.OutlierDetection = &bootstrap.ClusterManager_OutlierDetection{EventLogPath: b.Ejections}
 	}
 	if err := message.ValidateAll(); err != nil {
 		return nil, fmt.Errorf("bootstrap of node %q: %w", b.Node, err)

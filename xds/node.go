@@ -13,16 +13,20 @@ import (
 
 // NodeConfig describes one gateway's Envoy.
 type NodeConfig struct {
-	Region      polder.RegionName
-	HTTPS       netip.AddrPort                 // public entrypoint
-	HTTP        netip.AddrPort                 // public redirect
-	Peer        netip.AddrPort                 // mTLS for connections that peers pass on
-	PeerOf      map[polder.RegionName][]string // host:port of the peers, the own ones included
-	PeerAt      map[string]string              // the same by the peer's name
-	WeightOf    map[string]uint32              // by address, from 1: shares of peers in their region; missing: 1
-	TrustDomain string                         // of the peers' SPIFFE identities
-	HTTP3       bool                           // serve HTTP/3 on the entrypoint's port as well
-	AccessLog   string                         // file for the requests of services whose policy permits it; "" for none
+	Region   polder.RegionName
+	HTTPS    netip.AddrPort                 // public entrypoint
+	HTTP     netip.AddrPort                 // public redirect
+	Peer     netip.AddrPort                 // mTLS for connections that peers pass on
+	PeerOf   map[polder.RegionName][]string // host:port of the peers, the own ones included
+	PeerAt   map[string]string              // the same by the peer's name
+	WeightOf map[string]uint32              // by address, from 1: shares of peers in their region; missing: 1
+	// RTT is the round trip to the nearest peer of each region; missing: not measured.
+	// Give it in few steps: with it changes how long connecting may take.
+	RTT         map[polder.RegionName]time.Duration
+	TrustDomain string // of the peers' SPIFFE identities
+	HTTP3       bool   // serve HTTP/3 on the entrypoint's port as well
+	AccessLog   string // file for the requests of services whose policy permits it; "" for none
+	Ejections   string // file of the bootstrap, for the proof; "" for none
 	// Draining asks Envoy to end the connections that it has opened, each after its
 	// present request: callers come again, and are sent elsewhere.
 	Draining bool

@@ -35,10 +35,12 @@ import (
 const (
 	// passIdle ends a passed connection on which nothing moves for so long.
 	passIdle = time.Hour
-	// passConnectTimeout bounds connecting to another peer once: two round trips, of
-	// up to 450 ms. Whoever calls while it has not been noticed that a peer is lost
-	// waits so long, and is sent to the next one.
-	passConnectTimeout = time.Second
+	// passConnectBase and four round trips bound connecting to another peer once, which
+	// takes two; passConnectMost is the limit, and holds while no round trip is
+	// measured. Whoever calls while it has not been noticed that a peer is lost waits so
+	// long, and is sent to the next one.
+	passConnectBase = 300 * time.Millisecond
+	passConnectMost = time.Second
 	// passEjection is how long a lost peer is left out at most. Where it is the last
 	// one that may serve, callers get nowhere for so long after it has come back.
 	passEjection = time.Second
@@ -46,7 +48,7 @@ const (
 	// A lost peer is ejected after two, and a lost region may have several. The first
 	// connection that a peer does not take fails all that wait for one to it, so that
 	// a caller's tries are used up by others as well.
-	passAttempts = 8
+	passAttempts = 16
 	// passPause and passLongestPause bound the wait before another try, which doubles,
 	// less what chance takes off. Without it all tries end at once, before a peer that
 	// takes no connection is ejected.
@@ -130,7 +132,7 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 	c := &cluster.Cluster{
 		Name:                          p.name,
 		ClusterDiscoveryType:          &cluster.Cluster_Type{Type: cluster.Cluster_STRICT_DNS},
-		ConnectTimeout:                durationpb.New(passConnectTimeout),
+		ConnectTimeout:                durationpb.New(connectWithin(p.targets, n.RTT)),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
 		CommonLbConfig:                noPanic(),
 		CircuitBreakers:               connectionBreakers(),
@@ -157,6 +159,19 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 		}
 	}
 	return c
+}
+
+// connectWithin is how long connecting to a peer of any of the regions may take.
+func connectWithin(targets []polder.RegionName, rtt map[polder.RegionName]time.Duration) time.Duration {
+	farthest := time.Duration(0)
+	for _, region := range targets {
+		d, measured := rtt[region]
+		if !measured {
+			return passConnectMost
+		}
+		farthest = max(farthest, d)
+	}
+	return min(passConnectBase+4*farthest, passConnectMost)
 }
 
 // peerEndpoints skips what is not host:port; the membership checks rows on arrival.

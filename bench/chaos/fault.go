@@ -40,10 +40,9 @@ type strike struct {
 }
 
 // Between a fault and the moment that others have noticed, calls that are on the
-// wire, or sent to where nobody is, may fail. The failure detector takes up to 6 s.
+// wire, or sent to where nobody is, may fail.
 const (
-	onTheWire = time.Second
-	noticed   = 7 * time.Second
+	noticed = time.Second
 	// nextTry is how long no instance may be started after some that failed.
 	nextTry = 15 * time.Second
 )

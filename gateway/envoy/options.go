@@ -151,6 +151,9 @@ func (o Options) args(file string) []string {
 		"--log-format", logFormat,
 		"--log-format-escaped",
 		"--log-level", "info",
+		// Log files are written ten times a second instead of each ten seconds: whom
+		// Envoy gives up is evidence that shall be read at once.
+		"--file-flush-interval-msec", "100",
 		// main's info is a list of all extensions; misc's warnings say again with each
 		// update which parts of the API are new (docs/decisions tells which we use).
 		"--component-log-level", "main:warning,misc:error",

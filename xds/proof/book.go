@@ -58,6 +58,8 @@ type Site struct {
 	Former map[string]polder.Service
 	// LogFiles are the files that may hold access logs.
 	LogFiles []string
+	// Ejections is the file that may hold the addresses that Envoy gives up.
+	Ejections string
 }
 
 // Entrypoints are the public addresses of one Envoy.

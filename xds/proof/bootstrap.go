@@ -23,7 +23,8 @@ envoy.config.bootstrap.v3.Bootstrap.StaticResources: clusters
 envoy.config.bootstrap.v3.Bootstrap.DynamicResources: lds_config cds_config ads_config
 envoy.config.bootstrap.v3.Bootstrap.DeferredStatOptions: enable_deferred_creation_stats
 envoy.config.bootstrap.v3.Admin: address
-envoy.config.bootstrap.v3.ClusterManager: load_stats_config enable_deferred_cluster_creation
+envoy.config.bootstrap.v3.ClusterManager: load_stats_config enable_deferred_cluster_creation outlier_detection
+envoy.config.bootstrap.v3.ClusterManager.OutlierDetection: event_log_path
 envoy.config.bootstrap.v3.LayeredRuntime: layers
 envoy.config.bootstrap.v3.RuntimeLayer: name static_layer admin_layer
 envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer:
@@ -95,6 +96,9 @@ func (r *reader) readBootstrap(b *bootstrap.Bootstrap, site *Site) {
 	r.readControl("ads_config", dynamic.GetAdsConfig(), site)
 	if reports := b.GetClusterManager().GetLoadStatsConfig(); reports != nil {
 		r.readControl("load_stats_config", reports, site)
+	}
+	if file := b.GetClusterManager().GetOutlierDetection().GetEventLogPath(); file != "" && file != site.Ejections {
+		fault(file, "is no file for the addresses of instances and peers that the book knows", "cluster_manager")
 	}
 	for _, c := range b.GetStaticResources().GetClusters() {
 		f := r.readCluster(c)

@@ -19,7 +19,7 @@ import (
 
 func goodBootstrap(t testing.TB) *bootstrap.Bootstrap {
 	t.Helper()
-	data, err := xds.Bootstrap{Node: "fr-1", Region: "fr", ControlPlane: "/run/polder/xds.sock", Admin: "/run/polder/admin.sock"}.JSON()
+	data, err := xds.Bootstrap{Node: "fr-1", Region: "fr", ControlPlane: "/run/polder/xds.sock", Admin: "/run/polder/admin.sock", Ejections: ejectionsFile}.JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +68,12 @@ func TestBootstrap(t *testing.T) {
 		{"load reported elsewhere", func(b *bootstrap.Bootstrap) {
 			b.ClusterManager.LoadStatsConfig.GrpcServices = []*core.GrpcService{toCluster("other")}
 		}, "load_stats_config", "cluster other"},
+		{"addresses noted in a file of somebody's", func(b *bootstrap.Bootstrap) {
+			b.ClusterManager.OutlierDetection.EventLogPath = "/mnt/elsewhere/ejections.log"
+		}, "cluster_manager", "/mnt/elsewhere/ejections.log"},
+		{"addresses told to a service", func(b *bootstrap.Bootstrap) {
+			b.ClusterManager.OutlierDetection.EventService = &core.EventServiceConfig{ConfigSourceSpecifier: &core.EventServiceConfig_GrpcService{GrpcService: toCluster("other")}}
+		}, "event_service", ""},
 		{"metrics sent elsewhere", func(b *bootstrap.Bootstrap) { b.StatsSinks = []*metrics.StatsSink{{Name: "statsd"}} }, "stats_sinks", "statsd"},
 		{"a static listener", func(b *bootstrap.Bootstrap) { b.StaticResources.Listeners = []*listener.Listener{{Name: "side"}} }, "listeners", "side"},
 		{"a static secret", func(b *bootstrap.Bootstrap) { b.StaticResources.Secrets = []*tls.Secret{{Name: "vault.example.com"}} }, "secrets", "vault.example.com"},

@@ -36,9 +36,10 @@ type world struct {
 }
 
 const (
-	activator   = "/run/polder/activator.sock"
-	trustDomain = "polder.test"
-	logFile     = "/var/log/polder/access.log"
+	activator     = "/run/polder/activator.sock"
+	trustDomain   = "polder.test"
+	logFile       = "/var/log/polder/access.log"
+	ejectionsFile = "/var/log/polder/ejections.log"
 )
 
 var (
@@ -57,7 +58,7 @@ func (w world) site() proof.Site {
 		Activator: activator, ActivatorHeader: "x-polder-service",
 		Identity: "peer/identity", Trust: "peer/trust",
 		Resident: "resident/", Ending: "until/", Now: w.now, Others: w.others(),
-		Local: []string{"polder"}, ByName: "to/", LogFiles: []string{logFile},
+		Local: []string{"polder"}, ByName: "to/", LogFiles: []string{logFile}, Ejections: ejectionsFile,
 	}
 	if w.remote != nil {
 		site.Activator, site.ActivatorAt = "", w.remote.Activator
