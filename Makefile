@@ -88,6 +88,15 @@ bench-cold: build envoy ## Cold starts through Polder beside bare ones, with plo
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/sleeper ./bench/cold/sleeper
 	./bin/polder bench cold --html bin/cold.html
 
+# The trace that `make bench-live` replays, and its weights; a synthetic one without.
+TRACE ?=
+WEIGHTS ?=
+
+.PHONY: bench-live
+bench-live: build envoy ## TRACE replayed over real regions beside the simulator, with plot: bin/live.html, bin/live.json
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/sleeper ./bench/cold/sleeper
+	./bin/polder bench live --html bin/live.html --output json $(if $(WEIGHTS),--weights $(WEIGHTS)) $(TRACE) > bin/live.json
+
 .PHONY: bench-keys
 bench-keys: envoy ## What a new connection costs with keys on demand, resident, and with a resumed session
 	$(GO) test ./gateway -run '^$$' -bench BenchmarkKeys -benchtime 1000x -count 3

@@ -146,10 +146,11 @@ func (r *reconciler) settle(now time.Time) {
 	r.judgeSome(d, now)
 }
 
-// aim is how many instances shall be here, and why: what the predictor decided,
-// unless callers go elsewhere.
-func (r *reconciler) aim(s *service, now time.Time) (desired int, reason string) {
-	desired, reason = s.decision.Desired, s.decision.Reason()
+// aim is how many instances shall be here: what the predictor decided, unless
+// callers go elsewhere. Then detour says why; it is "" for the decision's own reason,
+// which is written only when somebody starts or stops by it.
+func (r *reconciler) aim(s *service, now time.Time) (desired int, detour string) {
+	desired = s.decision.Desired
 	held := s.decision.Rule == prewarm.RuleBudget || s.spec.Scale.Max == 0
 	switch {
 	case !s.elsewhere():
@@ -159,11 +160,19 @@ func (r *reconciler) aim(s *service, now time.Time) (desired int, reason string)
 		return max(1, desired), "service is busy and spreads to this peer"
 	case len(s.waiters) > 0 || s.busy(now) > 0:
 	case now.Sub(s.called) < r.lingers():
-		return min(desired, s.countAll().Warm()), reason // nothing is started ahead of calls that go elsewhere
+		return min(desired, s.countAll().Warm()), "" // nothing is started ahead of calls that go elsewhere
 	default:
 		return 0, "callers go to the home of the service, " + s.approved.Home().Peer
 	}
-	return desired, reason
+	return desired, ""
+}
+
+// because is why the service has as many instances as it was aimed at.
+func (s *service) because(detour string) string {
+	if detour != "" {
+		return detour
+	}
+	return s.decision.Reason()
 }
 
 // lingers is for how long an instance is kept whose callers go elsewhere.

@@ -115,3 +115,20 @@ func (r *Region) storeLearned(ctx context.Context) {
 		r.options.Log.Error("what was learned of callers' rhythms is not stored", "reason", err)
 	}
 }
+
+// Teach stores what was learned of services elsewhere as if a region had learned
+// it, for replays. The region must not run.
+func Teach(l Layout, states map[polder.ServiceName]*prewarm.State) error {
+	encoded := map[polder.ServiceName][]byte{}
+	for name, s := range states {
+		data, err := s.MarshalBinary()
+		if err != nil {
+			return fmt.Errorf("what was learned of service %s: %w", name, err)
+		}
+		encoded[name] = data
+	}
+	if err := l.Make(); err != nil {
+		return err
+	}
+	return (learned{file: l.Learned()}).write(encoded)
+}

@@ -396,11 +396,11 @@ func (r *reconciler) step(s *service, now time.Time) {
 	}
 	s.atBerthNow = r.atBerthNow(s)
 	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), r.terms(s, now))
-	desired, reason := r.aim(s, now)
+	desired, detour := r.aim(s, now)
 	r.announceBusy(s)
 	count := s.count()
 	for n := count.Warm(); n < desired; n++ {
-		if !r.revive(s) && (s.freezes() || !r.start(s, reason, now)) {
+		if !r.revive(s) && (s.freezes() || !r.start(s, s.because(detour), now)) {
 			break
 		}
 	}
@@ -408,7 +408,7 @@ func (r *reconciler) step(s *service, now time.Time) {
 	if count.Ready > desired {
 		for n, i := range s.surplus(count.Ready - desired) {
 			i.rests = n < s.decision.Paused-count.Paused
-			r.retire(s, i, reason)
+			r.retire(s, i, s.because(detour))
 		}
 	}
 	r.endPaused(s)

@@ -1,14 +1,13 @@
 package cold
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/polder/polder/bench/sheet"
 )
 
 // Command returns "cold", for the command "polder bench".
@@ -32,8 +31,8 @@ side by side in one report means more than its figures.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		PreRunE: func(*cobra.Command, []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output is %q, want text or json", output)
+			if err := sheet.CheckFormat(output); err != nil {
+				return err
 			}
 			return o.Validate()
 		},
@@ -49,7 +48,7 @@ side by side in one report means more than its figures.`,
 			if err != nil {
 				return err
 			}
-			if err := write(cmd.OutOrStdout(), report, output, html); err != nil {
+			if err := sheet.Write(cmd.OutOrStdout(), report, output, html); err != nil {
 				return err
 			}
 			if n := report.Failed(); n > 0 {
@@ -73,22 +72,4 @@ side by side in one report means more than its figures.`,
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
 	flags.StringVar(&html, "html", "", "write a page with the plot to this `file`")
 	return cmd
-}
-
-func write(w io.Writer, r Report, output, html string) error {
-	if html != "" {
-		f, err := os.Create(html)
-		if err != nil {
-			return fmt.Errorf("write report: %w", err)
-		}
-		if err := errors.Join(r.WriteHTML(f), f.Close()); err != nil {
-			return fmt.Errorf("write report %s: %w", html, err)
-		}
-	}
-	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
-	}
-	return r.WriteText(w)
 }

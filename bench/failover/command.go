@@ -1,15 +1,13 @@
 package failover
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/polder/polder/bench/sheet"
 	"github.com/polder/polder/bench/testbed"
 )
 
@@ -36,8 +34,8 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		PreRunE: func(*cobra.Command, []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output is %q, want text or json", output)
+			if err := sheet.CheckFormat(output); err != nil {
+				return err
 			}
 			return o.Validate()
 		},
@@ -56,7 +54,7 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 			if err != nil {
 				return err
 			}
-			return write(cmd.OutOrStdout(), report, output, html)
+			return sheet.Write(cmd.OutOrStdout(), report, output, html)
 		},
 	}
 	flags := cmd.Flags()
@@ -69,22 +67,4 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
 	flags.StringVar(&html, "html", "", "write a page with the plots to this `file`")
 	return cmd
-}
-
-func write(w io.Writer, r Report, output, html string) error {
-	if html != "" {
-		f, err := os.Create(html)
-		if err != nil {
-			return fmt.Errorf("write report: %w", err)
-		}
-		if err := errors.Join(r.WriteHTML(f), f.Close()); err != nil {
-			return fmt.Errorf("write report %s: %w", html, err)
-		}
-	}
-	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
-	}
-	return r.WriteText(w)
 }

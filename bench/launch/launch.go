@@ -215,11 +215,14 @@ func (s *Site) Asleep(ctx context.Context, names ...string) error {
 	})
 }
 
+// TLS is how callers check the regions' certificates.
+func (s *Site) TLS() *tls.Config { return &tls.Config{RootCAs: s.roots} }
+
 // Caller makes a client with a connection of its own to an address, an Envoy's
 // or a relay's to it.
 func (s *Site) Caller(to string, http2 bool) *http.Client {
 	return &http.Client{Timeout: Patience, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: s.roots}, ForceAttemptHTTP2: http2, MaxConnsPerHost: 1,
+		TLSClientConfig: s.TLS(), ForceAttemptHTTP2: http2, MaxConnsPerHost: 1,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", to)
 		},

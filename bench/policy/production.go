@@ -122,6 +122,9 @@ func auto(thresholds []float64) family {
 	return production("polder auto", settings, scales, terms)
 }
 
+// countsLoads is the name of the policy whose settings differ in loads on purpose.
+const countsLoads = "polder sparing"
+
 // sparing is the shipped predictor told that a start costs something, in units
 // of a cold start: the mode that counts loads.
 func sparing() family {
@@ -137,7 +140,7 @@ func sparing() family {
 			terms = append(terms, t)
 		}
 	}
-	return production("polder sparing", settings, scales, terms)
+	return production(countsLoads, settings, scales, terms)
 }
 
 // kpa is what the Knative autoscaler does to an idle service: its stable

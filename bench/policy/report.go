@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -139,16 +140,42 @@ func (s *sum) score(o Options, reference float64) Score {
 	}
 }
 
-// WriteText writes the report as a table.
+// WriteText writes the report as a table, without the settings that others of the
+// same policy beat.
 func (r Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %d functions (%s), minutes %d to %d, %.0f active; waste 1.00 is %.0f idle warm minutes; %.1f s\n\n",
 		r.Trace, r.Functions, r.Half, r.From, r.To, r.Active, r.Reference, r.Seconds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "policy\tsetting\twaste\tcold %%\tmean %%\tp75 %%\tper call %%\tloads/active\tloads/call\t%s\tregular %%\tirregular %%\t\n", r.Currency)
+	left := 0
 	for _, p := range r.Points {
+		if r.beaten(p) {
+			left++
+			continue
+		}
 		fmt.Fprintf(t, "%s\t%s\t%.3f\t%.3f\t%.2f\t%.2f\t%.4f\t%.4f\t%.6f\t%.2f\t%.3f\t%.3f\t\n", p.Policy, p.Setting, p.Waste,
 			100*p.Cold, 100*p.ColdMean, 100*p.ColdP75, 100*p.ColdInvocation, p.Loads, p.LoadsPerCall, p.Euros,
 			100*p.Regular.Cold, 100*p.Irregular.Cold)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if left > 0 {
+		_, err := fmt.Fprintf(w, "\n%d settings are left out, each beaten by another of its policy in waste and cold share; --output json has them all\n", left)
+		return err
+	}
+	return nil
+}
+
+// beaten tells whether another setting of the point's policy is better in waste or
+// cold share, and worse in neither; where loads are counted, loads included.
+func (r Report) beaten(p Point) bool {
+	return slices.ContainsFunc(r.Points, func(q Point) bool {
+		loads := sign(q.Loads - p.Loads)
+		if p.Policy != countsLoads {
+			loads = 0
+		}
+		return q.Policy == p.Policy && q.Waste <= p.Waste && q.Cold <= p.Cold && loads <= 0 &&
+			(q.Waste < p.Waste || q.Cold < p.Cold || loads < 0)
+	})
 }

@@ -103,8 +103,16 @@ func TestRunReport(t *testing.T) {
 	if strings.Contains(page.String(), "<script") || strings.Contains(page.String(), "https://") {
 		t.Error("the page refers to something outside itself")
 	}
-	if got := strings.Count(text.String(), "\n"); got != len(r.Points)+3 {
-		t.Errorf("the table has %d lines, want one for each of %d points", got, len(r.Points))
+	left, want := 0, 5 // three lines before the points, and two about those that are left out
+	for _, p := range r.Points {
+		if r.beaten(p) {
+			left++
+		} else {
+			want++
+		}
+	}
+	if got := strings.Count(text.String(), "\n"); left == 0 || got != want {
+		t.Errorf("the table has %d lines, want %d, with %d points left out", got, want, left)
 	}
 }
 
@@ -195,6 +203,27 @@ func TestCommand(t *testing.T) {
 	for _, name := range []string{html, svg} {
 		if b, err := os.ReadFile(name); err != nil || len(b) == 0 {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTextLeavesOutWhatIsBeaten(t *testing.T) {
+	p := func(policy, setting string, waste, cold, loads float64) Point {
+		return Point{Policy: policy, Setting: setting, Score: Score{Waste: waste, Cold: cold, Loads: loads}}
+	}
+	r := Report{Points: []Point{
+		p("a", "first", 1, .1, .1), p("a", "wasteful", 2, .1, .01), p("a", "equal", 1, .1, .2), p("a", "colder", .5, .2, .1),
+		p("b", "another policy", 3, .3, .3),
+		p(countsLoads, "starts often", 1, .1, .1), p(countsLoads, "starts seldom", 2, .1, .01), p(countsLoads, "worst", 2, .1, .1),
+	}}
+	var text strings.Builder
+	if err := r.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for setting, shown := range map[string]bool{"first": true, "wasteful": false, "equal": true, "colder": true, "another policy": true,
+		"starts often": true, "starts seldom": true, "worst": false, "2 settings are left out": true} {
+		if strings.Contains(text.String(), setting) != shown {
+			t.Errorf("%q: shown %t, want %t\n%s", setting, !shown, shown, &text)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/polder/polder/bench/cold"
+	"github.com/polder/polder/bench/live"
 )
 
 // TestBenchCold runs every part of the cold-start benchmark, a little of each,
@@ -39,6 +40,38 @@ func TestBenchCold(t *testing.T) {
 	}
 	if cycles.Answered != 20 || cycles.Failed != 0 || cycles.Crashes != 0 {
 		t.Errorf("calls around falling asleep: %+v", cycles)
+	}
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "<svg") {
+		t.Errorf("page: %v", err)
+	}
+}
+
+// TestBenchLive replays half an hour of a synthetic trace over two real regions,
+// and holds it to what does not depend on the machine: both sides count the same
+// minutes, nobody gets an error, and what callers call cold the regions do too.
+func TestBenchLive(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "live.html")
+	code, out, errs := run(t, "bench", "live", "--functions", "8", "--regions", "2", "--from", "100", "--to", "116", "--lead-in", "6", "--keep-alive", "4m",
+		"--speed", "60", "--within", "1000", "--sleeper", "../../examples/billing/bin/billing", "--tools", "../../.tools", "--output", "json", "--html", page)
+	if code != exitDone {
+		t.Fatalf("exit code %d\n%s%s", code, out, errs)
+	}
+	var r live.Report
+	strict(t, out, &r)
+	if r.Trace != "synthetic" || r.Functions != 8 || r.Regions != 2 || len(r.Policies) != 2 {
+		t.Fatalf("not what was asked for: %s", out)
+	}
+	fixed, auto := r.Policies[0], r.Policies[1]
+	if fixed.Active == 0 || fixed.Active != auto.Active {
+		t.Errorf("%d and %d minutes with calls", fixed.Active, auto.Active)
+	}
+	for _, p := range r.Policies {
+		if p.Both+p.OnlySimulated != p.Simulated.Cold || p.Both+p.OnlyMeasured != p.Measured.Cold || len(p.MeasuredBy) != 16 || p.MeasuredBy[15] != p.Measured.Cold {
+			t.Errorf("%+v", p)
+		}
+	}
+	if r.Failed > 0 || r.Cold == 0 || uint64(r.Cold) > r.Counted {
+		t.Errorf("%d failed; %d cold as callers saw, %d as the regions count: %v", r.Failed, r.Cold, r.Counted, r.Faults)
 	}
 	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "<svg") {
 		t.Errorf("page: %v", err)

@@ -18,6 +18,7 @@ import (
 	"github.com/polder/polder/bench/cold"
 	"github.com/polder/polder/bench/convergence"
 	"github.com/polder/polder/bench/failover"
+	"github.com/polder/polder/bench/live"
 	"github.com/polder/polder/bench/policy"
 	"github.com/polder/polder/gateway"
 )
@@ -199,6 +200,6 @@ func helpCommand() *cobra.Command {
 
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure what Polder promises"}
-	c.AddCommand(policy.Command(), policy.TraceCommand(), convergence.Command(), cold.Command(), failover.Command())
+	c.AddCommand(policy.Command(), policy.TraceCommand(), convergence.Command(), cold.Command(), failover.Command(), live.Command())
 	return c
 }
