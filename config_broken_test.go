@@ -427,6 +427,8 @@ func brokenCases() []brokenCase {
 			want: faults("regions.de.listen.xds", `":7444" does not say which address other machines connect to`, `write one of this machine's, such as "10.0.0.1:7444"`)},
 		{name: "Envoys on other machines that nobody listens for", text: region(`{ location: [50, 8], nodes: ‸{ de-2: {} } }`), fatal: true,
 			want: faults("regions.de.nodes", "the region has Envoys on other machines and does not listen for them", `write listen: { xds: "10.0.0.1:7444" } beside it`)},
+		{name: "room for nobody", text: region(`{ location: [50, 8], hold: { cold: { requests: ‸0 } } }`), fatal: true,
+			want: faults("regions.de.hold.cold.requests", "0 is out of bounds", "write 1 to 1000000")},
 		{name: "unknown choice of http3", text: region(`{ location: [50, 8], listen: { http3: ‸yes } }`), fatal: true,
 			want: faults("regions.de.listen.http3", `"yes" is not a choice`, "write one of: off, on")},
 		{name: "node like no DNS label", text: region(`{ location: [50, 8], listen: { xds: "10.0.0.1:7444" }, nodes: { ‸DE_2: {} } }`), fatal: true,

@@ -28,7 +28,20 @@ type regionShape struct {
 	Listen       listenShape          `yaml:"listen" jsonschema_description:"Where a peer of the region listens. The command's defaults when absent." example:"{ https: \":443\" }"`
 	Public       []string             `yaml:"public" jsonschema_description:"The IP addresses, without ports, at which callers reach the region's entrypoint. DNS answers with these." example:"[192.0.2.10, \"2001:db8::10\"]"`
 	Nodes        map[string]nodeShape `yaml:"nodes" jsonschema_description:"The region's Envoys on other machines than its Polder's, by name. Each connects to listen.xds with a certificate of that name, made by polder node bootstrap; one that is not listed here gets nothing." example:"{ fr-2: { https: \"10.0.0.2:443\", http: \"10.0.0.2:80\" } }"`
+	Hold         holdShape            `yaml:"hold" jsonschema_description:"How much a peer of the region holds for callers who wait for an instance, before it refuses." example:"{ saturated: { requests: 500, wait: 5s } }"`
 	Join         []string             `yaml:"join" jsonschema_description:"Gossip addresses (host:port) of peers to meet at the start: of other regions, and of this one." example:"[\"nl-1.example.net:7946\"]"`
+}
+
+type holdShape struct {
+	Cold      holdLimitsShape `yaml:"cold" jsonschema_description:"For services without an instance. 4096 requests, 2048 of one service, 256MiB and 60s when absent." example:"{ requests: 1000, wait: 30s }"`
+	Saturated holdLimitsShape `yaml:"saturated" jsonschema_description:"For services whose instances all have as many requests in progress as scale.concurrency lets them. 2048 requests, 512 of one service, 128MiB and 15s when absent." example:"{ requests: 500, wait: 5s }"`
+}
+
+type holdLimitsShape struct {
+	Requests   *int         `yaml:"requests" jsonschema:"minimum=1,maximum=1000000" jsonschema_description:"Requests of all services together. No service has more than it leaves free." example:"500"`
+	PerService *int         `yaml:"per-service" jsonschema:"minimum=1,maximum=1000000" jsonschema_description:"Requests of one service." example:"100"`
+	Memory     memoryText   `yaml:"memory" jsonschema_description:"Memory that they may take: some 32KiB each, and 64KiB more for one with a body over HTTP/2." example:"64MiB"`
+	Wait       durationText `yaml:"wait" jsonschema_description:"How long each may wait: 100ms to 1h. The service's timeout goes on meanwhile." example:"5s"`
 }
 
 type listenShape struct {

@@ -31,6 +31,21 @@ type Region struct {
 	Public        []netip.Addr // of the entrypoint, as callers reach it; without zones, each once
 	Nodes         []Node       // Envoys on other machines, by name
 	Join          []string     // gossip addresses (host:port) of other regions' peers
+	Hold          Hold
+}
+
+// Hold bounds what a peer holds for callers who wait for an instance.
+type Hold struct {
+	Cold      HoldLimits // of services without an instance
+	Saturated HoldLimits // of services whose instances are all busy
+}
+
+// HoldLimits bound one kind of waiting. What is zero has the gateway's default.
+type HoldLimits struct {
+	Requests   int           // of all services; 1 to 1,000,000
+	PerService int           // of one service; 1 to 1,000,000
+	Memory     Bytes         // that they may take; at least 1 MiB
+	Wait       time.Duration // of each; 100 ms to 1 h
 }
 
 // Location is a point on the earth, in degrees. Latitude is in [-90, 90],

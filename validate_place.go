@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"time"
 )
 
 // exampleOf is how a key of a file shape may be written.
@@ -42,6 +43,10 @@ func (c *checker) region(name string, shape regionShape) Region {
 		}
 	}
 	r.Public = c.public(path+".public", shape.Public)
+	r.Hold = Hold{
+		Cold:      c.holdLimits(path+".hold.cold", shape.Hold.Cold),
+		Saturated: c.holdLimits(path+".hold.saturated", shape.Hold.Saturated),
+	}
 	c.nodesOf(path, shape, &r)
 	c.unique(path+".join", shape.Join)
 	for i, address := range shape.Join {
@@ -51,6 +56,15 @@ func (c *checker) region(name string, shape regionShape) Region {
 		}
 	}
 	return r
+}
+
+func (c *checker) holdLimits(path string, shape holdLimitsShape) HoldLimits {
+	return HoldLimits{
+		Requests:   c.count(path+".requests", shape.Requests, 0, 1, 1_000_000),
+		PerService: c.count(path+".per-service", shape.PerService, 0, 1, 1_000_000),
+		Memory:     c.memory(path+".memory", shape.Memory),
+		Wait:       c.duration(path+".wait", string(shape.Wait), 0, 100*time.Millisecond, time.Hour),
+	}
 }
 
 func (c *checker) location(path string, at []float64) Location {

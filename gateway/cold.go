@@ -29,6 +29,7 @@ type ColdRequest struct {
 	Service  polder.ServiceName `json:"service"`
 	Region   polder.RegionName  `json:"region"`
 	Instance polder.InstanceID  `json:"instance,omitempty"` // none when no instance came up
+	Class    activator.Class    `json:"class"`              // what it waited for: cold, a start; saturated, a busy instance
 	Noticed  time.Time          `json:"noticed"`
 	Total    int64              `json:"total_us"` // from its arrival to the first byte of the answer: the sum of Phases
 	Phases   []ColdPhase        `json:"phases"`
@@ -69,7 +70,7 @@ func choose(all []activator.ColdRequest, q ColdQuery) []ColdRequest {
 // the rounded phases sum to the rounded total.
 func coldRequest(c activator.ColdRequest) ColdRequest {
 	out := ColdRequest{
-		ID: c.ID, Service: c.Service, Region: c.Region, Instance: c.Instance, Noticed: c.Noticed,
+		ID: c.ID, Service: c.Service, Region: c.Region, Instance: c.Instance, Class: c.Class, Noticed: c.Noticed,
 		Wakes: c.Wakes, Status: c.Status, Reason: c.Reason, Cause: c.Cause, Why: c.Why, Answer: c.Answer, Moved: c.Moved,
 	}
 	var end time.Duration

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/polder/polder"
@@ -76,7 +77,7 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 	if len(s.waiters)+s.atBerthNow > 0 {
 		s.engaged = now
 	}
-	s.serve(known)
+	r.serve(s, now)
 	r.publishEndpoints(s)
 	r.step(s, now)
 }
@@ -148,7 +149,7 @@ func (r *reconciler) revive(s *service) bool {
 	for _, i := range s.running {
 		if i.State == polder.Draining && !i.asked && !i.unpaid && !i.outdated && i.Address.IsValid() {
 			i.State, i.Reason, i.rests = polder.Ready, i.why, false
-			s.serve(i)
+			r.serve(s, time.Now())
 			r.publishEndpoints(s)
 			return true
 		}
@@ -167,6 +168,9 @@ func (r *reconciler) awaitAck(key xds.Key) {
 // Published is the activator's: it returns when the region's Envoys know the
 // ready instances of the service. Their workers learn it a moment later.
 func (r *reconciler) Published(ctx context.Context, name polder.ServiceName) error {
+	if r.Saturated(name) {
+		return errors.New("all instances are busy, and Envoy sends them nothing")
+	}
 	// An instance answers callers in the step in which it is published, and before.
 	r.do(ctx, func(time.Time) {})
 	return r.publisher.Wait(ctx, xds.Key{Type: xds.TypeEndpoint, Name: xds.ServiceCluster(name)})

@@ -64,6 +64,9 @@ func (r *Region) observeCold(c activator.ColdRequest) {
 	for _, step := range c.Phases.Steps() {
 		phases = append(phases, metrics.Phase{Name: step.Name, Took: step.Took})
 	}
+	if c.Class == activator.Saturation {
+		return // it waited for room, not for a start
+	}
 	r.metrics.Cold(c.Phases.Total(), string(c.Reason), phases)
 	r.traceCold(c)
 }
@@ -123,6 +126,7 @@ func connectedNodes(list []server.NodeStatus) int {
 func serviceReading(s ServiceStatus, a activator.ServiceStats, money Account) metrics.Service {
 	m := metrics.Service{
 		Name: s.Service, Direct: s.Totals.Direct, Activated: s.Totals.Activated, Failed: s.Totals.Failed, Cold: s.Totals.Cold,
+		Waited: s.Totals.Saturated, Saturated: s.Saturated != "",
 		Unanswered: byName(a.Failed), Brief: byName(a.Brief), Starts: s.Totals.Starts, Crashes: s.Totals.Crashes, Resumes: s.Totals.Resumes, Open: s.Open, Waiting: s.Waiting,
 		Spent: money.Spent.Money("").Micros, Rung: int(money.Step),
 	}

@@ -120,7 +120,8 @@ func (r *Region) serveControl(ctx context.Context, listener net.Listener, discov
 
 // followConfig tells of every new configuration.
 func (r *Region) followConfig(ctx context.Context) error {
-	return r.config.watch(ctx, func(*polder.Model) {
+	return r.config.watch(ctx, func(m *polder.Model) {
+		r.followHold(m)
 		select {
 		case r.modelChanged <- struct{}{}:
 		default: // one is waiting already, and will see this model

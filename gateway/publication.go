@@ -131,6 +131,7 @@ func (r *reconciler) takeServices(now time.Time) difference {
 		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
 		r.stopAll(s, "service was removed from the configuration")
 		r.closeBerth(s)
+		r.saturated.Delete(name)
 		delete(r.services, name)
 		d.before, d.gone = append(d.before, s.spec), append(d.gone, s)
 	}

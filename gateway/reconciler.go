@@ -91,6 +91,7 @@ type reconciler struct {
 	asleep       func(polder.ServiceName)                  // told of a service whose last instance has stopped
 	events       chan func(now time.Time)
 	retiring     sync.WaitGroup
+	saturated    sync.Map // names of services whose instances are all busy; the activator asks
 
 	// Only inside Run's goroutine.
 	ctx context.Context // of Run, for what it starts
@@ -242,6 +243,7 @@ func (r *reconciler) LoadReported(ctx context.Context, reports []load.Report) {
 		for _, report := range reports {
 			if s := r.services[report.Service]; s != nil {
 				s.observe(report, now)
+				r.serve(s, now)
 				r.spending.book.Requests(now, report.Service, report.Issued())
 				r.spending.called(report.Service, int(report.Direct.Issued), now)
 				r.step(s, now)
@@ -316,6 +318,9 @@ func (r *reconciler) follow(s *service, now time.Time) {
 		r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
 		s.state = new(prewarm.State) // what was learned of its callers is for where it is served
 	}
+	if s.busyNow.hidden { // it was published with all others, as if it were not
+		r.publishEndpoints(s)
+	}
 	r.step(s, now)
 }
 
@@ -334,7 +339,7 @@ func (r *reconciler) publishEndpoints(s *service) {
 	s.approved = r.judge(s)
 	if s.approved.Verdict() == law.Serve {
 		r.gate.publish(change{
-			set:       []xds.Resource{xds.Endpoints(s.approved, r.gateway)},
+			set:       []xds.Resource{s.assignment(r.gateway)},
 			instances: map[polder.ServiceName][]polder.Endpoint{s.spec.Name: s.runningEndpoints()},
 		})
 	}
@@ -382,6 +387,7 @@ func (r *reconciler) stepDue(now time.Time) {
 	}
 	r.tidyTable(now)
 	for _, s := range r.services {
+		r.desaturate(s, now)
 		retry := len(s.waiters) > 0 && !s.retryAt.IsZero() && !now.Before(s.retryAt)
 		if retry || !now.Before(s.tempo.when(s.decision.Until)) || r.overdue(s, now) {
 			r.step(s, now)

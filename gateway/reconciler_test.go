@@ -202,6 +202,9 @@ func started(name string, keepAlive time.Duration) polder.Service {
 
 func (w *world) wake(name polder.ServiceName) (activator.Target, error) {
 	target, err := w.r.Wake(w.ctx, name, activator.Cause{Kind: activator.CauseRequest})
+	if err == nil {
+		target.Release() // the request is short
+	}
 	w.r.do(w.ctx, func(time.Time) {}) // what follows the answer in the same step has happened
 	return target, err
 }

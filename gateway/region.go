@@ -163,6 +163,7 @@ func New(o Options) (*Region, error) {
 	if err := r.connectControl(); err != nil {
 		return nil, err
 	}
+	r.followHold(model)
 	if err := r.connectMembership(model, region); err != nil {
 		return nil, err
 	}
@@ -238,7 +239,8 @@ func (r *Region) connectControl() error {
 	r.reconciler.instances, r.reconciler.pausing = r.manager, pausing()
 	r.activator, err = activator.New(activator.Options{
 		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown,
-		Cold: r.cold, Rouse: r.reconciler.Rouse, Look: r.reconciler.Look, Published: r.reconciler.Published, Limits: activator.DefaultLimits(),
+		Cold: r.cold, Rouse: r.reconciler.Rouse, Look: r.reconciler.Look, Published: r.reconciler.Published,
+		Saturated: r.reconciler.Saturated, Limits: activator.DefaultLimits(),
 		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, MayRemember: r.mayTrace, Observe: r.observeCold, Log: o.Log,
 	})
 	return err

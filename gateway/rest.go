@@ -80,7 +80,7 @@ func (r *reconciler) wentOn(s *service, i *running, now time.Time) {
 	i.start = activator.Start{Decided: i.resumed, Started: i.resumed, Listening: now, Ready: now}
 	s.total.Resumes++
 	s.engaged = now
-	s.serve(i)
+	r.serve(s, now)
 	r.publishEndpoints(s)
 	r.step(s, now)
 }

@@ -24,6 +24,7 @@ type service struct {
 	waiters  []*waiter
 	berth    netip.AddrPort // where callers wait for an instance; invalid without one
 	next     int            // of ready instances, to spread what the activator forwards
+	busyNow  saturation
 
 	// Evidence since the last decision.
 	arrivals   int
@@ -58,6 +59,7 @@ const silentAfter = time.Minute
 // progress is what a node has in progress.
 type progress struct {
 	requests int
+	atWork   int       // of these, sent to instances without the activator
 	at       time.Time // when it said so
 }
 
@@ -74,6 +76,7 @@ type running struct {
 	rests    bool            // its retirement ends with a pause
 	resumed  time.Time       // when it was told to go on after a pause; zero before the first
 	start    activator.Start // when its start passed each step
+	taken    int             // requests that the activator forwards to it
 }
 
 // Totals count what happened to a service's requests in this region since the
@@ -84,6 +87,7 @@ type Totals struct {
 	Activated uint64 `json:"activated"` // of these, to the activator
 	Failed    uint64 `json:"failed"`    // answered with 5xx, or not at all
 	Cold      uint64 `json:"cold"`      // that waited for an instance to start
+	Saturated uint64 `json:"saturated"` // that waited for a busy instance to have room
 	Starts    uint64 `json:"starts"`    // instances started
 	Resumes   uint64 `json:"resumes"`   // paused instances that went on
 	Crashes   uint64 `json:"crashes"`   // ready instances that ended by themselves
@@ -100,7 +104,7 @@ func newService(spec polder.Service) *service {
 // it arrived and is not counted twice.
 func (s *service) observe(r load.Report, now time.Time) {
 	s.arrivals += int(r.Direct.Issued)
-	s.inProgress[r.Node] = progress{r.InProgress, now}
+	s.inProgress[r.Node] = progress{r.InProgress, r.AtWork, now}
 	s.total.Requests += r.Issued()
 	s.total.Direct += r.Direct.Issued
 	s.total.Activated += r.Activated.Issued
@@ -111,7 +115,7 @@ func (s *service) observe(r load.Report, now time.Time) {
 func (s *service) observation(now time.Time) prewarm.Observation {
 	s.promise(now)
 	obs := prewarm.Observation{
-		Now: s.tempo.at(now), Arrivals: s.arrivals, InProgress: max(s.busy(now), s.atBerthNow, s.unreported(now)), Waiting: len(s.waiters),
+		Now: s.tempo.at(now), Arrivals: s.arrivals, InProgress: max(s.working(now), s.atBerthNow, s.unreported(now)), Waiting: len(s.waiters),
 		Instances: s.countAll(), StartUps: s.startUps,
 	}
 	for i, d := range obs.StartUps {
@@ -145,16 +149,19 @@ func (s *service) unreported(now time.Time) int {
 	return 0
 }
 
-// busy counts the requests in progress. An Envoy that has not reported for long
+// busy counts the requests in progress, those that wait included.
+func (s *service) busy(now time.Time) int { return s.reported(now).requests }
+
+// reported sums up the last load reports. An Envoy that has not reported for long
 // is gone, and so are its requests: while there are any, it reports each second.
-func (s *service) busy(now time.Time) int {
-	sum := 0
+func (s *service) reported(now time.Time) (sum progress) {
 	for node, p := range s.inProgress {
 		if now.Sub(p.at) > silentAfter {
 			delete(s.inProgress, node)
 			continue
 		}
-		sum += p.requests
+		sum.requests += p.requests
+		sum.atWork += p.atWork
 	}
 	return sum
 }
@@ -217,25 +224,6 @@ func (s *service) endpoints(here polder.RegionName) []polder.Endpoint {
 		list = append(list, polder.Endpoint{Service: s.spec.Name, Region: here, Address: a})
 	}
 	return list
-}
-
-// pick chooses a ready instance for a request that the activator holds, the
-// present version first, in turn.
-func (s *service) pick() (*running, bool) {
-	for _, outdated := range []bool{false, true} {
-		var ready []*running
-		for _, i := range s.running {
-			if i.State == polder.Ready && i.outdated == outdated {
-				ready = append(ready, i)
-			}
-		}
-		if len(ready) > 0 {
-			slices.SortFunc(ready, func(a, b *running) int { return a.Started.Compare(b.Started) })
-			s.next++
-			return ready[s.next%len(ready)], true
-		}
-	}
-	return nil, false
 }
 
 // surplus chooses the n youngest ready instances: the oldest has proved itself.

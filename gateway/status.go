@@ -75,7 +75,8 @@ type ServiceStatus struct {
 	Disputed  bool                `json:"disputed,omitempty"` // peers see its policy otherwise; what all permit holds
 	Instances []InstanceStatus    `json:"instances"`
 	Waiting   int                 `json:"waiting"`
-	Open      int                 `json:"open"` // requests in progress at the last load report
+	Open      int                 `json:"open"`                // requests in progress at the last load report
+	Saturated string              `json:"saturated,omitempty"` // why new requests wait for instances that are ready; "" when none does
 	Totals    Totals              `json:"totals"`
 	Failure   string              `json:"failure,omitempty"`  // of the last start
 	Decision  string              `json:"decision,omitempty"` // of the predictor, in words
@@ -96,7 +97,7 @@ func (s *service) status(now time.Time) ServiceStatus {
 		Service: s.spec.Name, Hosts: s.spec.Hosts,
 		Verdict: s.approved.Verdict(), Home: s.approved.Home().Peer, Reason: s.approved.Reason(), Targets: s.approved.Targets(),
 		Glass: glassStatus(s.approved, now), Disputed: s.approved.Disputed(),
-		Instances: []InstanceStatus{}, Waiting: len(s.waiters), Open: s.busy(now), Totals: s.total, Failure: s.failure,
+		Instances: []InstanceStatus{}, Waiting: len(s.waiters), Open: s.busy(now), Saturated: s.saturatedNow(now), Totals: s.total, Failure: s.failure,
 	}
 	if s.spec.Run != nil && s.approved.Verdict() == law.Serve {
 		status.Decision = s.decision.Reason()

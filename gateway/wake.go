@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/polder/polder"
@@ -13,13 +14,19 @@ import (
 	"github.com/polder/polder/regions/law"
 )
 
-// firstRetry is the longest pause after failed starts for which callers are
-// held on.
-const firstRetry = 3 * time.Second
+const (
+	// firstRetry is the longest pause after failed starts for which callers are
+	// held on.
+	firstRetry = 3 * time.Second
+	// goodbyeLimit bounds how long a caller that leaves waits until its place is
+	// known to be free.
+	goodbyeLimit = 10 * time.Second
+)
 
 // waiter is a request that the activator holds.
 type waiter struct {
 	since time.Time
+	busy  bool           // an instance was ready when it came, and had no room
 	reply chan wakeReply // capacity 1; answered at most once
 }
 
@@ -44,9 +51,9 @@ func (r *reconciler) Wake(ctx context.Context, name polder.ServiceName, cause ac
 		return reply.target, reply.err
 	case <-ctx.Done():
 		// The reconciler may itself be stopping; then nobody needs to know.
-		goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeLimit)
 		defer cancel()
-		r.post(goodbye, func(time.Time) { r.dismiss(name, w) })
+		r.post(goodbye, func(now time.Time) { r.dismiss(name, w, now) })
 		return activator.Target{}, ctx.Err()
 	}
 }
@@ -64,18 +71,25 @@ func (r *reconciler) admit(name polder.ServiceName, cause activator.Cause, w *wa
 		s.arrivals++
 		r.spending.called(name, 1, now)
 	}
-	i, ok := s.pick()
-	if !ok && r.revive(s) {
-		i, ok = s.pick()
-	}
-	if ok {
-		s.engaged = now
-		w.reply <- wakeReply{target: s.target(i, true)}
-		r.step(s, now)
-		return
-	}
 	if s.spec.Run == nil {
 		w.reply <- refuse(activator.InstanceGone, time.Second, "none of the service's endpoints in this region accepts connections")
+		return
+	}
+	if s.countAll().Ready == 0 {
+		r.revive(s)
+	}
+	if s.countAll().Ready > 0 {
+		s.engaged = now
+		if len(s.waiters) == 0 && s.room(now) > 0 {
+			w.reply <- wakeReply{target: r.target(s, s.pick(), true)}
+			r.step(s, now)
+			return
+		}
+		w.busy = true
+		s.total.Saturated++
+		s.waiters = append(s.waiters, w)
+		r.serve(s, now)
+		r.step(s, now)
 		return
 	}
 	s.total.Cold++
@@ -98,32 +112,49 @@ func (r *reconciler) distrust(s *service, address netip.AddrPort) {
 	}
 }
 
-func (r *reconciler) dismiss(name polder.ServiceName, w *waiter) {
+// dismiss forgets a caller that left, and takes back what it was given meanwhile.
+func (r *reconciler) dismiss(name polder.ServiceName, w *waiter, now time.Time) {
+	select {
+	case reply := <-w.reply:
+		if reply.err == nil {
+			r.released(name, reply.target.Instance, now)
+		}
+		return
+	default:
+	}
 	s := r.services[name]
 	if s == nil {
 		return
 	}
 	for i, other := range s.waiters {
 		if other == w {
-			s.waiters = append(s.waiters[:i], s.waiters[i+1:]...)
+			s.waiters = slices.Delete(s.waiters, i, i+1)
 			return
 		}
 	}
 }
 
-// target says where a request goes.
-func (s *service) target(i *running, warm bool) activator.Target {
+// target says where a request goes, and that it goes there.
+func (r *reconciler) target(s *service, i *running, warm bool) activator.Target {
+	i.taken++
+	ctx, name, id := r.ctx, s.spec.Name, i.ID
 	return activator.Target{
 		Address: i.Address, Protocol: s.spec.Protocol, Instance: i.ID, Warm: warm, Start: i.start, Why: i.Reason,
+		Release: func() { r.post(ctx, func(now time.Time) { r.released(name, id, now) }) },
 	}
 }
 
-// serve gives the waiting requests the instance that became ready.
-func (s *service) serve(i *running) {
-	for _, w := range s.waiters {
-		w.reply <- wakeReply{target: s.target(i, false)}
+// serve gives waiting requests the instances that have room, in the order in
+// which they came.
+func (r *reconciler) serve(s *service, now time.Time) {
+	n := min(s.room(now), len(s.waiters))
+	for _, w := range s.waiters[:max(n, 0)] {
+		target := r.target(s, s.pick(), false)
+		target.Busy = w.busy
+		w.reply <- wakeReply{target: target}
 	}
-	s.waiters = nil
+	s.waiters = slices.Delete(s.waiters, 0, max(n, 0))
+	r.saturate(s, now)
 }
 
 // fail tells the waiting requests that no instance comes.
@@ -167,7 +198,7 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 			// A few bad starts may be chance: callers wait for the next one.
 			patient = s.retryAt.Sub(now) < firstRetry
 		}
-		if s.count().Starting == 0 && !patient {
+		if s.countAll().Warm() == 0 && !patient {
 			s.fail(refuse(activator.StartFailed, s.retryAt.Sub(now), "%s", s.failure))
 		}
 		if s.berth.IsValid() {

@@ -23,10 +23,12 @@ const (
 // Envoy moves on to the next priority only once healthy share × factor < 100 %.
 const overprovisioning = 100_000 // percent
 
-func loadAssignment(name string, a law.Approved, g Gateway) *endpoint.ClusterLoadAssignment {
+func loadAssignment(name string, a law.Approved, g Gateway, health core.HealthStatus) *endpoint.ClusterLoadAssignment {
 	var instances []*endpoint.LbEndpoint
 	for _, address := range a.Endpoints() {
-		instances = append(instances, lbEndpoint(socketAddress(address)))
+		instance := lbEndpoint(socketAddress(address))
+		instance.HealthStatus = health
+		instances = append(instances, instance)
 	}
 	region := string(g.Region)
 	return &endpoint.ClusterLoadAssignment{

@@ -3,6 +3,8 @@ package xds
 import (
 	"slices"
 
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
 )
@@ -42,6 +44,17 @@ func Service(a law.Approved, g Gateway) []Resource {
 // Endpoints gives a served service's load assignment alone: the fast path when
 // an instance comes or goes. It stands behind the law like everything else.
 func Endpoints(a law.Approved, g Gateway) Resource {
+	return endpoints(a, g, core.HealthStatus_UNKNOWN)
+}
+
+// SaturatedEndpoints is Endpoints for a service whose instances are all busy:
+// Envoy sends them no new request, and the activator gets it. What is in progress
+// there stays, and stays in Envoy's load reports, which leave out what is removed.
+func SaturatedEndpoints(a law.Approved, g Gateway) Resource {
+	return endpoints(a, g, core.HealthStatus_UNHEALTHY)
+}
+
+func endpoints(a law.Approved, g Gateway, health core.HealthStatus) Resource {
 	name := ServiceCluster(a.Service().Name)
-	return newResource(TypeEndpoint, name, loadAssignment(name, a, g))
+	return newResource(TypeEndpoint, name, loadAssignment(name, a, g, health))
 }

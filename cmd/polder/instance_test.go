@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -24,6 +25,8 @@ func testProgram(t *testing.T) string {
 //
 //	/events     with server-sent events, one for each line that is posted to /say
 //	/upgrade    with a WebSocket handshake, and then whatever is sent
+//	/work       after the duration in for, with how many such requests were in progress when it came
+//	/stay       with a header, and nothing more until its caller leaves
 //	/           with what it was sent
 func runInstance(after string) int {
 	pause, err := time.ParseDuration(after)
@@ -67,6 +70,18 @@ func runInstance(after string) int {
 		for lines.Scan() {
 			fmt.Fprintf(conn, "%s\n", lines.Text())
 		}
+	})
+	var working atomic.Int32
+	mux.HandleFunc("/work", func(w http.ResponseWriter, r *http.Request) {
+		defer working.Add(-1)
+		inProgress := working.Add(1)
+		took, _ := time.ParseDuration(r.FormValue("for"))
+		<-time.After(took) // this is the program's work, not a wait of a test
+		fmt.Fprint(w, inProgress)
+	})
+	mux.HandleFunc("/stay", func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -184,7 +184,7 @@ func cell(p palette, s gateway.ServiceStatus, known bool, width int) (string, li
 	if s.Waiting > 0 {
 		text += fmt.Sprintf(" %d wait", s.Waiting)
 	}
-	if n == 0 {
+	if n == 0 || s.Saturated != "" {
 		return text, p.warn
 	}
 	return text, p.good
@@ -208,6 +208,9 @@ func (o overview) why() string {
 	for _, s := range o.statuses {
 		service, _ := find(s, name)
 		reason := service.Decision
+		if service.Saturated != "" {
+			reason = "busy: " + service.Saturated
+		}
 		if service.Failure != "" {
 			reason = service.Failure
 		}

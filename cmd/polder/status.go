@@ -74,6 +74,8 @@ func writeStatus(w io.Writer, statuses []gateway.Status) error {
 				here += " → " + strings.Join(names, ", ")
 			}
 			switch {
+			case v.Saturated != "":
+				why = "all instances are busy: " + v.Saturated
 			case v.Failure != "":
 				why = v.Failure
 			case v.Decision != "":

@@ -15,6 +15,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/regions/law"
 )
 
@@ -183,6 +184,9 @@ func outcome(c gateway.ColdRequest) string {
 	case c.Reason != "":
 		return fmt.Sprintf("%d, %s", c.Status, c.Reason)
 	}
+	if c.Class == activator.Saturation {
+		return fmt.Sprintf("%d by the instance, when it had room: all instances were busy", c.Status)
+	}
 	return fmt.Sprintf("%d by the instance, after it had started", c.Status)
 }
 
@@ -215,6 +219,9 @@ func writeNow(w io.Writer, services []whyService) error {
 		reasons := s.Reason
 		if s.Verdict == law.Serve && s.Decision != "" {
 			reasons = s.Decision
+		}
+		if s.Saturated != "" {
+			reasons += "; all instances are busy: " + s.Saturated
 		}
 		if s.Failure != "" {
 			reasons += "; the last start failed: " + firstLine(s.Failure)

@@ -73,11 +73,6 @@ func TestWhy(t *testing.T) {
 // one of them failed, for that reason.
 func (u *fleetUnderTest) wantMetrics(t *testing.T, failed activator.Reason) {
 	t.Helper()
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", u.layout("fr").API())
-		}}}
 	const labels = `peer="fr-1",region="fr"`
 	var text string
 	wants := []string{
@@ -101,15 +96,29 @@ func (u *fleetUnderTest) wantMetrics(t *testing.T, failed activator.Reason) {
 		}
 	}()
 	eventually(t, "the metrics tell of the calls: "+strings.Join(wants, ", "), func() bool {
-		response, err := client.Get("http://polder/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		text = string(body)
-		return err == nil && !slices.ContainsFunc(wants, func(line string) bool { return !strings.Contains(text, line+"\n") })
+		text = u.metrics(t)
+		return !slices.ContainsFunc(wants, func(line string) bool { return !strings.Contains(text, line+"\n") })
 	})
+}
+
+// metrics are those of fr.
+func (u *fleetUnderTest) metrics(t *testing.T) string {
+	t.Helper()
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", u.layout("fr").API())
+		}}}
+	response, err := client.Get("http://polder/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // requestID calls a host and returns the x-request-id of the answer.

@@ -2,6 +2,7 @@ package activator
 
 import (
 	"context"
+	"errors"
 	"log"
 	"log/slog"
 	"net/http"
@@ -99,11 +100,16 @@ func (a *Activator) class(service polder.ServiceName) Class {
 	return Cold
 }
 
-func (a *Activator) budget(class Class) Budget {
-	if class == Saturation {
-		return a.options.Limits.Saturated
+func (a *Activator) budget(class Class) Budget { return a.book.budget(class) }
+
+// SetBudgets replaces the budgets for holding. What is held already stays, also
+// where that is more than the new ones allow. On an error nothing changes.
+func (a *Activator) SetBudgets(cold, saturated Budget) error {
+	if err := errors.Join(cold.validate(Cold), saturated.validate(Saturation)); err != nil {
+		return err
 	}
-	return a.options.Limits.Cold
+	a.book.setBudgets(cold, saturated)
+	return nil
 }
 
 // cost is the most memory that holding the request can take, in bytes.

@@ -72,14 +72,16 @@ func (c *call) run(ctx context.Context) {
 	to, err := c.reach(ctx)
 	if errors.Is(err, errMoved) {
 		c.move()
+		c.target.release()
 		return
 	}
 	if err != nil {
 		c.fail(ctx, err)
 		return
 	}
+	defer c.target.release()
 	defer to.Close()
-	c.book.forward(c.service, c.class, c.bytes, c.target.Warm)
+	c.book.forward(c.service, c.class, c.bytes, c.target)
 	defer c.book.end(c.service)
 	c.stage, c.forwarded = sent, time.Now()
 	c.forward(ctx, to)
@@ -104,6 +106,7 @@ func (c *call) reach(ctx context.Context) (link, error) {
 			if to, err = c.dialer.dial(waiting, target); err == nil {
 				return to, nil
 			}
+			target.release()
 			err = &Failure{Reason: InstanceGone, Err: err}
 			if c.wakes < maxWakes && waiting.Err() == nil {
 				cause = Cause{Kind: CauseGone, Request: c.id, Gone: target.Address}
@@ -111,11 +114,10 @@ func (c *call) reach(ctx context.Context) (link, error) {
 			}
 		}
 		if ctx.Err() == nil && waiting.Err() != nil {
-			reason := StartTimeout
-			if c.class == Saturation {
-				reason = Saturated
+			if c.class == Saturation || c.Activator.class(c.service) == Saturation {
+				return nil, &Failure{Reason: Saturated, Err: fmt.Errorf("no instance had room within %s: %w", wait, err)}
 			}
-			return nil, &Failure{Reason: reason, Err: fmt.Errorf("no instance within %s: %w", wait, err)}
+			return nil, &Failure{Reason: StartTimeout, Err: fmt.Errorf("no instance within %s: %w", wait, err)}
 		}
 		return nil, err
 	}
@@ -181,7 +183,11 @@ func (c *call) answered(res *http.Response) error {
 		return nil
 	}
 	p := c.record(time.Now(), res.StatusCode, nil)
-	if c.options.ServerTiming {
+	switch {
+	case !c.options.ServerTiming:
+	case c.target.Busy:
+		res.Header.Add("Server-Timing", timing(Step{"saturated", p.Total()}))
+	default:
 		res.Header.Add("Server-Timing", serverTiming(p))
 		res.Header.Set("X-Polder-Cold", "1")
 	}
@@ -267,6 +273,9 @@ func (c *call) record(now time.Time, status int, failure *Failure) Phases {
 		Noticed: c.noticed, Phases: p, Wakes: c.wakes, Status: status, Why: c.target.Why, Answer: c.answer,
 	}
 	entry.Moved = !c.published.IsZero()
+	if c.target.Busy || failure != nil && failure.Reason == Saturated {
+		entry.Class = Saturation
+	}
 	if failure != nil {
 		entry.Reason = failure.Reason
 		if failure.Err != nil {
@@ -286,12 +295,12 @@ func (c *call) record(now time.Time, status int, failure *Failure) Phases {
 // serverTiming tells a caller in milliseconds what it waited for: the whole
 // time to the first byte, and of that until the start began, and the start.
 func serverTiming(p Phases) string {
+	return timing(Step{"cold", p.Total()}, Step{"queued", p.Queued + p.Decided}, Step{"start", p.Started + p.Listening + p.Ready})
+}
+
+func timing(parts ...Step) string {
 	var b strings.Builder
-	for i, part := range []Step{
-		{"cold", p.Total()},
-		{"queued", p.Queued + p.Decided},
-		{"start", p.Started + p.Listening + p.Ready},
-	} {
+	for i, part := range parts {
 		if i > 0 {
 			b.WriteString(", ")
 		}

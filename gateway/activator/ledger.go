@@ -8,15 +8,16 @@ import (
 	"github.com/polder/polder"
 )
 
-// ColdRequest is one request that waited for a start, answered or not.
+// ColdRequest is one request that waited for a start, or for a busy instance,
+// answered or not.
 type ColdRequest struct {
 	ID       string // x-request-id, cut to 128 bytes
 	Trace    string // traceparent, as the caller sent it; "" without one of the usual length
 	Service  polder.ServiceName
 	Region   polder.RegionName
 	Instance polder.InstanceID // "" when none came up
-	Class    Class
-	Noticed  time.Time // when it arrived here
+	Class    Class             // what it waited for, in the end
+	Noticed  time.Time         // when it arrived here
 	Phases   Phases
 	Wakes    int               // 2 when the first instance was gone before the request reached it
 	Moved    bool              // Envoy sent it to the instance itself, where its first byte is not seen

@@ -75,13 +75,23 @@ func (o Options) Validate() error {
 	need(o.Log != nil, "no Log")
 	need(o.Region != "", "no Region")
 	need(o.Remember >= 1, "Remember is %d, want at least 1", o.Remember)
-	for class, b := range map[Class]Budget{Cold: o.Limits.Cold, Saturation: o.Limits.Saturated} {
-		need(b.Held >= 1, "%s: Held is %d, want at least 1", class, b.Held)
-		need(b.PerService >= 1, "%s: PerService is %d, want at least 1", class, b.PerService)
-		need(b.Bytes >= heldCost+receiveWindow, "%s: Bytes is %d, want at least %d, one request's cost", class, b.Bytes, heldCost+receiveWindow)
-		need(b.Wait > 0, "%s: Wait is %s, want more than 0", class, b.Wait)
-	}
+	faults = append(faults, o.Limits.Cold.validate(Cold), o.Limits.Saturated.validate(Saturation))
 	need(o.Limits.Forwarding >= 1, "Forwarding is %d, want at least 1", o.Limits.Forwarding)
 	need(o.Limits.Stop > 0, "Stop is %s, want more than 0", o.Limits.Stop)
+	return errors.Join(faults...)
+}
+
+// validate reports every fault of a class's budget.
+func (b Budget) validate(class Class) error {
+	var faults []error
+	need := func(ok bool, format string, values ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("activator: %s: "+format, append([]any{class}, values...)...))
+		}
+	}
+	need(b.Held >= 1, "Held is %d, want at least 1", b.Held)
+	need(b.PerService >= 1, "PerService is %d, want at least 1", b.PerService)
+	need(b.Bytes >= heldCost+receiveWindow, "Bytes is %d, want at least %d, one request's cost", b.Bytes, heldCost+receiveWindow)
+	need(b.Wait > 0, "Wait is %s, want more than 0", b.Wait)
 	return errors.Join(faults...)
 }

@@ -228,7 +228,7 @@ func (r *rig) idle() {
 		for _, n := range s.Brief {
 			told += n
 		}
-		if s.Held != 0 || s.Forwarding != 0 || s.Forwarded != s.Cold+s.Late || s.Requests < s.Forwarded+s.Moved+told || s.Requests > s.Forwarded+s.Moved+told+failed {
+		if s.Held != 0 || s.Forwarding != 0 || s.Forwarded != s.Cold+s.Saturated+s.Late || s.Requests < s.Forwarded+s.Moved+told || s.Requests > s.Forwarded+s.Moved+told+failed {
 			r.t.Errorf("the counters do not add up: %+v", s)
 		}
 	}

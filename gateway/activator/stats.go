@@ -20,6 +20,7 @@ type ServiceStats struct {
 	Forwarded  uint64                       // connected to an instance
 	Cold       uint64                       // forwarded after waiting for a start
 	Moved      uint64                       // streams that Envoy sent to a ready instance itself
+	Saturated  uint64                       // forwarded after waiting for an instance that was ready, and busy
 	Late       uint64                       // forwarded to an instance that was ready already
 	Brief      map[polder.ColdAnswer]uint64 // answered at once in place of an instance, by answer; what is rejected is in Failed
 	Failed     map[Reason]uint64            // not answered, or not completely, by reason
@@ -82,6 +83,18 @@ func newBook(limits Limits, known func(polder.ServiceName) bool) *book {
 	}
 }
 
+func (b *book) budget(class Class) Budget {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.holdings[class].budget
+}
+
+func (b *book) setBudgets(cold, saturated Budget) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.holdings[Cold].budget, b.holdings[Saturation].budget = cold, saturated
+}
+
 // of returns a service's counters. The caller holds mu.
 func (b *book) of(service polder.ServiceName) *ServiceStats {
 	stats, ok := b.services[service]
@@ -119,15 +132,18 @@ func (b *book) arrive(service polder.ServiceName, class Class, bytes polder.Byte
 }
 
 // forward gives back the room of a held request that now has an instance.
-func (b *book) forward(service polder.ServiceName, class Class, bytes polder.Bytes, warm bool) {
+func (b *book) forward(service polder.ServiceName, class Class, bytes polder.Bytes, to Target) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	stats := b.unhold(service, class, bytes)
 	stats.Forwarding++
 	stats.Forwarded++
-	if warm {
+	switch {
+	case to.Warm:
 		stats.Late++
-	} else {
+	case to.Busy:
+		stats.Saturated++
+	default:
 		stats.Cold++
 	}
 	b.forwarding++

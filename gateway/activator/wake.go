@@ -34,9 +34,18 @@ type Target struct {
 	Address  netip.AddrPort
 	Protocol polder.Protocol
 	Instance polder.InstanceID
-	Warm     bool // an instance was ready already when Wake was called
+	Warm     bool // an instance was ready already when Wake was called, and free
+	Busy     bool // one was ready, and all that were had no room for the request until one had
 	Start    Start
 	Why      string // the decision that started the instance, in words
+	Release  func() // gives back the room that the request has at the instance; called once; nil when it takes none
+}
+
+// release gives the room back, if the target takes any.
+func (t Target) release() {
+	if t.Release != nil {
+		t.Release()
+	}
 }
 
 // Start tells when the start that produced an instance passed each step, by

@@ -34,6 +34,13 @@ func serviceMetrics() []entry {
 			}},
 		{"polder.requests.failed", "{request}", "Requests answered with 5xx, or not at all, by `service`", true, of(func(s *Service) int64 { return int64(s.Failed) })},
 		{"polder.requests.cold", "{request}", "Requests that waited for an instance to start, by `service`", true, of(func(s *Service) int64 { return int64(s.Cold) })},
+		{"polder.requests.saturated", "{request}", "Requests that waited because every ready instance was busy, by `service`", true, of(func(s *Service) int64 { return int64(s.Waited) })},
+		{"polder.saturated", "{service}", "1 while every ready instance of the `service` is busy and new requests wait, else 0", false, of(func(s *Service) int64 {
+			if s.Saturated {
+				return 1
+			}
+			return 0
+		})},
 		{"polder.requests.unanswered", "{request}", "Requests at the activator that no instance answered, or not completely, by `service` and `reason` (see cold-start.md)", true,
 			func(r *Reading, value value) {
 				for _, s := range r.Services {

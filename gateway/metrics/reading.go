@@ -39,6 +39,8 @@ type Service struct {
 	Direct, Activated         uint64            // requests straight to instances, and to the activator
 	Failed                    uint64            // answered with 5xx, or not at all
 	Cold                      uint64            // that waited for a start
+	Waited                    uint64            // that waited for a busy instance
+	Saturated                 bool              // all ready instances are busy
 	Unanswered                map[string]uint64 // by reason: no instance answered
 	Brief                     map[string]uint64 // by answer: told at once to come back
 	Starts, Crashes, Resumes  uint64

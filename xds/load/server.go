@@ -22,6 +22,7 @@ type Report struct {
 	Direct     Count // sent straight to instances
 	Activated  Count // sent to the activator: cold, or saturated
 	InProgress int   // open at the end of the interval, wherever sent
+	AtWork     int   // of these, at instances
 }
 
 // Count counts requests of one interval.
@@ -94,6 +95,7 @@ func reports(node string, clusters []*endpoint.ClusterStats) []Report {
 			} else {
 				r.Direct.Issued += count.Issued
 				r.Direct.Failed += count.Failed
+				r.AtWork += int(l.TotalRequestsInProgress)
 			}
 			r.InProgress += int(l.TotalRequestsInProgress)
 		}
