@@ -3,12 +3,10 @@ package gateway
 import (
 	"context"
 	"net/netip"
-	"regexp"
 	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
-	"github.com/polder/polder/xds"
 )
 
 // berths are the listening sockets of services whose programs inherit one;
@@ -110,14 +108,6 @@ func (r *reconciler) Rung(ctx context.Context, name polder.ServiceName) {
 			r.log.Error("nobody looks after callers of the service", "service", name, "reason", err)
 		}
 	})
-}
-
-// openRequests asks Envoy how many requests of a service are in progress,
-// wherever they were sent.
-func (r *Region) openRequests(ctx context.Context, name polder.ServiceName) (int, error) {
-	stat := "cluster." + xds.ServiceCluster(name) + ".upstream_rq_active"
-	stats, err := r.envoy.Admin().Stats(ctx, "^"+regexp.QuoteMeta(stat)+"$")
-	return int(stats[stat]), err
 }
 
 // atBerthNow counts who waits at a berth where no instance is ready.

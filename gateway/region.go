@@ -224,7 +224,7 @@ func (r *Region) connectControl() error {
 	if r.berths, err = local.NewBerths(r.sockets, func(name polder.ServiceName) { r.reconciler.Rung(r.context(), name) }); err != nil {
 		return err
 	}
-	r.reconciler.berths, r.reconciler.open = r.berths, r.openRequests
+	r.reconciler.berths, r.reconciler.open = r.berths, newCensus(r.openRequests).open
 	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log, Berths: r.berths})
 	if err != nil {
 		return err
