@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -41,13 +42,25 @@ func newProbe(address netip.AddrPort, s polder.Service) probe {
 // program's first answer may be slow and asking again would not help it.
 const answerWithin = 5 * time.Second
 
+// lookPart and askPart are the parts of a start by which its end may be noticed
+// late: a connection costs next to nothing, a question for the readiness path is
+// work for a program that has something else to do.
+const (
+	lookPart = 400
+	askPart  = 40
+)
+
 // await returns when the instance is ready, and when it was first seen to
-// listen. queue is the listening socket that it inherited, or nil.
-func (p probe) await(ctx context.Context, queue *os.File) (listening time.Time, err error) {
+// listen. queue is the listening socket that it inherited, or nil; awaited counts
+// the instances that are awaited at the same time.
+func (p probe) await(ctx context.Context, queue *os.File, awaited *atomic.Int64) (listening time.Time, err error) {
+	awaited.Add(1)
+	defer awaited.Add(-1)
+	look := &pace{part: lookPart, awaited: awaited}
 	if queue != nil {
-		err = p.accepted(ctx, queue)
+		err = p.accepted(ctx, queue, look)
 	} else {
-		err = p.connected(ctx)
+		err = p.connected(ctx, look)
 	}
 	if err != nil {
 		return time.Time{}, err
@@ -56,12 +69,12 @@ func (p probe) await(ctx context.Context, queue *os.File) (listening time.Time, 
 	if p.Path == "" {
 		return listening, nil
 	}
-	return listening, p.answered(ctx)
+	return listening, p.answered(ctx, &pace{part: askPart, awaited: awaited})
 }
 
 // connected waits until a TCP connection is accepted.
-func (p probe) connected(ctx context.Context) error {
-	if err := retry(ctx, func() error { return p.dial(ctx) }); err != nil {
+func (p probe) connected(ctx context.Context, pace *pace) error {
+	if err := retry(ctx, pace, func() error { return p.dial(ctx) }); err != nil {
 		return fmt.Errorf("it does not listen on %s, as PORT told it to: %w", p.Address, err)
 	}
 	return nil
@@ -84,7 +97,7 @@ func (p probe) dial(ctx context.Context) error {
 // socket's queue: until ours has left it or, while callers go on joining it,
 // until it gets shorter. The kernel completes connections without the program,
 // so that being connected would say nothing.
-func (p probe) accepted(ctx context.Context, queue *os.File) error {
+func (p probe) accepted(ctx context.Context, queue *os.File, pace *pace) error {
 	dialer := net.Dialer{Timeout: answerWithin}
 	conn, err := dialer.DialContext(ctx, "tcp4", p.Address.String())
 	if err != nil {
@@ -92,7 +105,7 @@ func (p probe) accepted(ctx context.Context, queue *os.File) error {
 	}
 	defer conn.Close()
 	longest := uint32(0)
-	err = retry(ctx, func() error {
+	err = retry(ctx, pace, func() error {
 		waiting, err := queued(queue)
 		if err != nil {
 			return backoff.Permanent(err)
@@ -129,7 +142,7 @@ func queued(socket *os.File) (n uint32, err error) {
 }
 
 // answered waits until the readiness path answers with 2xx.
-func (p probe) answered(ctx context.Context) error {
+func (p probe) answered(ctx context.Context, pace *pace) error {
 	transport := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols)}
 	transport.Protocols.SetHTTP1(p.Protocol != polder.HTTP2)
 	transport.Protocols.SetUnencryptedHTTP2(p.Protocol == polder.HTTP2)
@@ -139,7 +152,7 @@ func (p probe) answered(ctx context.Context) error {
 		Timeout:       answerWithin,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	err := retry(ctx, func() error { return p.ask(ctx, &client) })
+	err := retry(ctx, pace, func() error { return p.ask(ctx, &client) })
 	if err != nil {
 		return fmt.Errorf("it listens on %s but its readiness path does not answer 2xx: %w", p.Address, err)
 	}
@@ -166,17 +179,9 @@ func (p probe) ask(ctx context.Context, client *http.Client) error {
 }
 
 // retry tries until it succeeds or ctx ends; then the last failure is told,
-// with ctx's. The first retries come close together: a program that is about
-// to be ready is waited for at the cost of a few connects.
-func retry(ctx context.Context, try func() error) error {
+// with ctx's.
+func retry(ctx context.Context, pace *pace, try func() error) error {
 	var last error
-	schedule := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(500*time.Microsecond),
-		backoff.WithMultiplier(1.15),
-		backoff.WithMaxInterval(20*time.Millisecond),
-		backoff.WithRandomizationFactor(0),
-		backoff.WithMaxElapsedTime(0),
-	)
 	err := backoff.Retry(func() error {
 		err := try()
 		// What fails at the end may fail because of the end.
@@ -184,7 +189,7 @@ func retry(ctx context.Context, try func() error) error {
 			last = err
 		}
 		return err
-	}, backoff.WithContext(schedule, ctx))
+	}, backoff.WithContext(pace, ctx))
 	if err != nil && ctx.Err() != nil && last != nil {
 		return fmt.Errorf("%w (last: %w)", ctx.Err(), last)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func TestReadinessPathNeedsTwoHundred(t *testing.T) {
 				cancel()
 			}
 		}()
-		_, err := probe{Address: at, Path: "/up", Host: "b.example", Protocol: polder.HTTP1}.await(ctx, nil)
+		_, err := probe{Address: at, Path: "/up", Host: "b.example", Protocol: polder.HTTP1}.await(ctx, nil, new(atomic.Int64))
 		if (err == nil) != ready {
 			t.Errorf("%d: %v", status, err)
 		}
@@ -58,7 +59,7 @@ func TestNobodyListens(t *testing.T) {
 	defer p.leave()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	_, err = probe{Address: p.address}.await(ctx, nil)
+	_, err = probe{Address: p.address}.await(ctx, nil, new(atomic.Int64))
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "connection refused") || !strings.Contains(err.Error(), p.address.String()) {
 		t.Errorf("error = %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/polder/polder"
@@ -34,6 +35,7 @@ type Options struct {
 type Provider struct {
 	o         Options
 	inherited map[string]string
+	awaited   atomic.Int64 // instances that are not ready yet
 
 	mu     sync.Mutex
 	warned bool // that limits are not in force
@@ -266,7 +268,7 @@ func (h *handle) AwaitReady(ctx context.Context) (listening time.Time, err error
 	probed := make(chan struct{})
 	go func() {
 		defer close(probed)
-		listening, err = h.memo.Probe.await(ctx, h.place.socket)
+		listening, err = h.memo.Probe.await(ctx, h.place.socket, &h.provider.awaited)
 	}()
 	select {
 	case <-probed:
