@@ -30,7 +30,7 @@ var arrows = []struct {
 	{"gateway/activator", []string{".", "gateway/activator"}, "the activator is on the path of cold requests: it knows a function that wakes, and not what does"},
 	{"loadtest", []string{"loadtest"}, "load is sent as a stranger would: whoever knows our inside measures something else"},
 	{"tools", []string{".", "bench", "prewarm", "loadtest"}, "tools prepare what is built and tested: they run nothing of a region"},
-	{"bench", []string{".", "bench", "gateway", "xds", "regions", "prewarm", "loadtest"}, "nothing imports a command"},
+	{"bench", []string{".", "bench", "gateway", "xds", "regions", "prewarm", "loadtest", "internal/freeport"}, "nothing imports a command"},
 	{"cmd", []string{".", "bench", "gateway", "xds", "regions", "prewarm", "loadtest"}, "nothing imports a command"},
 	{"internal/faketime", nil, "tests of every package use it"},
 	{"internal/freeport", nil, "it knows ports, and not what for"},

@@ -30,7 +30,7 @@ func (s *site) call(ctx context.Context, client *http.Client, host string) (repl
 		return r, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return r, fmt.Errorf("%s: %d %s", host, response.StatusCode, response.Header.Get("x-polder-reason"))
+		return r, fmt.Errorf("%d %s", response.StatusCode, response.Header.Get("x-polder-reason"))
 	}
 	r.cold = response.Header.Get("x-polder-cold") != ""
 	r.start = serverTiming(response.Header.Get("server-timing"), "start")

@@ -1,6 +1,7 @@
 package cold
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -17,12 +18,14 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cold",
 		Short: "Measure what callers of sleeping services feel, beside bare starts",
-		Long: `Runs a region with a real Envoy and services that fall asleep after half a second,
+		Long: `Runs regions with a real Envoy and services that fall asleep after half a second,
 and measures: each program's bare start against the first request of the sleeping
-service, in turn; how much of a start the ClientHello hides, from several
-distances; many callers of one sleeper, many sleepers at once, and callers that
-come while services fall asleep; and Envoy's processor time for warm requests with
-a Polder that runs and with one that is stopped. It fails when any caller got an error.
+service, in turn; Envoy's processor time for warm requests, in turn with a bare
+Envoy that has the same listener and no Polder; how much of a start the
+ClientHello hides, from several distances; many callers of one sleeper, many
+sleepers at once, and callers that come while services fall asleep, until these
+have been woken often enough. All of it takes some five minutes. It fails when any
+caller got an error, and when anything was started that nobody waited for.
 
 Leave the machine alone meanwhile: the report tells its load, and what stands
 side by side in one report means more than its figures.`,
@@ -48,13 +51,7 @@ side by side in one report means more than its figures.`,
 			if err != nil {
 				return err
 			}
-			if err := sheet.Write(cmd.OutOrStdout(), report, output, html); err != nil {
-				return err
-			}
-			if n := report.Failed(); n > 0 {
-				return fmt.Errorf("%d requests were not answered as they should", n)
-			}
-			return nil
+			return errors.Join(sheet.Write(cmd.OutOrStdout(), report, output, html), report.Faults())
 		},
 	}
 	flags := cmd.Flags()
@@ -62,14 +59,14 @@ side by side in one report means more than its figures.`,
 	flags.StringSliceVar(&o.Programs, "programs", o.Programs, "which programs")
 	flags.DurationSliceVar(&o.RTTs, "rtt", o.RTTs, "round trips of the callers whose ClientHello wakes")
 	flags.IntVar(&o.Hellos, "hellos", o.Hellos, "connections at each distance, with and without the wake-up")
-	flags.IntVar(&o.Callers, "callers", o.Callers, "callers of one sleeper at once; 0 leaves it out")
-	flags.IntVar(&o.Sleepers, "sleepers", o.Sleepers, "sleepers that are called at once; 0 leaves it out")
-	flags.IntVar(&o.Warm, "warm", o.Warm, "warm requests of a round, whose cost in Envoy is compared with a stopped Polder's; 0 leaves it out")
-	flags.IntVar(&o.Cycles, "cycles", o.Cycles, "calls around falling asleep; 0 leaves them out")
+	flags.IntVar(&o.Callers, "callers", o.Callers, "callers of one sleeper at once; 0 leaves them out")
+	flags.IntVar(&o.Sleepers, "sleepers", o.Sleepers, "sleepers that are called at once; 0 leaves them out")
+	flags.IntVar(&o.Warm, "warm", o.Warm, "warm requests through each of two Envoys, the region's and a bare one; 0 leaves them out")
+	flags.IntVar(&o.Cycles, "cycles", o.Cycles, "times that services fall asleep and are woken under load; 0 leaves them out")
 	flags.StringVar(&o.Samples, "samples", o.Samples, "`folder` of the sample services")
 	flags.StringVar(&o.Sleeper, "sleeper", o.Sleeper, "`path` of the artificial program, which make bench-cold builds")
 	flags.StringVar(&o.Tools, "tools", o.Tools, "`folder` with the Envoy of make envoy; else the one on PATH is taken")
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
-	flags.StringVar(&html, "html", "", "write a page with the plot to this `file`")
+	flags.StringVar(&html, "html", "", "write a page with the plots to this `file`")
 	return cmd
 }

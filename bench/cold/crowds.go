@@ -2,9 +2,10 @@ package cold
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 )
@@ -14,64 +15,43 @@ const (
 	crowded = "crowded"
 	// streams are the requests of one connection; Envoy allows a hundred.
 	streams = 50
-	// cyclers are the services that are called just as they fall asleep.
-	cyclers = 10
 )
 
-// crowds measures many callers of one sleeper, many sleepers, and callers that
-// come while a service falls asleep.
-func crowds(ctx context.Context, s *site, o Options, r *Report) error {
-	if o.Callers > 0 {
-		c, err := s.burst(ctx, o.Callers)
-		if err != nil {
-			return err
-		}
-		r.Crowds = append(r.Crowds, c)
-		o.progress("%d callers of one sleeper are done", o.Callers)
-	}
-	if o.Sleepers > 0 {
-		c, err := s.many(ctx, o.Sleepers)
-		if err != nil {
-			return err
-		}
-		r.Crowds = append(r.Crowds, c)
-		o.progress("%d sleepers at once are done", o.Sleepers)
-	}
-	if o.Cycles > 0 {
-		c, err := s.cycles(ctx, o)
-		if err != nil {
-			return err
-		}
-		r.Crowds = append(r.Crowds, c)
-	}
-	return nil
-}
-
-// crowd gathers replies from many goroutines.
-type crowd struct {
+// crowdOf gathers replies from many goroutines.
+type crowdOf struct {
 	mu     sync.Mutex
 	took   []time.Duration
+	cold   int // replies that say so
 	errors map[string]int
 }
 
-func (c *crowd) add(r reply, err error) {
+func (c *crowdOf) add(r reply, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
+		// Without the address, those that are alike are told as one.
+		if of := new(url.Error); errors.As(err, &of) {
+			err = of.Err
+		}
 		c.errors[err.Error()]++
 		return
 	}
 	c.took = append(c.took, r.took)
+	if r.cold {
+		c.cold++
+	}
 }
 
 // measure calls do, and tells what the services went through meanwhile.
-func (s *site) measure(ctx context.Context, name string, services []string, do func(*crowd)) (Crowd, error) {
+func (s *site) measure(ctx context.Context, name string, services []string, do func(*crowdOf) error) (Crowd, error) {
 	before, err := s.totals(ctx, services...)
 	if err != nil {
 		return Crowd{}, err
 	}
-	c := &crowd{errors: map[string]int{}}
-	do(c)
+	c := &crowdOf{errors: map[string]int{}}
+	if err := do(c); err != nil {
+		return Crowd{}, fmt.Errorf("%s: %w", name, err)
+	}
 	if err := ctx.Err(); err != nil {
 		return Crowd{}, err
 	}
@@ -80,7 +60,7 @@ func (s *site) measure(ctx context.Context, name string, services []string, do f
 		return Crowd{}, err
 	}
 	out := Crowd{
-		Name: name, Services: len(services), Answered: len(c.took), Errors: c.errors, Took: spread(c.took),
+		Name: name, Services: len(services), Answered: len(c.took), Errors: c.errors, Took: spread(c.took), Wakes: uint64(c.cold),
 		Cold: after.Cold - before.Cold, Starts: after.Starts - before.Starts, Crashes: after.Crashes - before.Crashes,
 	}
 	for _, n := range c.errors {
@@ -89,80 +69,110 @@ func (s *site) measure(ctx context.Context, name string, services []string, do f
 	return out, nil
 }
 
+func burstServices(o Options) []service {
+	if o.Callers == 0 {
+		return nil
+	}
+	return []service{{program: o.program("sleeper-1000"), name: crowded}}
+}
+
 // burst lets many callers call one sleeper at once, on connections that are open.
-func (s *site) burst(ctx context.Context, callers int) (Crowd, error) {
-	clients := make([]*http.Client, (callers+streams-1)/streams)
+func burst(ctx context.Context, s *site, o Options, r *Report) error {
+	clients := make([]*http.Client, (o.Callers+streams-1)/streams)
 	for i := range clients {
 		clients[i] = s.Caller(s.address, true)
 		defer clients[i].CloseIdleConnections()
 		if _, err := s.call(ctx, clients[i], host(crowded)); err != nil {
-			return Crowd{}, err
+			return err
 		}
 	}
 	if err := s.Asleep(ctx, crowded); err != nil {
-		return Crowd{}, err
+		return err
 	}
-	return s.measure(ctx, fmt.Sprintf("%d callers of one sleeper", callers), []string{crowded}, func(c *crowd) {
+	c, err := s.measure(ctx, fmt.Sprintf("%d callers of one sleeper", o.Callers), s.services, func(c *crowdOf) error {
 		var calling sync.WaitGroup
-		for i := range callers {
+		for i := range o.Callers {
 			calling.Go(func() { c.add(s.call(ctx, clients[i%len(clients)], host(crowded))) })
 		}
 		calling.Wait()
+		return nil
 	})
+	c.Wakes = 1
+	r.Crowds = append(r.Crowds, c)
+	o.progress("%d callers of one sleeper are done", o.Callers)
+	return err
 }
 
-// many calls each of many sleepers once, all at the same time.
-func (s *site) many(ctx context.Context, n int) (Crowd, error) {
-	names := make([]string, n)
-	for i := range names {
-		names[i] = fmt.Sprintf("many-%d", i)
+// lateComers are sleepers that are called while all others fall asleep, one
+// after the other with a pause.
+const (
+	lateComers = 10
+	latePause  = 400 * time.Millisecond
+)
+
+func manyServices(o Options) (list []service) {
+	if o.Sleepers == 0 {
+		return nil
 	}
-	if err := s.Asleep(ctx, names...); err != nil {
-		return Crowd{}, err
+	for i := range o.Sleepers + lateComers {
+		list = append(list, service{program: o.program("sleeper-0"), name: fmt.Sprintf("many-%d", i)})
 	}
-	return s.measure(ctx, fmt.Sprintf("%d sleepers at once", n), names, func(c *crowd) {
+	return list
+}
+
+// many calls each of many sleepers once, all at the same time; and some others
+// while these fall asleep, also at the same time.
+func many(ctx context.Context, s *site, o Options, r *Report) error {
+	crowd, late := s.services[:o.Sleepers], s.services[o.Sleepers:]
+	if err := s.Asleep(ctx, s.services...); err != nil {
+		return err
+	}
+	all, err := s.measure(ctx, fmt.Sprintf("%d sleepers at once", o.Sleepers), crowd, func(c *crowdOf) error {
 		var calling sync.WaitGroup
-		for _, name := range names {
-			calling.Go(func() {
-				client := s.Caller(s.address, false)
-				defer client.CloseIdleConnections()
-				c.add(s.call(ctx, client, host(name)))
-			})
+		for _, name := range crowd {
+			calling.Go(func() { s.callOnce(ctx, name, c) })
 		}
 		calling.Wait()
+		return nil
 	})
-}
-
-// cycles calls some services again and again, with pauses about as long as
-// they take to fall asleep, so that calls meet every moment of it.
-func (s *site) cycles(ctx context.Context, o Options) (Crowd, error) {
-	names := make([]string, cyclers)
-	for i := range names {
-		names[i] = fmt.Sprintf("cycle-%d", i)
+	if err != nil {
+		return err
 	}
-	each := (o.Cycles + cyclers - 1) / cyclers
-	return s.measure(ctx, fmt.Sprintf("%d calls around falling asleep", each*cyclers), names, func(c *crowd) {
+	all.Wakes = uint64(len(crowd))
+	o.progress("%d sleepers at once are done", o.Sleepers)
+	few, err := s.measure(ctx, fmt.Sprintf("%d more while these fall asleep", lateComers), late, func(c *crowdOf) error {
 		var calling sync.WaitGroup
-		for i, name := range names {
-			calling.Go(func() {
-				client := s.Caller(s.address, false)
-				defer client.CloseIdleConnections()
-				chance := rand.New(rand.NewPCG(1, uint64(i)))
-				for round := range each {
-					c.add(s.call(ctx, client, host(name)))
-					if i == 0 && (round+1)%10 == 0 {
-						o.progress("sleep and wake: round %d of %d", round+1, each)
-					}
-					// Falling asleep takes the keep-alive, up to a load report, and a settling time.
-					pause := keepAlive/2 + time.Duration(chance.Int64N(int64(1500*time.Millisecond)))
-					select {
-					case <-time.After(pause):
-					case <-ctx.Done():
-						return
-					}
+		calling.Go(func() {
+			for _, name := range late {
+				s.callOnce(ctx, name, c)
+				if !pause(ctx, latePause) {
+					return
 				}
-			})
-		}
+			}
+		})
+		err := s.Asleep(ctx, crowd...)
 		calling.Wait()
+		return err
 	})
+	few.Wakes = uint64(len(late))
+	r.Crowds = append(r.Crowds, all, few)
+	o.progress("%d sleepers sleep again", o.Sleepers)
+	return err
+}
+
+// callOnce calls a service on a connection of its own.
+func (s *site) callOnce(ctx context.Context, name string, c *crowdOf) {
+	client := s.Caller(s.address, false)
+	defer client.CloseIdleConnections()
+	c.add(s.call(ctx, client, host(name)))
+}
+
+// pause waits, and tells whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

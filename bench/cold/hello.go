@@ -6,56 +6,88 @@ import (
 	"time"
 )
 
-// Services of the hello measurement: the same program, started at the
+// kinds of services of the hello measurement: the same program, started at the
 // ClientHello or at the request.
 const (
-	helloAwaited = "hello-awaited"
-	helloIgnored = "hello-ignored"
-	// helloResident is woken by its ClientHello too, and Envoy has its key already.
-	helloResident = "hello-resident"
+	helloAwaited  = "awaited"  // its ClientHello asks Envoy for the key, which wakes it
+	helloResident = "resident" // Envoy has its key, and tells of its ClientHello
+	helloIgnored  = "ignored"  // its request wakes it
 )
+
+// helloKinds are measured in turn.
+var helloKinds = []string{helloAwaited, helloIgnored, helloResident}
+
+// helloCopies are the services of each kind, so that one is asleep again while
+// the others are called.
+const helloCopies = 6
+
+// helloStart is the start-up time of the program that is woken.
+const helloStart = 50 * time.Millisecond
+
+func helloName(kind string, sample int) string {
+	return fmt.Sprintf("hello-%s-%d", kind, sample%helloCopies)
+}
+
+func helloServices(o Options) (list []service) {
+	if len(o.RTTs) == 0 {
+		return nil
+	}
+	sleeper := o.program("sleeper-50")
+	for n := range helloCopies {
+		list = append(list,
+			service{program: sleeper, name: helloName(helloAwaited, n), prewarm: "auto"},
+			service{program: sleeper, name: helloName(helloIgnored, n)},
+			service{program: sleeper, name: helloName(helloResident, n), prewarm: "auto", keys: "resident"})
+	}
+	return list
+}
 
 // hellos measures a new connection and its first request, from several
 // distances, with and without the wake-up at the ClientHello.
 func hellos(ctx context.Context, s *site, o Options, r *Report) error {
 	for _, rtt := range o.RTTs {
-		with, without, resident := []time.Duration{}, []time.Duration{}, []time.Duration{}
-		run := func() error {
-			far, stop := context.WithCancel(ctx)
-			defer stop()
-			relay, err := newRelay(s.address, rtt)
-			if err != nil {
-				return err
-			}
-			ended := make(chan struct{})
-			go func() { defer close(ended); relay.run(far) }()
-			defer func() { stop(); <-ended }()
-			for range o.Hellos {
-				for name, samples := range map[string]*[]time.Duration{helloAwaited: &with, helloIgnored: &without, helloResident: &resident} {
-					took, err := s.hello(ctx, relay.address(), name)
-					if err != nil {
-						return fmt.Errorf("%s from %s away: %w", name, rtt, err)
-					}
-					*samples = append(*samples, took)
-				}
-			}
-			return nil
-		}
-		if err := run(); err != nil {
+		took, err := s.from(ctx, rtt, o.Hellos)
+		if err != nil {
 			return err
 		}
-		r.Hellos = append(r.Hellos, newHello("on-demand", rtt, with, without), newHello("resident", rtt, resident, without))
+		r.Hellos = append(r.Hellos, newHello("on-demand", rtt, took[helloAwaited], took[helloIgnored]),
+			newHello("resident", rtt, took[helloResident], took[helloIgnored]))
 		o.progress("ClientHello: callers %s away are done", rtt)
 	}
 	return nil
 }
 
+// from calls sleeping services from some distance, each kind as often as samples
+// says, and tells how long each call took.
+func (s *site) from(ctx context.Context, rtt time.Duration, samples int) (map[string][]time.Duration, error) {
+	far, stop := context.WithCancel(ctx)
+	relay, err := newRelay(s.address, rtt)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); relay.run(far) }()
+	defer func() { stop(); <-ended }()
+	took := map[string][]time.Duration{}
+	for n := range samples {
+		for _, kind := range helloKinds {
+			d, err := s.hello(ctx, relay.address(), kind, helloName(kind, n))
+			if err != nil {
+				return nil, fmt.Errorf("%s from %s away: %w", helloName(kind, n), rtt, err)
+			}
+			took[kind] = append(took[kind], d)
+		}
+	}
+	return took, nil
+}
+
 // hello calls a sleeping service on a new connection.
-func (s *site) hello(ctx context.Context, to, name string) (time.Duration, error) {
+func (s *site) hello(ctx context.Context, to, kind, name string) (time.Duration, error) {
 	if err := s.Asleep(ctx, name); err != nil {
 		return 0, err
 	}
-	if name != helloResident {
+	if kind != helloResident {
 		if err := s.keyless(ctx, host(name)); err != nil {
 			return 0, err
 		}
@@ -65,9 +97,6 @@ func (s *site) hello(ctx context.Context, to, name string) (time.Duration, error
 	answer, err := s.call(ctx, client, host(name))
 	return answer.took, err
 }
-
-// helloStart is the start-up time of the program that is woken.
-const helloStart = 50 * time.Millisecond
 
 func newHello(keys string, rtt time.Duration, with, without []time.Duration) Hello {
 	h := Hello{Keys: keys, RTT: microseconds(rtt), Samples: len(with), With: spread(with), Without: spread(without)}

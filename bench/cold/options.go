@@ -14,9 +14,9 @@ type Options struct {
 	Programs []string        // which, of Programs
 	RTTs     []time.Duration // distances of the caller, for the ClientHello
 	Hellos   int             // connections at each distance, with and without the wake-up
-	Callers  int             // of one sleeper at once; 0 leaves it out
-	Sleepers int             // called at once; 0 leaves it out
-	Warm     int             // warm requests of a round, for Envoy's processor time; 0 leaves it out
+	Callers  int             // of one sleeper at once; 0 leaves them out
+	Sleepers int             // called at once; 0 leaves them out
+	Warm     int             // warm requests through each of two Envoys, for their processor time; 0 leaves them out
 	Cycles   int             // of sleep and wake under load, in all; 0 leaves them out
 
 	Polder  string // path of the polder command
@@ -32,7 +32,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Rounds: 30, Programs: Programs(), RTTs: []time.Duration{0, 20 * time.Millisecond, 40 * time.Millisecond, 80 * time.Millisecond},
-		Hellos: 10, Callers: 1000, Sleepers: 1000, Cycles: 1000, Warm: 5000, Samples: "examples", Sleeper: "bin/sleeper", Tools: ".tools",
+		Hellos: 10, Callers: 1000, Sleepers: 1000, Cycles: 1000, Warm: 25_000, Samples: "examples", Sleeper: "bin/sleeper", Tools: ".tools",
 	}
 }
 

@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"math"
 	"strings"
 )
 
-// The plot: two bars for each program, on a logarithmic scale from 1 ms.
+// Colours of the plots: what is compared with, what Polder does, and what it does
+// in a second way.
 const (
-	plotWidth, plotLeft = 760, 150
-	barHeight, barGap   = 14, 18
+	grey  = "#7f8c8d"
+	blue  = "#2980b9"
+	green = "#27ae60"
 )
 
 // WriteHTML writes the report as one page that needs nothing else.
@@ -20,53 +21,101 @@ func (r Report) WriteHTML(w io.Writer) error {
 	if err := r.WriteText(&text); err != nil {
 		return err
 	}
-	return pageTemplate.Execute(w, map[string]any{"Report": r, "Text": text.String(), "Plot": template.HTML(r.svg())})
+	return pageTemplate.Execute(w, map[string]any{"Report": r, "Text": text.String(), "Plots": r.plots()})
 }
 
 var pageTemplate = template.Must(template.New("cold").Parse(`<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Polder: cold starts</title>
-<style>body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}pre{overflow-x:auto;font-size:13px}</style>
+<style>body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}pre{overflow-x:auto;font-size:13px}h2{font-size:1.1em;margin:1.6em 0 .4em}</style>
 <h1>Cold starts</h1>
-<p>{{.Report.Began.Format "2006-01-02 15:04 UTC"}}, {{.Report.Processors}} processors. Each program was started bare and through Polder in turn, so that a busy machine slows both:
-compare the bars of one pair, not their lengths with those of another machine.</p>
-{{.Plot}}
-<pre>{{.Text}}</pre>
+<p>{{.Report.Began.Format "2006-01-02 15:04 UTC"}}, {{.Report.Processors}} processors, load average {{.Report.LoadBefore}} before and {{.Report.LoadAfter}} after. What is compared was measured
+in turn, so that a busy machine slows both: compare the bars of one pair, not their lengths with those of another machine.</p>
+{{range .Plots}}<h2>{{.Title}}</h2>
+{{.SVG}}
+<p>{{.Legend}}</p>
+{{end}}<pre>{{.Text}}</pre>
 </html>
 `))
 
-// svg draws the medians of the starts, with a thin line to their p99.
-func (r Report) svg() string {
-	most := int64(10_000)
+// plot is one picture of the page.
+type plot struct {
+	Title, Legend string
+	SVG           template.HTML
+}
+
+// plots draws what was measured; what was left out has no picture.
+func (r Report) plots() []plot {
+	var list []plot
+	if len(r.Starts) > 0 {
+		list = append(list, plot{"A start, and the first request of a sleeping service",
+			"Grey: a bare start to the first 200. Blue: the first request through Envoy and Polder. Medians, with a line to the 99th percentile; the scale is logarithmic.", r.startPlot()})
+	}
+	if len(r.Hellos) > 0 {
+		list = append(list, plot{"How much of a start the ClientHello hides",
+			"The part of the round trip, or of the start if that is shorter, that a caller did not wait because the ClientHello woke the service. Blue: keys on demand. Green: resident keys. The dashed line is at 80 %.", r.helloPlot()})
+	}
+	if len(r.Crowds) > 0 {
+		list = append(list, plot{"Crowds, and calls around falling asleep",
+			"What a caller waited: median, with a line to the 99th percentile; the scale is logarithmic.", r.crowdPlot()})
+	}
+	if r.Warm != nil {
+		list = append(list, plot{"Processor time of a warm request, over a bare Envoy's",
+			"A dot for each turn. The band is the 95 % confidence interval of the median. The dashed line is at 3 %.", r.warmPlot()})
+	}
+	return list
+}
+
+func (r Report) startPlot() template.HTML {
+	var most int64 = 10_000
 	for _, s := range r.Starts {
 		most = max(most, s.Bare.P99, s.Through.P99)
 	}
-	decades := math.Log10(float64(most) / 1000)
-	x := func(us int64) float64 {
-		at := math.Log10(math.Max(float64(us), 1000)/1000) / decades
-		return plotLeft + at*(plotWidth-plotLeft-20)
-	}
-	var b strings.Builder
-	height := len(r.Starts)*(2*barHeight+barGap) + 40
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" width="%d" role="img" aria-label="bare and cold starts" font-family="system-ui" font-size="12">`, plotWidth, height, plotWidth)
-	for us := int64(1000); us <= most; us *= 10 {
-		fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="0" y2="%d" stroke="#ddd"/><text x="%.1f" y="%d" text-anchor="middle">%d ms</text>`,
-			x(us), x(us), height-24, x(us), height-8, us/1000)
-	}
-	y := 6
+	c := newChart("bare and cold starts", logarithmic(1000, most))
 	for _, s := range r.Starts {
-		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, plotLeft-8, y+barHeight+4, template.HTMLEscapeString(s.Program))
-		for _, bar := range []struct {
-			spread Spread
-			color  string
-			title  string
-		}{{s.Bare, "#7f8c8d", "bare"}, {s.Through, "#2980b9", "through Polder"}} {
-			fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"><title>%s: p50 %s ms, p99 %s ms</title></rect><line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="%s"/>`,
-				plotLeft, y, math.Max(x(bar.spread.P50)-plotLeft, 1), barHeight-1, bar.color, bar.title, ms(bar.spread.P50), ms(bar.spread.P99),
-				x(bar.spread.P50), x(bar.spread.P99), y+barHeight/2, y+barHeight/2, bar.color)
-			y += barHeight
-		}
-		y += barGap
+		c.row(s.Program, c.quantiles("bare", grey, s.Bare), c.quantiles("through Polder", blue, s.Through))
 	}
-	b.WriteString(`</svg><p><span style="color:#7f8c8d">■</span> bare start to the first 200, <span style="color:#2980b9">■</span> first request through Envoy and Polder; medians, with a line to p99.</p>`)
-	return b.String()
+	return c.end()
+}
+
+func (r Report) crowdPlot() template.HTML {
+	var most int64 = 10_000
+	for _, w := range r.Crowds {
+		most = max(most, w.Took.P99)
+	}
+	c := newChart("crowds", logarithmic(1000, most))
+	for _, w := range r.Crowds {
+		c.row(fmt.Sprintf("%s: %d failed", w.Name, w.Failed), c.quantiles(w.Name, blue, w.Took))
+	}
+	return c.end()
+}
+
+func (r Report) helloPlot() template.HTML {
+	c := newChart("hidden part of a start", linear(0, 1.2, 0.2))
+	c.mark(0.8)
+	for i, h := range r.Hellos {
+		if h.RTT == 0 {
+			continue
+		}
+		label, colour := "", green
+		if i == 0 || r.Hellos[i-1].RTT != h.RTT {
+			label, colour = ms(h.RTT)+" ms away", blue
+		}
+		title := fmt.Sprintf("keys %s, %s ms away: %.0f %%", h.Keys, ms(h.RTT), 100*h.Share)
+		c.row(label, bar{title: title, colour: colour, value: h.Share, to: h.Share})
+	}
+	return c.end()
+}
+
+func (r Report) warmPlot() template.HTML {
+	c := newChart("processor time of warm requests", linear(-0.15, 0.15, 0.05))
+	c.band(r.Warm.From, r.Warm.To)
+	c.mark(0.03)
+	var dots []dot
+	for _, t := range r.Warm.Turns {
+		if t.Bare > 0 {
+			dots = append(dots, dot{at: float64(t.Polder)/float64(t.Bare) - 1, colour: blue})
+		}
+	}
+	c.cloud(fmt.Sprintf("%.1f %% more", 100*r.Warm.More), dots)
+	return c.end()
 }

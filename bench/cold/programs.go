@@ -57,6 +57,20 @@ func programs(o Options) []program {
 	}
 }
 
+// program is one of them by its name.
+func (o Options) program(name string) program {
+	for _, p := range programs(o) {
+		if p.name == name {
+			return p
+		}
+	}
+	panic("cold: there is no program " + name) // the names are ours, or Validate saw them
+}
+
+// passedOn is what an instance gets of Polder's environment. A bare start gets no
+// more: Node alone takes half as long again with a file of certificates to read.
+var passedOn = []string{"PATH", "HOME", "LANG", "TZ"}
+
 // bare starts the program by itself and measures until it first answers 200.
 func (p program) bare(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, bareLimit)
@@ -73,7 +87,12 @@ func (p program) bare(ctx context.Context) (time.Duration, error) {
 	}
 	c := exec.Command(path, p.command[1:]...)
 	c.Dir = p.dir
-	c.Env = append(os.Environ(), "POLDER_SERVICE="+p.name, "POLDER_REGION=fr", "POLDER_INSTANCE=bare")
+	c.Env = []string{"POLDER_SERVICE=" + p.name, "POLDER_REGION=fr", "POLDER_INSTANCE=bare"}
+	for _, name := range passedOn {
+		if value, ok := os.LookupEnv(name); ok {
+			c.Env = append(c.Env, name+"="+value)
+		}
+	}
 	if p.inherit {
 		file, err := listener.(*net.TCPListener).File()
 		if err != nil {

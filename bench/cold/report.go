@@ -1,6 +1,7 @@
 package cold
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -39,13 +40,24 @@ type Start struct {
 	Warm    Spread `json:"warm"`    // the next request, through Envoy alone
 }
 
-// Warm compares Envoy's processor time for warm requests with a Polder that runs
-// and with one that is stopped: medians of rounds, in turn.
+// Warm compares Envoy's processor time for warm requests with that of a bare
+// Envoy: the same listener, routes and cluster, told by a file, and no control
+// plane. The two take turns.
 type Warm struct {
-	Requests int     `json:"requests"` // of a round
-	With     int64   `json:"with_us"`
-	Alone    int64   `json:"alone_us"`
-	More     float64 `json:"more"` // With over Alone, less 1
+	Requests int     `json:"requests"`  // through each, in all
+	Polder   int64   `json:"polder_ns"` // processor time of one request, the median turn
+	Bare     int64   `json:"bare_ns"`
+	More     float64 `json:"more"` // the median turn's, over the bare one's beside it, less 1
+	From     float64 `json:"from"` // 95 % confidence interval of More
+	To       float64 `json:"to"`
+	Turns    []Turn  `json:"turns"`
+}
+
+// Turn is the processor time of some requests through each Envoy, one after the
+// other, in nanoseconds for one request.
+type Turn struct {
+	Polder int64 `json:"polder_ns"`
+	Bare   int64 `json:"bare_ns"`
 }
 
 // Hello compares a new connection's first answer with and without the wake-up
@@ -68,8 +80,9 @@ type Crowd struct {
 	Failed   int            `json:"failed"`
 	Errors   map[string]int `json:"errors,omitempty"`
 	Took     Spread         `json:"took"`
-	Cold     uint64         `json:"cold"` // requests that waited for a start
-	Starts   uint64         `json:"starts"`
+	Cold     uint64         `json:"cold"`   // requests that waited for a start
+	Wakes    uint64         `json:"wakes"`  // times that somebody came and the service slept; for inherited sockets at most so many
+	Starts   uint64         `json:"starts"` // one for each of these, however many came
 	Crashes  uint64         `json:"crashes"`
 }
 
@@ -96,6 +109,21 @@ func (r Report) Failed() int {
 	return n
 }
 
+// Faults are what no machine is too slow for: errors that callers got, and starts
+// that nobody waited for.
+func (r Report) Faults() error {
+	var faults []error
+	if n := r.Failed(); n > 0 {
+		faults = append(faults, fmt.Errorf("%d requests were not answered as they should", n))
+	}
+	for _, c := range r.Crowds {
+		if c.Starts > c.Wakes {
+			faults = append(faults, fmt.Errorf("%s: %d starts for %d wake-ups", c.Name, c.Starts, c.Wakes))
+		}
+	}
+	return errors.Join(faults...)
+}
+
 // WriteText writes the report for people.
 func (r Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%d processors, load average %s before and %s after; times in ms, p50/p99\n\n", r.Processors, r.LoadBefore, r.LoadAfter)
@@ -109,8 +137,9 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintln(table)
 	}
 	if w := r.Warm; w != nil {
-		fmt.Fprintln(table, "warm requests\tEnvoy's processor time\twith a stopped Polder\tmore\t")
-		fmt.Fprintf(table, "%d\t%s\t%s\t%.1f %%\t\n\n", w.Requests, ms(w.With), ms(w.Alone), 100*w.More)
+		us := func(ns int64) string { return fmt.Sprintf("%.1f", float64(ns)/1000) }
+		fmt.Fprintln(table, "warm requests\tturns\tprocessor time of Envoy, µs\tof a bare one, µs\tmore\t95 % confidence\t")
+		fmt.Fprintf(table, "%d\t%d\t%s\t%s\t%.1f %%\t%.1f to %.1f %%\t\n\n", w.Requests, len(w.Turns), us(w.Polder), us(w.Bare), 100*w.More, 100*w.From, 100*w.To)
 	}
 	if len(r.Hellos) > 0 {
 		fmt.Fprintln(table, "keys\tround trip\tn\twoken by the request\tby the ClientHello\thidden\tof what could be\t")
@@ -124,9 +153,9 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintln(table)
 	}
 	if len(r.Crowds) > 0 {
-		fmt.Fprintln(table, "crowd\tanswered\tfailed\tcold\tstarts\tcrashes\ttook\t")
+		fmt.Fprintln(table, "crowd\tanswered\tfailed\tcold\twake-ups\tstarts\tcrashes\ttook\t")
 		for _, c := range r.Crowds {
-			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t\n", c.Name, c.Answered, c.Failed, c.Cold, c.Starts, c.Crashes, both(c.Took))
+			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t\n", c.Name, c.Answered, c.Failed, c.Cold, c.Wakes, c.Starts, c.Crashes, both(c.Took))
 		}
 	}
 	if err := table.Flush(); err != nil {

@@ -21,16 +21,27 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err := o.prepare(); err != nil {
 		return r, err
 	}
-	err := at(ctx, o, func(ctx context.Context, s *site) error {
-		for _, measure := range []func(context.Context, *site, Options, *Report) error{starts, warm, hellos, crowds} {
-			if err := measure(ctx, s, o, &r); err != nil {
-				return err
-			}
+	for _, stage := range stages {
+		services := stage.services(o)
+		if len(services) == 0 {
+			continue
 		}
-		return nil
-	})
+		err := at(ctx, o, services, func(ctx context.Context, s *site) error { return stage.measure(ctx, s, o, &r) })
+		if err != nil {
+			return r, err
+		}
+	}
 	r.LoadAfter = load()
-	return r, err
+	return r, nil
+}
+
+// stages are measured one after the other, each in a region of its own. Who needs
+// no services is left out.
+var stages = []struct {
+	services func(Options) []service
+	measure  func(context.Context, *site, Options, *Report) error
+}{
+	{startServices, starts}, {warmServices, warm}, {helloServices, hellos}, {burstServices, burst}, {manyServices, many}, {cycleServices, cycles},
 }
 
 // prepare makes paths absolute, and finds what is missing.
@@ -64,25 +75,38 @@ func (o *Options) prepare() error {
 	return errors.Join(faults...)
 }
 
+// startCopies are the services of each program, so that one is asleep again while
+// the others are measured.
+const startCopies = 2
+
+func startName(program string, round int) string {
+	return fmt.Sprintf("%s-%d", program, round%startCopies)
+}
+
+func startServices(o Options) (list []service) {
+	for _, name := range o.Programs {
+		for n := range startCopies {
+			list = append(list, service{program: o.program(name), name: startName(name, n)})
+		}
+	}
+	return list
+}
+
 // starts measures each program's bare and cold starts, in turn.
 func starts(ctx context.Context, s *site, o Options, r *Report) error {
 	clients := map[string]*http.Client{}
-	samples := map[string]*startSamples{}
-	for _, name := range o.Programs {
+	for _, name := range s.services {
 		clients[name] = s.Caller(s.address, false)
 		defer clients[name].CloseIdleConnections()
-		samples[name] = new(startSamples)
 		if _, err := s.call(ctx, clients[name], host(name)); err != nil { // opens the connection
 			return fmt.Errorf("first call of %s: %w", name, err)
 		}
 	}
-	byName := map[string]program{}
-	for _, p := range programs(o) {
-		byName[p.name] = p
-	}
+	samples := make([]startSamples, len(o.Programs))
 	for round := range o.Rounds {
-		for _, name := range o.Programs {
-			if err := samples[name].take(ctx, s, byName[name], clients[name]); err != nil {
+		for i, program := range o.Programs {
+			name := startName(program, round)
+			if err := samples[i].take(ctx, s, o.program(program), name, clients[name]); err != nil {
 				return err
 			}
 		}
@@ -90,8 +114,8 @@ func starts(ctx context.Context, s *site, o Options, r *Report) error {
 			o.progress("cold starts: round %d of %d", round+1, o.Rounds)
 		}
 	}
-	for _, name := range o.Programs {
-		r.Starts = append(r.Starts, samples[name].summary(name))
+	for i, program := range o.Programs {
+		r.Starts = append(r.Starts, samples[i].summary(program))
 	}
 	return nil
 }
@@ -101,32 +125,32 @@ type startSamples struct {
 	bare, through, outside, warm []time.Duration
 }
 
-func (x *startSamples) take(ctx context.Context, s *site, p program, client *http.Client) error {
-	if err := s.Asleep(ctx, p.name); err != nil {
+func (x *startSamples) take(ctx context.Context, s *site, p program, name string, client *http.Client) error {
+	if err := s.Asleep(ctx, name); err != nil {
 		return err
 	}
 	bare, err := p.bare(ctx)
 	if err != nil {
 		return err
 	}
-	before, err := s.totals(ctx, p.name)
+	before, err := s.totals(ctx, name)
 	if err != nil {
 		return err
 	}
-	answer, err := s.call(ctx, client, host(p.name))
+	answer, err := s.call(ctx, client, host(name))
 	if err != nil {
-		return fmt.Errorf("cold start of %s: %w", p.name, err)
+		return fmt.Errorf("cold start of %s: %w", name, err)
 	}
 	if p.inherit { // its request never passes the activator, which could mark it
-		after, err := s.totals(ctx, p.name)
+		after, err := s.totals(ctx, name)
 		if err != nil {
 			return err
 		}
 		answer.cold = after.Starts == before.Starts+1
 	}
-	warm, err := s.call(ctx, client, host(p.name))
+	warm, err := s.call(ctx, client, host(name))
 	if err != nil {
-		return fmt.Errorf("warm request of %s: %w", p.name, err)
+		return fmt.Errorf("warm request of %s: %w", name, err)
 	}
 	// An inherited socket takes the request itself, and nobody calls it cold.
 	if !answer.reused || !answer.cold && !p.inherit {

@@ -2,79 +2,120 @@ package cold
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
-// warmed is the service whose warm requests are counted.
-const warmed = "warmed"
+const (
+	// warmed is the service whose warm requests are counted.
+	warmed = "warmed"
+	// turnRequests are those of one Envoy before it is the other's turn: few, so
+	// that what the machine does besides falls on both.
+	turnRequests = 250
+	// turnsBefore are not counted: connections open and caches fill.
+	turnsBefore = 4
+)
 
-// warm measures Envoy's processor time for warm requests, in turn with a Polder
-// that runs and with one that is stopped: the same Envoy with the same listener,
-// and nobody behind it.
-func warm(ctx context.Context, s *site, o Options, r *Report) (err error) {
+func warmServices(o Options) []service {
 	if o.Warm == 0 {
 		return nil
 	}
-	client := s.Caller(s.address, false)
-	defer client.CloseIdleConnections()
-	// The first round's requests keep the service awake for all others: they
-	// follow each other, and nobody puts it to sleep while Polder is stopped.
-	w := Warm{Requests: o.Warm}
-	var with, alone []time.Duration
-	for range warmRounds {
+	return []service{{program: o.program("sleeper-0"), name: warmed, keepAlive: awake}}
+}
+
+// warm measures the processor time of warm requests, in turn through the
+// region's Envoy and through a bare one.
+func warm(ctx context.Context, s *site, o Options, r *Report) error {
+	ours := s.Caller(s.address, false)
+	defer ours.CloseIdleConnections()
+	if _, err := s.call(ctx, ours, host(warmed)); err != nil {
+		return err
+	}
+	return s.bare(ctx, o, func(ctx context.Context, b *bare) error {
 		status, err := s.client.Status(ctx)
 		if err != nil {
 			return err
 		}
-		took, err := s.spend(ctx, o.Warm, status.Envoy.PID, func() error { _, err := s.call(ctx, client, host(warmed)); return err })
-		if err != nil {
-			return fmt.Errorf("warm requests: %w", err)
+		theirs := s.Caller(b.address, false)
+		defer theirs.CloseIdleConnections()
+		sides := [2]side{{"through Polder's Envoy", ours, status.Envoy.PID}, {"through the bare Envoy", theirs, b.pid}}
+		var turns []Turn
+		for n := range turnsBefore + max(1, o.Warm/turnRequests) {
+			turn, err := s.turn(ctx, sides, n%2)
+			if err != nil {
+				return err
+			}
+			if n >= turnsBefore {
+				turns = append(turns, turn)
+			}
 		}
-		with = append(with, took)
-		if err := syscall.Kill(status.PID, syscall.SIGSTOP); err != nil {
-			return fmt.Errorf("stopping Polder: %w", err)
-		}
-		took, err = s.spend(ctx, o.Warm, status.Envoy.PID, func() error { _, err := s.call(ctx, client, host(warmed)); return err })
-		if err = errors.Join(err, syscall.Kill(status.PID, syscall.SIGCONT)); err != nil {
-			return fmt.Errorf("warm requests past a stopped Polder: %w", err)
-		}
-		alone = append(alone, took)
-	}
-	w.With, w.Alone = spread(with).P50, spread(alone).P50
-	if w.Alone > 0 {
-		w.More = float64(w.With-w.Alone) / float64(w.Alone)
-	}
-	r.Warm = &w
-	o.progress("warm requests are done")
-	return nil
+		w := newWarm(turns)
+		r.Warm = &w
+		o.progress("warm requests are done")
+		return nil
+	})
 }
 
-// warmRounds are the rounds of each kind; their medians are compared.
-const warmRounds = 5
+// side is one of the two Envoys.
+type side struct {
+	name   string
+	client *http.Client
+	pid    int
+}
 
-// spend returns the processor time that a process took for the calls.
-func (s *site) spend(ctx context.Context, calls, pid int, call func() error) (time.Duration, error) {
-	if err := call(); err != nil { // wakes the service, or opens the connection
-		return 0, err
+// turn sends some requests through each; first says which begins.
+func (s *site) turn(ctx context.Context, sides [2]side, first int) (Turn, error) {
+	var took [2]time.Duration
+	for _, i := range []int{first, 1 - first} {
+		before, err := processorTime(sides[i].pid)
+		if err != nil {
+			return Turn{}, err
+		}
+		for range turnRequests {
+			if _, err := s.call(ctx, sides[i].client, host(warmed)); err != nil {
+				return Turn{}, fmt.Errorf("warm request %s: %w", sides[i].name, err)
+			}
+		}
+		after, err := processorTime(sides[i].pid)
+		if err != nil {
+			return Turn{}, err
+		}
+		took[i] = after - before
 	}
-	before, err := processorTime(pid)
-	if err != nil {
-		return 0, err
-	}
-	for range calls {
-		if err := call(); err != nil {
-			return 0, err
+	return Turn{Polder: took[0].Nanoseconds() / turnRequests, Bare: took[1].Nanoseconds() / turnRequests}, nil
+}
+
+// newWarm compares turn by turn. The interval is that of the median by ranks,
+// which assumes nothing of how noise is distributed (Conover, Practical
+// Nonparametric Statistics, 3.2).
+func newWarm(turns []Turn) Warm {
+	w := Warm{Requests: len(turns) * turnRequests, Turns: turns}
+	var polder, bare []int64
+	var more []float64
+	for _, t := range turns {
+		polder, bare = append(polder, t.Polder), append(bare, t.Bare)
+		if t.Bare > 0 {
+			more = append(more, float64(t.Polder)/float64(t.Bare)-1)
 		}
 	}
-	after, err := processorTime(pid)
-	return after - before, err
+	if len(more) == 0 {
+		return w
+	}
+	slices.Sort(polder)
+	slices.Sort(bare)
+	slices.Sort(more)
+	n := len(more)
+	w.Polder, w.Bare, w.More = polder[len(polder)/2], bare[len(bare)/2], more[n/2]
+	reach := int(math.Ceil(1.96 * math.Sqrt(float64(n)) / 2))
+	w.From, w.To = more[max(0, n/2-reach)], more[min(n-1, n/2+reach)]
+	return w
 }
 
 // processorTime is what all threads of a process have taken.

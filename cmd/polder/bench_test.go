@@ -15,7 +15,7 @@ import (
 // a sleeper is started once however many callers it has.
 func TestBenchCold(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "cold.html")
-	code, out, errs := run(t, "bench", "cold", "--programs", "go,go-inherit", "--rounds", "2", "--rtt", "0s,5ms", "--hellos", "1",
+	code, out, errs := run(t, "bench", "cold", "--programs", "go,go-inherit", "--rounds", "2", "--rtt", "0s,5ms", "--hellos", "1", "--warm", "500",
 		"--callers", "120", "--sleepers", "4", "--cycles", "20", "--samples", "../../examples", "--sleeper", "../../examples/billing/bin/billing",
 		"--tools", "../../.tools", "--output", "json", "--html", page)
 	if code != exitDone {
@@ -23,7 +23,7 @@ func TestBenchCold(t *testing.T) {
 	}
 	var r cold.Report
 	strict(t, out, &r)
-	if len(r.Starts) != 2 || len(r.Hellos) != 4 || len(r.Crowds) != 3 {
+	if len(r.Starts) != 2 || len(r.Hellos) != 4 || len(r.Crowds) != 5 || r.Warm == nil {
 		t.Fatalf("not all was measured: %s", out)
 	}
 	for _, s := range r.Starts {
@@ -31,17 +31,25 @@ func TestBenchCold(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	burst, many, cycles := r.Crowds[0], r.Crowds[1], r.Crowds[2]
+	if w := r.Warm; w.Requests != 500 || len(w.Turns) != 2 || w.Polder <= 0 || w.Bare <= 0 {
+		t.Errorf("warm requests: %+v", w)
+	}
+	for _, c := range r.Crowds {
+		if c.Answered == 0 || c.Failed != 0 || c.Crashes != 0 || c.Starts > c.Wakes {
+			t.Errorf("%+v", c)
+		}
+	}
+	burst, many, late := r.Crowds[0], r.Crowds[1], r.Crowds[2]
 	if burst.Answered != 120 || burst.Starts != 1 {
 		t.Errorf("callers of one sleeper: %+v", burst)
 	}
-	if many.Answered != 4 || many.Starts != 4 {
-		t.Errorf("sleepers at once: %+v", many)
+	if many.Answered != 4 || many.Starts != 4 || late.Answered != 10 || late.Starts != 10 {
+		t.Errorf("sleepers at once: %+v, %+v", many, late)
 	}
-	if cycles.Answered != 20 || cycles.Failed != 0 || cycles.Crashes != 0 {
-		t.Errorf("calls around falling asleep: %+v", cycles)
+	if port, inherited := r.Crowds[3], r.Crowds[4]; port.Starts+inherited.Starts < 20 {
+		t.Errorf("sleep and wake: %+v, %+v", port, inherited)
 	}
-	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "<svg") {
+	if text, err := os.ReadFile(page); err != nil || strings.Count(string(text), "<svg") != 4 {
 		t.Errorf("page: %v", err)
 	}
 }
