@@ -25,11 +25,13 @@ func serviceOf(m *polder.Model, key xds.Key) (polder.Service, bool) {
 	if m == nil {
 		return polder.Service{}, false
 	}
-	is := func(polder.Service) bool { return false }
+	var is func(polder.Service) bool
 	if name, ok := xds.ClusterService(key.Name); ok && (key.Type == xds.TypeCluster || key.Type == xds.TypeEndpoint) {
 		is = func(s polder.Service) bool { return s.Name == name }
-	} else if host, ok := xds.HostOfResource(key); ok {
-		is = func(s polder.Service) bool { return slices.Contains(s.Hosts, polder.Host(host)) }
+	} else {
+		is = func(s polder.Service) bool {
+			return slices.ContainsFunc(s.Hosts, func(h polder.Host) bool { return xds.IsAboutHost(key, string(h)) })
+		}
 	}
 	if i := slices.IndexFunc(m.Services, is); i >= 0 {
 		return m.Services[i], true

@@ -21,7 +21,7 @@ func TestRejectionsNameTheirCause(t *testing.T) {
 		{xds.TypeCluster, "service/billing", "polder.yaml:12:3", "its cluster"},
 		{xds.TypeEndpoint, "service/shop", "shop.yaml:2:3", "its endpoints"},
 		{xds.TypeRoute, "host/billing.example.com", "polder.yaml:12:3", "the routes of one of its hosts"},
-		{xds.TypeScope, "host/shop.example.com", "shop.yaml:2:3", "a scope"},
+		{xds.TypeScope, "scope/lRYjom-LM4iAKqdJ", "shop.yaml:2:3", "a scope"},
 		{xds.TypeCluster, "to/shop.example.com", "shop.yaml:2:3", "what leads to a host by its name"},
 		{xds.TypeListener, "entrypoint-https", "", "what belongs to all"},
 		{xds.TypeRoute, "service/billing", "", "a name of another type"},

@@ -40,6 +40,8 @@ type place struct {
 	dir    string
 	extra  []string // more arguments of Envoy
 	admin  *http.Client
+
+	stopControl func() // ends the streams of its Envoy
 }
 
 // callerAddress is an address that only the test's callers have.
@@ -208,15 +210,8 @@ func (p *place) resources(services []polder.Service, alive polder.RegionHealth) 
 
 func (p *place) startEnvoy(t testing.TB) {
 	t.Helper()
+	p.stopControl = p.startControl(t)
 	socket, admin := filepath.Join(p.dir, "xds.sock"), filepath.Join(p.dir, "admin.sock")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	control := grpc.NewServer()
-	p.server.Register(control)
-	go control.Serve(listener)
-	t.Cleanup(control.Stop)
 	bootstrap, err := xds.Bootstrap{Node: string(p.node.Region) + "-1", Region: p.node.Region, ControlPlane: socket, Admin: admin, Ejections: p.node.Ejections}.JSON()
 	if err != nil {
 		t.Fatal(err)
@@ -250,6 +245,20 @@ func (p *place) startEnvoy(t testing.TB) {
 		response.Body.Close()
 		return response.StatusCode == 200
 	})
+}
+
+// startControl serves the place's server on its socket, until stop.
+func (p *place) startControl(t testing.TB) (stop func()) {
+	t.Helper()
+	listener, err := net.Listen("unix", filepath.Join(p.dir, "xds.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := grpc.NewServer()
+	p.server.Register(control)
+	go control.Serve(listener)
+	t.Cleanup(control.Stop)
+	return control.Stop
 }
 
 func (p *place) get(roots *x509.CertPool, sni, host string, http2 bool) (string, *http.Response, error) {

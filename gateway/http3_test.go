@@ -73,7 +73,7 @@ func TestHTTP3(t *testing.T) {
 		{"fast.example.com", "fast.example.com:8443", "fast", "a port says nothing"},
 		{"fast.example.com", "fast.example.com.", "fast", "nor the trailing dot"},
 		{"fast.example.com", "fast.example.com.:8443", "fast", "with a port behind it"},
-		{"fast.example.com", "www.fast.example.com", "fast", "another host of the service"},
+		{"fast.example.com", "www.fast.example.com", "421", "another host of the service, on a connection for this one"},
 		{"fast.example.com", "slow.example.com", "421", "another service's host"},
 		{"a.wild.example.com", "a.wild.example.com", "fast", "below a wildcard"},
 		{"A.wild.example.com", "a.WILD.example.com:8443", "fast", "in upper case with a port"},

@@ -207,7 +207,7 @@ func (h *Hosts) ByName() (set []Resource, remove []Key) {
 		was, led := h.led[host]
 		switch {
 		case wanted && !(led && was.alike(now)):
-			set = append(set, newResource(TypeCluster, byName(host), wrapCluster(byName(host), now.ledTo())))
+			set = append(set, newResource(TypeCluster, byName(host), byNameCluster(host, now.ledTo())))
 			h.led[host] = now
 			h.Ways = h.Ways.with(now.ledTo(), host)
 		case !wanted && led:

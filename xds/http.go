@@ -7,12 +7,15 @@ import (
 	mutation "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	headers "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyheaders "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/polder/polder"
 )
 
 // Limits on what a caller may send, after Envoy's guide for edge proxies.
@@ -37,14 +40,14 @@ const (
 
 // scopedManager speaks HTTP with callers of exact hosts. The routes are chosen
 // by the SNI, so upper case, ports and trailing dots in Host change nothing.
-func scopedManager(stat, log string) *listener.Filter {
-	return networkFilter(managerName, scoped(stat, log))
+func scopedManager(stat, log string, here polder.RegionName) *listener.Filter {
+	return networkFilter(managerName, scoped(stat, log, here))
 }
 
 // scoped is that manager.
-func scoped(stat, log string) *hcm.HttpConnectionManager {
-	m := manager(stat)
-	m.AccessLog = accessLog(log)
+func scoped(stat, log string, here polder.RegionName) *hcm.HttpConnectionManager {
+	m := serving(stat, log, here)
+	m.LocalReplyConfig.Mappers = append([]*hcm.ResponseMapper{misdirectedReply()}, m.LocalReplyConfig.Mappers...)
 	m.EarlyHeaderMutationExtensions = []*core.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation",
 		TypedConfig: packed(&earlyheaders.HeaderMutation{Mutations: []*mutation.HeaderMutation{{
@@ -68,11 +71,31 @@ func scoped(stat, log string) *hcm.HttpConnectionManager {
 }
 
 // wildcardManager speaks HTTP with callers of wildcard hosts.
-func wildcardManager(stat, log string) *listener.Filter {
+func wildcardManager(stat, log string, here polder.RegionName) *listener.Filter {
+	return networkFilter(managerName, wild(stat, log, here))
+}
+
+// wild is that manager.
+func wild(stat, log string, here polder.RegionName) *hcm.HttpConnectionManager {
+	m := serving(stat, log, here)
+	m.RouteSpecifier = routes(routesWildcard)
+	return m
+}
+
+// serving is a manager whose answers come from services, without its routes. What
+// every answer has is said here, and not with the routes of each host.
+func serving(stat, log string, here polder.RegionName) *hcm.HttpConnectionManager {
 	m := manager(stat)
 	m.AccessLog = accessLog(log)
-	m.RouteSpecifier = routes(routesWildcard)
-	return networkFilter(managerName, m)
+	m.HttpFilters = append([]*hcm.HttpFilter{{
+		Name: "answers",
+		ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: packed(&headers.HeaderMutation{Mutations: &headers.Mutations{
+			ResponseMutations: []*mutation.HeaderMutation{
+				{Action: &mutation.HeaderMutation_Append{Append: overwrite("strict-transport-security", strictTransport)}},
+				{Action: &mutation.HeaderMutation_Append{Append: overwrite(HeaderRegion, string(here))}},
+			}}})},
+	}}, m.HttpFilters...)
+	return m
 }
 
 // plainManager speaks HTTP on the plain port, only to send callers elsewhere.
@@ -163,8 +186,20 @@ func labelledErrors() *hcm.LocalReplyConfig {
 }
 
 func labelled(reason string, flags ...string) *hcm.ResponseMapper {
+	return explained(reason, "%LOCAL_REPLY_BODY%", flags...)
+}
+
+// misdirectedReply answers, where the SNI chooses the routes, whoever asks for a host
+// that they do not have.
+func misdirectedReply() *hcm.ResponseMapper {
+	m := explained(reasonMisdirected, textMisdirected, "NR")
+	m.StatusCode = wrapperspb.UInt32(statusMisdirected)
+	return m
+}
+
+func explained(reason, text string, flags ...string) *hcm.ResponseMapper {
 	body, err := structpb.NewStruct(map[string]any{
-		"error": "%LOCAL_REPLY_BODY%", "reason": reason, "details": "%RESPONSE_CODE_DETAILS%",
+		"error": text, "reason": reason, "details": "%RESPONSE_CODE_DETAILS%",
 		"request-id": "%REQ(X-REQUEST-ID)%",
 	})
 	if err != nil {

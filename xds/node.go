@@ -49,6 +49,7 @@ func (t hostTable) resources(n NodeConfig) []Resource {
 		newResource(TypeListener, listenerPeers, peerListener(n)),
 		newResource(TypeListener, listenerInward, inwardListener(n, t)),
 		newResource(TypeCluster, clusterInward, internalCluster(clusterInward, listenerInward)),
+		newResource(TypeCluster, wrapName(listenerInward), wrapCluster(wrapName(listenerInward), listenerInward)),
 		newResource(TypeRoute, routesHTTP, plainRoutes(n.HTTPS.Port(), t)),
 		newResource(TypeRoute, routesWildcard, wildcardRoutes(t, n)),
 	}
@@ -68,6 +69,7 @@ func (t hostTable) resources(n NodeConfig) []Resource {
 // hostTable sorts all hosts by what happens to their connections. Every slice
 // is sorted, so that equal verdicts give equal bytes.
 type hostTable struct {
+	here        polder.RegionName
 	served      []string   // exact hosts that end here, in the chain that all share
 	servedWild  []string   // wildcard hosts that end here, in the chain that all share
 	owned       []ownChain // and in others
@@ -100,7 +102,7 @@ type pass struct {
 }
 
 func sortHosts(judged []law.Approved, here polder.RegionName) hostTable {
-	var t hostTable
+	t := hostTable{here: here}
 	passes := map[string]*pass{}
 	way := func(a law.Approved) *pass {
 		p := passOf(a)

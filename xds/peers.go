@@ -10,6 +10,7 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	aggregate "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	internalupstream "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
@@ -100,6 +101,18 @@ func wrapCluster(name, to string) *cluster.Cluster {
 		TransportSocket: c.TransportSocket,
 	})
 	return c
+}
+
+// byNameCluster leads the connections for one host where those of many go: it is made
+// of the cluster that wraps for an internal listener, and has nothing of its own.
+func byNameCluster(host, to string) *cluster.Cluster {
+	return &cluster.Cluster{
+		Name: byName(host),
+		ClusterDiscoveryType: &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
+			Name: "aggregate", TypedConfig: packed(&aggregate.ClusterConfig{Clusters: []string{wrapName(to)}})}},
+		LbPolicy:       cluster.Cluster_CLUSTER_PROVIDED,
+		CommonLbConfig: noPanic(),
+	}
 }
 
 func internalCluster(name, to string) *cluster.Cluster {

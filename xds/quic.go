@@ -79,10 +79,9 @@ func (t hostTable) quicChain(c ownChain) *listener.FilterChain {
 	if c.logged {
 		log = t.accessLog
 	}
-	m := scoped(stat, log)
+	m := scoped(stat, log, t.here)
 	if c.wild {
-		m = manager(stat)
-		m.RouteSpecifier = routes(routesWildcard)
+		m = wild(stat, log, t.here)
 	}
 	m.CodecType = hcm.HttpConnectionManager_HTTP3
 	m.HttpProtocolOptions, m.Http2ProtocolOptions, m.UpgradeConfigs = nil, nil, nil

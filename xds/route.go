@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -17,7 +18,8 @@ import (
 const (
 	// strictTransport is sent with every answer: browsers then never try HTTP.
 	strictTransport = "max-age=63072000"
-	// streamIdle ends a request on which nothing moves for so long.
+	// streamIdle ends a request on which nothing moves for so long. The connection
+	// manager says so, once for all routes.
 	streamIdle = 5 * time.Minute
 	// retryBase and retryMax bound Envoy's wait between tries of one request.
 	retryBase = 25 * time.Millisecond
@@ -32,6 +34,13 @@ const (
 	activatorStopping       = "stopping"
 	activatorMoved          = "moved" // a stream that began cold; nothing of it was sent either
 	activatorInstanceFailed = "instance-failed"
+
+	// A request for another host than the one that the connection was opened for was
+	// sent to the wrong place: browsers reuse a connection for hosts that share a
+	// certificate, and 421 (RFC 9110 section 15.5.20) makes them open another.
+	statusMisdirected = 421
+	reasonMisdirected = "misdirected"
+	textMisdirected   = "this connection was opened for another host"
 )
 
 // hostScope leads the connections for one exact host to its routes. It never
@@ -40,7 +49,7 @@ const (
 // until Envoy has fetched the other routes.
 func hostScope(host string) *route.ScopedRouteConfiguration {
 	return &route.ScopedRouteConfiguration{
-		Name:                   hostRoutes(host),
+		Name:                   scopeOf(host),
 		RouteConfigurationName: hostRoutes(host),
 		Key: &route.ScopedRouteConfiguration_Key{Fragments: []*route.ScopedRouteConfiguration_Key_Fragment{{
 			Type: &route.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: host},
@@ -49,23 +58,20 @@ func hostScope(host string) *route.ScopedRouteConfiguration {
 }
 
 // routesOf leads an exact host to its service's cluster, on a connection that was
-// opened for it: the service's other exact hosts as well, since they share its
-// certificate. A request for any other host on this connection was sent to the
-// wrong place: browsers reuse a connection for hosts that share a certificate,
-// and 421 makes them open another. The service's wildcards are among the others,
-// because what they match may belong to another service.
-func routesOf(host string, s polder.Service, exact []string, g Gateway, resident bool) *route.RouteConfiguration {
-	own := serviceHosts(s, exact, g.Region)
+// opened for it. A request for any other host on this connection finds no route: see
+// misdirectedReply. The service's other hosts are not here either, though they share
+// its certificate: a host that comes, goes or moves would change the routes of them all.
+func routesOf(host string, s polder.Service, g Gateway, resident bool) *route.RouteConfiguration {
+	own := serviceHosts(s, []string{host})
 	if g.HTTP3 && resident {
 		own.ResponseHeadersToAdd = append(own.ResponseHeadersToAdd, advertised())
 	}
-	return &route.RouteConfiguration{
-		Name:         hostRoutes(host),
-		VirtualHosts: []*route.VirtualHost{own, misdirected(nil)},
-	}
+	return &route.RouteConfiguration{Name: hostRoutes(host), VirtualHosts: []*route.VirtualHost{own}}
 }
 
-func serviceHosts(s polder.Service, domains []string, here polder.RegionName) *route.VirtualHost {
+// serviceHosts leads hosts to their service. What is said of every service alike stands
+// in the connection manager, so that this stays small.
+func serviceHosts(s polder.Service, domains []string) *route.VirtualHost {
 	// Methods that RFC 9110 section 9.2.1 calls safe may be sent again even when
 	// the instance died halfway; all others only when nothing was sent.
 	var first []*route.Route
@@ -76,16 +82,12 @@ func serviceHosts(s polder.Service, domains []string, here polder.RegionName) *r
 		Name:    string(s.Name),
 		Domains: domains,
 		Routes: append(first,
-			serviceRoute(s, "safe", safeMethods(), "connect-failure,refused-stream,reset-before-request,retriable-headers,reset", sentRetries,
+			serviceRoute(s, "safe", safeMethods(), "reset,retriable-headers", sentRetries, // reset is all that the others are, and more
 				activatorStopping, activatorMoved, activatorInstanceFailed),
 			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request,retriable-headers", unsentRetries, activatorStopping, activatorMoved),
 		),
 		RequestHeadersToAdd:    []*core.HeaderValueOption{overwrite(HeaderService, string(s.Name))},
 		RequestHeadersToRemove: []string{headerHost},
-		ResponseHeadersToAdd: []*core.HeaderValueOption{
-			overwrite("strict-transport-security", strictTransport),
-			overwrite(HeaderRegion, string(here)),
-		},
 	}
 }
 
@@ -99,7 +101,7 @@ func safeMethods() []*route.HeaderMatcher {
 
 func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher, retryOn string, retries uint32, reasons ...string) *route.Route {
 	return &route.Route{
-		Name: fmt.Sprintf("%s/%s", s.Name, name),
+		Name: name,
 		Match: &route.RouteMatch{
 			PathSpecifier: &route.RouteMatch_Prefix{Prefix: "/"},
 			Headers:       headers,
@@ -107,7 +109,6 @@ func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher,
 		Action: &route.Route_Route{Route: &route.RouteAction{
 			ClusterSpecifier: &route.RouteAction_Cluster{Cluster: ServiceCluster(s.Name)},
 			Timeout:          durationpb.New(s.Timeout),
-			IdleTimeout:      durationpb.New(streamIdle),
 			RetryPolicy: &route.RetryPolicy{
 				RetryOn:          retryOn,
 				NumRetries:       wrapperspb.UInt32(retries),
@@ -116,7 +117,7 @@ func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher,
 					BaseInterval: durationpb.New(retryBase), MaxInterval: durationpb.New(retryMax)},
 				// The next try leaves the instances that failed and goes to the activator.
 				RetryPriority: &route.RetryPolicy_RetryPriority{
-					Name: "envoy.retry_priorities.previous_priorities",
+					Name: "others", // any will do: the type of the configuration decides
 					ConfigType: &route.RetryPolicy_RetryPriority_TypedConfig{TypedConfig: packed(
 						&priorities.PreviousPrioritiesConfig{UpdateFrequency: 1})},
 				},
@@ -126,17 +127,13 @@ func serviceRoute(s polder.Service, name string, headers []*route.HeaderMatcher,
 	}
 }
 
-// reasonIs matches an answer's labelled reason.
+// reasonIs matches an answer that is labelled with one of the reasons.
 func reasonIs(reasons []string) []*route.HeaderMatcher {
-	var matchers []*route.HeaderMatcher
-	for _, reason := range reasons {
-		matchers = append(matchers, &route.HeaderMatcher{
-			Name: HeaderReason,
-			HeaderMatchSpecifier: &route.HeaderMatcher_StringMatch{StringMatch: &matcher.StringMatcher{
-				MatchPattern: &matcher.StringMatcher_Exact{Exact: reason}}},
-		})
-	}
-	return matchers
+	return []*route.HeaderMatcher{{
+		Name: HeaderReason,
+		HeaderMatchSpecifier: &route.HeaderMatcher_StringMatch{StringMatch: &matcher.StringMatcher{
+			MatchPattern: &matcher.StringMatcher_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: strings.Join(reasons, "|")}}}},
+	}}
 }
 
 // misdirected answers for these hosts and for all that nothing else matches.
@@ -144,7 +141,7 @@ func misdirected(hosts []string) *route.VirtualHost {
 	return &route.VirtualHost{
 		Name:    "misdirected",
 		Domains: append([]string{"*"}, hosts...),
-		Routes:  []*route.Route{reply("misdirected", 421, "misdirected", "this connection was opened for another host")},
+		Routes:  []*route.Route{reply(reasonMisdirected, statusMisdirected, reasonMisdirected, textMisdirected)},
 	}
 }
 
@@ -170,7 +167,7 @@ func reply(name string, status uint32, reason, text string) *route.Route {
 func wildcardRoutes(t hostTable, n NodeConfig) *route.RouteConfiguration {
 	hosts := make([]*route.VirtualHost, 0, len(t.wildcards)+1)
 	for _, s := range t.wildcards {
-		own := serviceHosts(s.Service, plain(s.Hosts), n.Region)
+		own := serviceHosts(s.Service, plain(s.Hosts))
 		if n.HTTP3 && s.resident {
 			own.ResponseHeadersToAdd = append(own.ResponseHeadersToAdd, advertised())
 		}

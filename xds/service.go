@@ -32,11 +32,10 @@ func Service(a law.Approved, g Gateway) []Resource {
 	if tellsState(s) {
 		resources = append(resources, newResource(TypeCluster, coldCluster(s.Name), activatorCluster(coldCluster(s.Name), g)))
 	}
-	exact := slices.DeleteFunc(plain(s.Hosts), isWildcard)
-	for _, host := range exact {
+	for _, host := range slices.DeleteFunc(plain(s.Hosts), isWildcard) {
 		resources = append(resources,
-			newResource(TypeRoute, hostRoutes(host), routesOf(host, s, exact, g, a.Resident())),
-			newResource(TypeScope, hostRoutes(host), hostScope(host)))
+			newResource(TypeRoute, hostRoutes(host), routesOf(host, s, g, a.Resident())),
+			newResource(TypeScope, scopeOf(host), hostScope(host)))
 	}
 	return resources
 }

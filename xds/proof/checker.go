@@ -321,8 +321,8 @@ func (s *state) wayTo(routes string) []string {
 	scope := ""
 	var chains [][]string
 	s.eachResource(func(f *facts) {
-		if f.scope != nil && f.scope.routes == routes && (scope == "" || f.key.Name < scope) {
-			scope = f.key.Name
+		if f.scope != nil && f.scope.routes == routes && (scope == "" || f.scope.key < scope) {
+			scope = f.scope.key
 		}
 	})
 	s.eachResource(func(f *facts) {

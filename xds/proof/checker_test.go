@@ -42,7 +42,7 @@ func TestReach(t *testing.T) {
 		plain  = "listener entrypoint-http > chain http > routes entrypoint-http > virtual host "
 	)
 	catalog := func(chain string, route string) []string {
-		to := chain + " > scope host/catalog.example.com > routes host/catalog.example.com > virtual host catalog > route catalog/" + route + " > cluster service/catalog > endpoint "
+		to := chain + " > scope catalog.example.com > routes host/catalog.example.com > virtual host catalog > route " + route + " > cluster service/catalog > endpoint "
 		return []string{to + "127.0.0.1:20004: instance 127.0.0.1:20004 fr", to + activator + ": activator " + activator + " fr"}
 	}
 	served := func(host string) []string {

@@ -23,7 +23,7 @@ func (v *view) judge(u unit) {
 		return
 	}
 	for _, x := range f.faults {
-		v.report(v.concerned(f, x), extend(f.key.path(), x.path...), v.addressOf(x), x.reason)
+		v.report(v.concerned(f, x), extend(f.path(), x.path...), v.addressOf(x), x.reason)
 	}
 	if slices.Contains(v.site().Local, f.key.Name) && f.key.Type == typeCluster {
 		v.report(nil, f.key.path(), f.key.Name, "takes the name of the cluster that ends in this node's Polder")

@@ -171,11 +171,25 @@ func (v *view) judgeByName(f *facts, host string) {
 	case e == nil:
 		v.report(nil, path, at("host", host), "takes connections for a name that nobody owns")
 		return
-	case f.cluster.socket.kind != internal && f.cluster.socket.kind != header || len(f.cluster.members) > 0:
-		v.report(whose(), path, v.firstPlace(f.cluster), "leads connections that are not opened out of this Envoy")
+	case len(f.cluster.members) == 0:
+		v.judgeLedTo(whose, e, path, f.cluster, host)
+	}
+	for _, m := range f.cluster.members {
+		path := extend(path, at("cluster", m))
+		if to := v.facts(Key{typeCluster, m}); to != nil && to.cluster != nil { // that it exists is judged for every cluster
+			v.judgeLedTo(whose, e, path, to.cluster, host)
+		}
+	}
+}
+
+// judgeLedTo proves where the connections for a host end that are led to a cluster,
+// which is not made of others.
+func (v *view) judgeLedTo(whose callers, e *entry, path []string, c *clusterFacts, host string) {
+	if c.socket.kind != internal && c.socket.kind != header || len(c.members) > 0 {
+		v.report(whose(), path, v.firstPlace(c), "leads connections that are not opened out of this Envoy")
 		return
 	}
-	for _, to := range v.judgeInternalCluster(whose, path, f.cluster) {
+	for _, to := range v.judgeInternalCluster(whose, path, c) {
 		path := extend(path, to.key.path()...)
 		if i := slices.IndexFunc(v.gates, func(g gate) bool { return g.key == to.key }); i >= 0 {
 			chain, _ := v.gates[i].chain(host)

@@ -13,7 +13,7 @@ const maxClusters = 16
 // judgeScope proves that the connections for a host find the routes of its own
 // service, and that this region may serve it.
 func (v *view) judgeScope(f *facts) {
-	path := f.key.path()
+	path := f.path()
 	e := v.owner(f.scope.key)
 	if e == nil {
 		v.report(nil, path, "host "+f.scope.key, "is for a host that nobody owns")

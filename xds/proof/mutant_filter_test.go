@@ -1,6 +1,8 @@
 package proof_test
 
 import (
+	"slices"
+
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -13,6 +15,7 @@ import (
 	dynamicmodules "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_modules/v3"
 	authz "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	processor "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	headers "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	lua "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	taphttp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/tap/v3"
@@ -86,7 +89,7 @@ func sinkMutants() []mutant {
 		}, "", []string{"listener entrypoint-http", "chain"}, logFile},
 		{"access log of the router", func(s *snapshot) {
 			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) {
-				edit(s.t, h.HttpFilters[0].GetTypedConfig(), func(r *router.Router) { r.UpstreamLog = s.logTo(&filelog.FileAccessLog{Path: "/tmp/upstream.log"}) })
+				edit(s.t, h.HttpFilters[len(h.HttpFilters)-1].GetTypedConfig(), func(r *router.Router) { r.UpstreamLog = s.logTo(&filelog.FileAccessLog{Path: "/tmp/upstream.log"}) })
 			})
 		}, "billing", inManager("http_filters", "upstream_log"), "/tmp/upstream.log"},
 		{"traces", func(s *snapshot) {
@@ -154,6 +157,23 @@ func filterMutants() []mutant {
 				h.HttpFilters[0].ConfigType = &hcm.HttpFilter_ConfigDiscovery{ConfigDiscovery: &core.ExtensionConfigSource{ConfigSource: fromADS()}}
 			})
 		}, "billing", []string{"listener entrypoint-https", "filter_chains serve", "filters", "http_filters", "config_discovery"}, ""},
+		{"filter that changes requests", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) {
+				edit(s.t, h.HttpFilters[0].GetTypedConfig(), func(m *headers.HeaderMutation) {
+					m.Mutations.RequestMutations = m.Mutations.ResponseMutations
+				})
+			})
+		}, "billing", []string{"listener entrypoint-https", "filter_chains serve", "filters", "http_filters", "request_mutations"}, ""},
+		{"environment in every answer", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) {
+				edit(s.t, h.HttpFilters[0].GetTypedConfig(), func(m *headers.HeaderMutation) {
+					m.Mutations.ResponseMutations[0].GetAppend().Header.Value = "%ENVIRONMENT(VAULT_KEY)%"
+				})
+			})
+		}, "billing", []string{"listener entrypoint-https", "filter_chains serve", "filters", "http_filters", "response_mutations"}, "%ENVIRONMENT%"},
+		{"router before another filter", func(s *snapshot) {
+			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) { slices.Reverse(h.HttpFilters) })
+		}, "billing", []string{"listener entrypoint-https", "chain serve", "filter", "field http_filters"}, ""},
 		{"tunnels", func(s *snapshot) {
 			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) {
 				h.UpgradeConfigs = append(h.UpgradeConfigs, &hcm.HttpConnectionManager_UpgradeConfig{UpgradeType: "CONNECT"})

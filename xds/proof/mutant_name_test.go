@@ -7,9 +7,11 @@ import (
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	aggregate "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	filterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	percent "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/xds/proof"
@@ -23,6 +25,15 @@ func (s *snapshot) led(host, listener string) *cluster.Cluster {
 		&core.EnvoyInternalAddress_ServerListenerName{ServerListenerName: listener}
 	s.add(c)
 	return c
+}
+
+// ledBy adds one that is made of another cluster, as the translation does it.
+func (s *snapshot) ledBy(host, member string) {
+	s.add(&cluster.Cluster{
+		Name: "to/" + host, LbPolicy: cluster.Cluster_CLUSTER_PROVIDED, CommonLbConfig: &cluster.Cluster_CommonLbConfig{HealthyPanicThreshold: &percent.Percent{}},
+		ClusterDiscoveryType: &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
+			Name: "aggregate", TypedConfig: pack(s.t, &aggregate.ClusterConfig{Clusters: []string{member}})}},
+	})
 }
 
 // names changes what the chain for names outside the table sets.
@@ -42,6 +53,16 @@ func nameMutants() []mutant {
 			"vault", []string{"cluster to/vault.example.com", "listener pass/nl"}, "nl.example.net:7443"},
 		{"by a name that nobody owns", func(s *snapshot) { s.led("nobody.example.com", "inward") },
 			"", []string{"cluster to/nobody.example.com"}, "host nobody.example.com"},
+		{"by its name, through another cluster, to a region that may not have it", func(s *snapshot) { s.ledBy("dutch.example.com", "wrap/pass/pl") },
+			"dutch", []string{"cluster to/dutch.example.com", "cluster wrap/pass/pl", "listener pass/pl"}, "192.0.2.30:7443"},
+		{"by its name, through another cluster, to be opened where it may not", func(s *snapshot) { s.ledBy("dutch.example.com", "wrap/inward") },
+			"dutch", []string{"cluster to/dutch.example.com", "cluster wrap/inward", "listener inward", "chain serve", "host dutch.example.com"}, "requests for dutch.example.com"},
+		{"by its name, through another cluster, to an instance", func(s *snapshot) { s.ledBy("billing.example.com", "service/billing") },
+			"billing", []string{"cluster to/billing.example.com", "cluster service/billing"}, "nobody knows"},
+		{"by its name, through another cluster, to peers past the way out", func(s *snapshot) { s.ledBy("dutch.example.com", "pass/nl") },
+			"dutch", []string{"cluster to/dutch.example.com", "cluster pass/nl"}, "nl.example.net:7443"},
+		{"by its name to a cluster that does not exist", func(s *snapshot) { s.ledBy("billing.example.com", "wrap/nowhere") },
+			"billing", []string{"cluster to/billing.example.com"}, "cluster wrap/nowhere"},
 		{"by no name at all", func(s *snapshot) { s.led("", "inward") },
 			"", []string{"cluster to/"}, "host"},
 		{"by its name to an instance", func(s *snapshot) { s.add(staticCluster("to/billing.example.com", socketAt("127.0.0.1", 20001))) },

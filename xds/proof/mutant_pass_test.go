@@ -170,7 +170,7 @@ func strangeMutants() []mutant {
 			s.assignment("service/billing").Endpoints[0].LbEndpoints[0].GetEndpoint().Address.ProtoReflect().SetUnknown(protoreflect.RawFields(unknownField))
 		}, "billing", []string{"endpoints service/billing", "endpoints", "lb_endpoints", "endpoint", "address"}, ""},
 		{"scope without routes of its own", func(s *snapshot) { s.scope("billing.example.com").Key = nil },
-			"", []string{"scope host/billing.example.com", "field key"}, ""},
+			"", []string{"scope", "field key"}, ""},
 		{"listener that is gone, while a cluster leads to it", func(s *snapshot) {
 			for k := range s.messages {
 				if k.Type == xds.TypeListener && k.Name == "pass/nl" {

@@ -119,7 +119,7 @@ func (e *explorer) request(h *httpFacts, path []string) {
 			e.end(ToAnswer, path, "no routes", "")
 			return
 		}
-		path = extend(path, at("scope", scope))
+		path = extend(path, at("scope", e.host))
 	}
 	path = extend(path, at("routes", name))
 	f := e.resource(Key{typeRoute, name})

@@ -9,6 +9,7 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	filelog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	grpclog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	headers "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
@@ -194,14 +195,7 @@ func (r *reader) readHTTP(path []string, m *hcm.HttpConnectionManager, chain *ch
 	if !f.bySNI && len(m.EarlyHeaderMutationExtensions) > 0 {
 		strange("field early_header_mutation_extensions", "changes requests before their routes are chosen")
 	}
-	if len(m.HttpFilters) != 1 {
-		strange("field http_filters", "has other HTTP filters than the router")
-	}
-	for _, filter := range m.HttpFilters {
-		if _, ok := r.unpack(filter.GetTypedConfig()).(*router.Router); !ok {
-			strange(at("http filter", filter.Name), "is a filter that the proof does not understand")
-		}
-	}
+	r.readFilters(m.HttpFilters, strange)
 	for _, u := range m.UpgradeConfigs {
 		if !strings.EqualFold(u.UpgradeType, "websocket") {
 			strange(at("upgrade", u.UpgradeType), "opens tunnels")
@@ -211,6 +205,24 @@ func (r *reader) readHTTP(path []string, m *hcm.HttpConnectionManager, chain *ch
 		chain.sinks = append(chain.sinks, r.readLog(append(path[:len(path):len(path)], at("access log", log.Name)), log))
 	}
 	return f
+}
+
+// readFilters demands that requests go to the router as they came: before it, headers
+// of answers may be set, and the vocabulary knows no mutation of requests.
+func (r *reader) readFilters(filters []*hcm.HttpFilter, strange func(element, reason string)) {
+	routed := false
+	for i, filter := range filters {
+		switch r.unpack(filter.GetTypedConfig()).(type) {
+		case *router.Router:
+			routed = i == len(filters)-1
+		case *headers.HeaderMutation:
+		default:
+			strange(at("http filter", filter.Name), "is a filter that the proof does not understand")
+		}
+	}
+	if !routed {
+		strange("field http_filters", "does not end with the router, and once")
+	}
 }
 
 // serverName is the format of the name in the connection's ClientHello.

@@ -60,6 +60,14 @@ func at(kind, name string) string {
 
 func (k Key) path() []string { return []string{at(kindOf(k.Type), k.Name)} }
 
+// path is the resource in a message. A scope is told by the host that it is for.
+func (f *facts) path() []string {
+	if f.scope != nil && f.scope.key != "" {
+		return []string{at("scope", f.scope.key)}
+	}
+	return f.key.path()
+}
+
 // read takes in a resource. It never fails: what is wrong with it is among its
 // faults.
 func read(r Resource) *facts {

@@ -80,7 +80,14 @@ func (s *snapshot) routes(name string) *route.RouteConfiguration {
 }
 
 func (s *snapshot) scope(host string) *route.ScopedRouteConfiguration {
-	return get[*route.ScopedRouteConfiguration](s, xds.TypeScope, "host/"+host)
+	s.t.Helper()
+	for key, m := range s.messages {
+		if xds.IsAboutHost(xds.Key(key), host) && key.Type == xds.TypeScope {
+			return m.(*route.ScopedRouteConfiguration)
+		}
+	}
+	s.t.Fatalf("%s has no scope", host)
+	return nil
 }
 
 func (s *snapshot) cluster(name string) *cluster.Cluster {

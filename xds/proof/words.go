@@ -11,6 +11,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
@@ -93,6 +94,8 @@ envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKe
 envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder: header_value_extractor
 envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor: name index
 envoy.extensions.filters.http.router.v3.Router: suppress_envoy_headers
+envoy.extensions.filters.http.header_mutation.v3.HeaderMutation: mutations
+envoy.extensions.filters.http.header_mutation.v3.Mutations: response_mutations
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation: mutations
 envoy.config.common.mutation_rules.v3.HeaderMutation: append
 envoy.config.accesslog.v3.AccessLog: name typed_config
@@ -112,7 +115,7 @@ envoy.config.route.v3.RouteMatch: prefix path headers
 envoy.config.route.v3.HeaderMatcher: name string_match
 envoy.config.route.v3.DirectResponseAction: status body
 envoy.config.route.v3.RedirectAction: https_redirect port_redirect response_code
-envoy.config.route.v3.RouteAction: cluster weighted_clusters request_mirror_policies timeout idle_timeout retry_policy
+envoy.config.route.v3.RouteAction: cluster weighted_clusters request_mirror_policies timeout retry_policy
 envoy.config.route.v3.RouteAction.RequestMirrorPolicy: cluster runtime_fraction
 envoy.config.route.v3.WeightedCluster: clusters
 envoy.config.route.v3.WeightedCluster.ClusterWeight: name weight

@@ -60,6 +60,11 @@ func (st *stream) reject(typeURL string, sub *subscription, reason string, now t
 	st.server.count(typeURL).Rejected++
 	defer st.server.answered()
 	defer st.kick()
+	for _, name := range r.remove {
+		if len(r.set) > 0 { // else it would be rejected again and again
+			sub.sent[name], sub.dirty[name] = r.previous[name], true
+		}
+	}
 	if len(r.set) != 1 {
 		names := make([]string, 0, len(r.set))
 		for _, resource := range r.set {

@@ -118,8 +118,10 @@ func archived(key xds.Key) bool {
 	switch key.Type {
 	case xds.TypeCluster:
 		_, ok = xds.ClusterService(key.Name)
-	case xds.TypeRoute, xds.TypeScope:
-		_, ok = xds.HostOf(key.Name)
+	case xds.TypeRoute:
+		ok = xds.IsHostRoutes(key.Name)
+	case xds.TypeScope:
+		ok = true
 	}
 	return ok
 }

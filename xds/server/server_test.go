@@ -406,3 +406,20 @@ func TestStateOfTheWorld(t *testing.T) {
 	accept(expect(xds.TypeListener, "2"))
 	accept(expect(xds.TypeCluster, "1"))
 }
+
+// TestScopesUnderOtherNames has an Envoy connect with scopes that an older Polder
+// named otherwise: they go in the response that brings the new ones, because Envoy
+// takes no two with one key. Whatever goes later goes last, as ever.
+func TestScopesUnderOtherNames(t *testing.T) {
+	c := newControl(t, Options{})
+	c.Apply([]xds.Resource{resource(xds.TypeScope, "new", "1"), resource(xds.TypeScope, "same", "1")}, nil)
+	e := c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster))
+	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: xds.TypeScope, InitialResourceVersions: map[string]string{"old": "1", "same": "1"}})
+	first := e.expect(xds.TypeScope, "new@1", "-old")
+	e.reject(first, "something else is wrong with it")
+	e.accept(e.expect(xds.TypeScope, "-new", "-old")) // what was rejected is not sent again
+	c.Apply([]xds.Resource{resource(xds.TypeScope, "next", "1")}, []xds.Key{{Type: xds.TypeScope, Name: "same"}})
+	e.accept(e.expect(xds.TypeScope, "next@1"))
+	e.accept(e.expect(xds.TypeScope, "-same"))
+}

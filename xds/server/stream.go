@@ -227,12 +227,18 @@ func (st *stream) collect(step step, sub *subscription) *response {
 			return r
 		}
 	}
+	former := st.formerScopes(step, sub)
 	for name := range sub.dirty {
-		if len(r.set) >= mostPerResponse {
+		if len(r.set) >= mostPerResponse && len(former) == 0 {
 			break
 		}
 		if !sub.suspect[name] && step.has(name) && (!step.warming || st.awaited(name)) {
 			st.take(step, sub, name, r)
+		}
+	}
+	if len(r.set) > 0 {
+		for _, name := range former {
+			st.takeAway(step, sub, name, r)
 		}
 	}
 	if len(r.set) == 0 && len(r.remove) == 0 && !sub.greeting(step) {
@@ -241,6 +247,26 @@ func (st *stream) collect(step step, sub *subscription) *response {
 	sub.greet = sub.greet && step.removing
 	sortResponse(r)
 	return r
+}
+
+// formerScopes lists the scopes that an Envoy brought along and that are no more. They
+// go in the response that sets others: an older Polder may have named the same hosts
+// otherwise, and Envoy takes no two scopes with one key. Within one response it puts
+// the new in the place of the old.
+func (st *stream) formerScopes(step step, sub *subscription) []string {
+	if step.kind != scopes || step.removing {
+		return nil
+	}
+	var former []string
+	for name := range sub.dirty {
+		if sub.sent[name].Body != unknownBody {
+			continue
+		}
+		if _, exists := st.server.effective(st.node, xds.Key{Type: step.typeURL, Name: name}); !exists {
+			former = append(former, name)
+		}
+	}
+	return former
 }
 
 // awaited tells whether Envoy holds back its answer about a cluster until it has
@@ -286,17 +312,20 @@ func (st *stream) take(step step, sub *subscription, name string, r *response) {
 		sub.sent[name] = resource
 		r.set = append(r.set, resource)
 	case !exists && step.removing:
-		delete(sub.dirty, name)
-		if known && had.Body == nil {
-			return // told before
+		if known && had.Body == nil || !known && sub.wildcard && !sub.names[name] {
+			delete(sub.dirty, name) // told before, or never had it
+			return
 		}
-		if !known && sub.wildcard && !sub.names[name] {
-			return // never had it
-		}
-		r.previous[name] = had
-		sub.sent[name] = xds.Resource{Key: xds.Key{Type: step.typeURL, Name: name}}
-		r.remove = append(r.remove, name)
+		st.takeAway(step, sub, name, r)
 	}
+}
+
+// takeAway moves one name into the response as removed.
+func (st *stream) takeAway(step step, sub *subscription, name string, r *response) {
+	delete(sub.dirty, name)
+	r.previous[name] = sub.sent[name]
+	sub.sent[name] = xds.Resource{Key: xds.Key{Type: step.typeURL, Name: name}}
+	r.remove = append(r.remove, name)
 }
 
 // expectEndpoints remembers that Envoy warms these clusters until it has their
