@@ -90,7 +90,7 @@ func brokenCases() []brokenCase {
 		{name: "unknown key in another spelling", text: probe("scale: { ‸keepAlive: 5m }"),
 			want: faults("services.probe.scale.keepAlive", `unknown key "keepAlive"`, "write keep-alive")},
 		{name: "unknown key like no other", text: probe("scale: { ‸colour: red }"),
-			want: faults("services.probe.scale.colour", `unknown key "colour"`, "remove it, or use one of: min, max, concurrency, keep-alive, pause, prewarm, budget, cold-start, schedule")},
+			want: faults("services.probe.scale.colour", `unknown key "colour"`, "remove it, or use one of: min, max, concurrency, keep-alive, pause, prewarm, budget, cold-start, schedule, shadow")},
 		{name: "unknown key at the top", text: header + "‸service: {}\n" + steady, fatal: true,
 			want: faults("service", `unknown key "service"`, "write services")},
 		{name: "duplicate key", text: probe("timeout: 5s, ‸timeout: 6s"),

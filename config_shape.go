@@ -160,6 +160,13 @@ type scaleShape struct {
 	Budget      budgetText      `yaml:"budget" jsonschema_description:"The most that the service may cost in a calendar month, in all regions. Each region that may serve it, standby regions and those behind glass included, keeps to an equal share. Needs prices. The tenant's when absent." example:"30 EUR/month"`
 	ColdStart   priceText       `yaml:"cold-start" jsonschema_description:"What it is worth that one caller does not wait for a start, in the currency of prices: a wish, which nothing is charged for. The predictor keeps an instance for a minute as long as the chance of a call, times this, exceeds what the minute costs. polder advise says what to write. The shipped balance when absent. Needs prices." example:"0.002"`
 	Schedule    []scheduleShape `yaml:"schedule" jsonschema_description:"Times at which instances are warm because the owner knows that they will be called." example:"[{ cron: 0 8 * * 1-5, zone: Europe/Paris, for: 1h, min: 2 }]"`
+	Shadow      *shadowShape    `yaml:"shadow" jsonschema_description:"A policy that is scored beside this one, on the same calls and without acting: polder status, polder advise and the metrics tell how many minutes began cold under each, and what each cost. What is absent is as above." example:"{ keep-alive: auto, prewarm: auto }"`
+}
+
+type shadowShape struct {
+	KeepAlive keepAliveText `yaml:"keep-alive" jsonschema_description:"As in scale; that of scale when absent." example:"10m"`
+	Prewarm   string        `yaml:"prewarm" jsonschema:"enum=auto,enum=off" jsonschema_description:"As in scale; that of scale when absent." example:"auto"`
+	ColdStart priceText     `yaml:"cold-start" jsonschema_description:"As in scale; that of scale when absent. Needs prices." example:"0.002"`
 }
 
 type coldShape struct {

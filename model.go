@@ -337,7 +337,24 @@ type Scale struct {
 	Prewarm     Prewarm
 	Budget      *Money // per calendar month; nil means the tenant's
 	Schedule    []Schedule
-	ColdStart   Rate // what a cold start is rated at; 0 means the shipped balance
+	ColdStart   Rate    // what a cold start is rated at; 0 means the shipped balance
+	Shadow      *Shadow // a policy to score beside this one; nil for none
+}
+
+// Shadow is a policy that is scored beside the one that acts, and starts nothing.
+type Shadow struct {
+	KeepAlive time.Duration // as in Scale
+	Prewarm   Prewarm
+	ColdStart Rate
+}
+
+// Shadowed is the scale with the shadow's policy in place of its own. Without a
+// shadow it is the scale itself.
+func (s Scale) Shadowed() Scale {
+	if x := s.Shadow; x != nil {
+		s.KeepAlive, s.Prewarm, s.ColdStart, s.Shadow = x.KeepAlive, x.Prewarm, x.ColdStart, nil
+	}
+	return s
 }
 
 // AutoKeepAlive as Scale.KeepAlive leaves the idle time to the predictor.

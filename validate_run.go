@@ -105,27 +105,59 @@ func (c *checker) scale(path string, shape *scaleShape) Scale {
 	if s.Min > s.Max && shape.Max != nil && !c.faulty[path+".min"] && !c.faulty[path+".max"] {
 		c.wrong(path+".min", fmt.Sprintf("min is %d and max is %d", s.Min, s.Max), fmt.Sprintf("write at most %d, or raise max", s.Max))
 	}
-	const most = 30 * 24 * time.Hour
 	switch shape.Pause {
 	case "auto":
 	case "never":
 		s.Pause = NeverPause
 	default:
-		s.Pause = c.duration(path+".pause", string(shape.Pause), AutoPause, 0, most)
+		s.Pause = c.duration(path+".pause", string(shape.Pause), AutoPause, 0, mostIdle)
 	}
-	if shape.KeepAlive != "auto" {
-		s.KeepAlive = c.duration(path+".keep-alive", string(shape.KeepAlive), AutoKeepAlive, 0, most)
-	}
+	s.KeepAlive = c.keepAlive(path+".keep-alive", shape.KeepAlive, s.KeepAlive)
 	s.Prewarm = oneOf(c, path+".prewarm", shape.Prewarm, PrewarmAuto, PrewarmOff)
 	s.Budget = c.budget(path+".budget", shape.Budget)
-	if rate := c.rate(path+".cold-start", shape.ColdStart); rate != nil {
-		s.ColdStart = *rate
-		if c.prices == nil && c.sureOfPrices {
-			c.wrong(path+".cold-start", "a cold start is rated and there is no price list to weigh it by", "write "+exampleOf[configShape]("prices"))
-		}
-	}
+	s.ColdStart = c.coldStart(path+".cold-start", shape.ColdStart, 0)
 	for i, schedule := range shape.Schedule {
 		s.Schedule = append(s.Schedule, c.schedule(index(path+".schedule", i), schedule, s.Max))
+	}
+	s.Shadow = c.shadow(path+".shadow", shape.Shadow, s)
+	return s
+}
+
+// mostIdle is the longest that an idle instance may be kept by a fixed rule.
+const mostIdle = 30 * 24 * time.Hour
+
+// keepAlive checks an idle time; otherwise when absent.
+func (c *checker) keepAlive(path string, text keepAliveText, otherwise time.Duration) time.Duration {
+	if text == "auto" {
+		return AutoKeepAlive
+	}
+	return c.duration(path, string(text), otherwise, 0, mostIdle)
+}
+
+// coldStart checks what a cold start is rated at; otherwise when absent.
+func (c *checker) coldStart(path string, text priceText, otherwise Rate) Rate {
+	rate := c.rate(path, text)
+	if rate == nil {
+		return otherwise
+	}
+	if c.prices == nil && c.sureOfPrices {
+		c.wrong(path, "a cold start is rated and there is no price list to weigh it by", "write "+exampleOf[configShape]("prices"))
+	}
+	return *rate
+}
+
+// shadow checks the policy that is scored beside a scale's own.
+func (c *checker) shadow(path string, shape *shadowShape, own Scale) *Shadow {
+	if shape == nil {
+		return nil
+	}
+	s := &Shadow{KeepAlive: c.keepAlive(path+".keep-alive", shape.KeepAlive, own.KeepAlive), Prewarm: own.Prewarm,
+		ColdStart: c.coldStart(path+".cold-start", shape.ColdStart, own.ColdStart)}
+	if c.present(path + ".prewarm") {
+		s.Prewarm = oneOf(c, path+".prewarm", shape.Prewarm, PrewarmAuto, PrewarmOff)
+	}
+	if *s == (Shadow{own.KeepAlive, own.Prewarm, own.ColdStart}) && !c.faulty[path] {
+		c.wrongKey(path, "the shadow is the policy that acts, so that both would score alike", "give it another keep-alive, prewarm or cold-start, or remove it")
 	}
 	return s
 }

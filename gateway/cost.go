@@ -63,6 +63,7 @@ type CallRecord struct {
 	Footprint prewarm.Footprint `json:"footprint"`
 	StartUp   time.Duration     `json:"start_up"` // p95
 	Measured  bool              `json:"measured"` // whether StartUp is
+	Shadow    *ShadowStatus     `json:"shadow,omitempty"`
 	books.Record
 }
 
@@ -78,7 +79,7 @@ func (r *Region) Calls(ctx context.Context, name polder.ServiceName) (CallRecord
 		}
 		record.Scale, record.Prices, record.Footprint = s.spec.Scale, r.reconciler.spending.book.Prices(), budget.FootprintOf(s.spec)
 		record.StartUp, record.Measured = s.state.StartUp()
-		record.StartUp = s.tempo.shrink(record.StartUp)
+		record.StartUp, record.Shadow = s.tempo.shrink(record.StartUp), s.shadowStatus()
 	}) {
 		return record, fmt.Errorf("calls of service %s: %w", name, ctx.Err())
 	}

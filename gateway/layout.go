@@ -91,6 +91,9 @@ func (l Layout) Ejections() string { return filepath.Join(l.Envoy(), "ejections.
 // Learned is the file of what the predictor knows of callers' rhythms.
 func (l Layout) Learned() string { return filepath.Join(l.Dir(), "learned.gob") }
 
+// Scores holds what shadows scored.
+func (l Layout) Scores() string { return filepath.Join(l.Dir(), "scores.gob") }
+
 // Books is the file of what services have spent, and of their calls by the minute.
 func (l Layout) Books() string { return filepath.Join(l.Dir(), "books") }
 

@@ -110,9 +110,12 @@ func (r *Region) keepLearned(ctx context.Context) error {
 }
 
 func (r *Region) storeLearned(ctx context.Context) {
-	states := r.reconciler.Learned(ctx)
-	if err := (learned{r.options.Log, r.layout.Learned()}).write(states); err != nil {
-		r.options.Log.Error("what was learned of callers' rhythms is not stored", "reason", err)
+	for file, values := range map[string]map[polder.ServiceName][]byte{
+		r.layout.Learned(): r.reconciler.Learned(ctx), r.layout.Scores(): r.reconciler.Scored(ctx),
+	} {
+		if err := (learned{r.options.Log, file}).write(values); err != nil {
+			r.options.Log.Error("what was learned of callers' rhythms is not stored", "file", file, "reason", err)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/gateway/metrics"
+	"github.com/polder/polder/prewarm"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds/server"
 )
@@ -133,6 +134,9 @@ func serviceReading(s ServiceStatus, a activator.ServiceStats, money Account) me
 	if money.Limit != nil {
 		m.Budget = money.Limit.Money("").Micros
 	}
+	if x := s.Shadow; x != nil {
+		m.Scored = []metrics.Scored{scoredBy("acting", x.Acting), scoredBy("shadow", x.Shadow)}
+	}
 	for _, i := range s.Instances {
 		switch i.State {
 		case polder.Starting:
@@ -146,6 +150,11 @@ func serviceReading(s ServiceStatus, a activator.ServiceStats, money Account) me
 		}
 	}
 	return m
+}
+
+func scoredBy(policy string, s prewarm.Score) metrics.Scored {
+	return metrics.Scored{Policy: policy, Active: s.Active, Cold: s.Cold, Starts: s.Starts,
+		Warm: int64(s.Warm.Seconds()), Idle: int64(s.Idle.Seconds()), Cost: s.Cost.Money("").Micros}
 }
 
 // byName has the keys as labels.

@@ -97,21 +97,23 @@ type reconciler struct {
 	ctx context.Context // of Run, for what it starts
 	// remembered is what an earlier Polder learned, until its service appears.
 	remembered map[polder.ServiceName][]byte
-	spending   *spending
-	begun      bool // what already ran is known; before, nothing is decided
-	model      *polder.Model
-	around     surroundings
-	services   map[polder.ServiceName]*service
-	warm       []polder.ServiceName
-	judged     time.Time // when all services were judged last
-	turns      time.Time // when that ends to hold by itself; zero for never
-	busy       []polder.ServiceName
-	lost       bool                                // draining, and nobody who comes again would be served here that can be elsewhere
-	moved      map[polder.ServiceName]bool         // have another place; to be judged again after this event
-	known      map[polder.ServiceName]law.Approved // services that are served here, as told; never changed, but replaced
-	records    recordSet                           // of the same, as told
-	published  *publication                        // nil when everything must be published anew
-	ways       xds.Ways                            // out, as Envoy has them
+	// scored is likewise what shadows scored.
+	scored    map[polder.ServiceName][]byte
+	spending  *spending
+	begun     bool // what already ran is known; before, nothing is decided
+	model     *polder.Model
+	around    surroundings
+	services  map[polder.ServiceName]*service
+	warm      []polder.ServiceName
+	judged    time.Time // when all services were judged last
+	turns     time.Time // when that ends to hold by itself; zero for never
+	busy      []polder.ServiceName
+	lost      bool                                // draining, and nobody who comes again would be served here that can be elsewhere
+	moved     map[polder.ServiceName]bool         // have another place; to be judged again after this event
+	known     map[polder.ServiceName]law.Approved // services that are served here, as told; never changed, but replaced
+	records   recordSet                           // of the same, as told
+	published *publication                        // nil when everything must be published anew
+	ways      xds.Ways                            // out, as Envoy has them
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
@@ -316,7 +318,7 @@ func (r *reconciler) follow(s *service, now time.Time) {
 	if s.approved.Verdict() != law.Serve {
 		s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
 		r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
-		s.state = new(prewarm.State) // what was learned of its callers is for where it is served
+		s.state, s.shadow = new(prewarm.State), nil // what was learned of its callers is for where it is served
 	}
 	if s.busyNow.hidden { // it was published with all others, as if it were not
 		r.publishEndpoints(s)
@@ -401,7 +403,9 @@ func (r *reconciler) step(s *service, now time.Time) {
 		return
 	}
 	s.atBerthNow = r.atBerthNow(s)
-	s.decision = prewarm.Step(s.state, s.spec, s.observation(now), r.terms(s, now))
+	obs, terms := s.observation(now), r.terms(s, now)
+	s.decision = prewarm.Step(s.state, s.spec, obs, terms)
+	r.score(s, obs, terms)
 	desired, detour := r.aim(s, now)
 	r.announceBusy(s)
 	count := s.count()

@@ -20,6 +20,7 @@ type service struct {
 	state    *prewarm.State
 	tempo    Tempo // of the clock that state and decision are by
 	decision prewarm.Decision
+	shadow   *shadow // nil unless the scale has one
 	running  map[polder.InstanceID]*running
 	waiters  []*waiter
 	berth    netip.AddrPort // where callers wait for an instance; invalid without one

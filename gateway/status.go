@@ -80,6 +80,7 @@ type ServiceStatus struct {
 	Totals    Totals              `json:"totals"`
 	Failure   string              `json:"failure,omitempty"`  // of the last start
 	Decision  string              `json:"decision,omitempty"` // of the predictor, in words
+	Shadow    *ShadowStatus       `json:"shadow,omitempty"`   // a policy that is scored beside it
 }
 
 // InstanceStatus tells of one instance.
@@ -100,7 +101,7 @@ func (s *service) status(now time.Time) ServiceStatus {
 		Instances: []InstanceStatus{}, Waiting: len(s.waiters), Open: s.busy(now), Saturated: s.saturatedNow(now), Totals: s.total, Failure: s.failure,
 	}
 	if s.spec.Run != nil && s.approved.Verdict() == law.Serve {
-		status.Decision = s.decision.Reason()
+		status.Decision, status.Shadow = s.decision.Reason(), s.shadowStatus()
 	}
 	for _, i := range s.running {
 		status.Instances = append(status.Instances, InstanceStatus{

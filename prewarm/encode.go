@@ -19,7 +19,7 @@ func (s *State) fields() []any {
 	r := &s.rhythm
 	return []any{
 		&s.window.area, &s.window.first, &s.window.last, &s.window.level,
-		&s.startUp.micros, &s.startUp.n, &s.burst.over, &s.burst.peak,
+		&s.startUp.micros, &s.startUp.n, &s.sizing.burst.over, &s.sizing.burst.peak,
 		&s.lastCall, &s.announced, &s.calls, &s.now, &s.bias, &s.forecasted,
 		&r.minute, &r.open, &r.seen, &r.active, &r.idle, &r.run, &r.lastRun, &r.broken,
 		&r.gaps, &r.gapN, &r.life, &r.long, &r.past, &r.count, &r.meanActive, &r.meanCalls, &r.calls,
@@ -78,7 +78,7 @@ func (s *State) UnmarshalBinary(b []byte) error {
 // sound checks what the rest of the package relies on.
 func (s *State) sound() error {
 	r := &s.rhythm
-	for _, at := range []int64{s.window.first, s.window.last, s.burst.over, s.lastCall, s.announced, r.minute} {
+	for _, at := range []int64{s.window.first, s.window.last, s.sizing.burst.over, s.lastCall, s.announced, r.minute} {
 		if at < 0 || at > math.MaxInt64/2 {
 			return errors.New("an instant is out of range")
 		}

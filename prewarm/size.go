@@ -30,6 +30,12 @@ type Demand struct {
 	Burst  float64 // mean in progress over the last 6 s
 }
 
+// sizing is what sizing remembers between two decisions.
+type sizing struct {
+	burst burst
+	held  held // not saved: at a restart nothing is held
+}
+
 // burst is the memory of a burst between two decisions.
 type burst struct {
 	over int64  // Unix nanoseconds when the threshold was last exceeded; 0 outside a burst

@@ -13,8 +13,7 @@ const StateBytes = 4096
 type State struct {
 	window  window
 	startUp startUps
-	burst   burst
-	held    held // not saved: at a restart nothing is held
+	sizing  sizing
 
 	lastCall  int64 // Unix nanoseconds of the last sign of a caller; 0 before the first
 	announced int64 // Unix nanoseconds of an announced arrival; 0 when none
@@ -149,7 +148,7 @@ func (s *State) Resume(now time.Time) {
 	if s.window.last == 0 || at == s.window.last {
 		return
 	}
-	s.window, s.burst, s.held, s.announced = window{}, burst{}, held{}, 0
+	s.window, s.sizing, s.announced = window{}, sizing{}, 0
 	s.window.advance(at, 0, 0)
 	if slot := at / int64(time.Minute); slot > s.rhythm.minute {
 		var v vector

@@ -20,6 +20,12 @@ func Step(s *State, service polder.Service, obs Observation, terms Terms) Decisi
 // Inputs derives what a decision depends on, after obs was observed, and moves
 // the burst memory on. Callers that only want the decision use [Step].
 func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs {
+	return s.inputs(scale, obs, terms, &s.sizing)
+}
+
+// inputs does the same with another memory of sizing, for a policy that has
+// other instances.
+func (s *State) inputs(scale polder.Scale, obs Observation, terms Terms, memory *sizing) Inputs {
 	in := Inputs{
 		Now:   time.Unix(0, s.window.last),
 		Scale: scale,
@@ -50,9 +56,9 @@ func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs 
 	in.Called = s.lastCall != 0
 	in.Idle = time.Duration(s.window.last - max(s.lastCall, s.window.first))
 	if in.Demand.Now > 0 || obs.Arrivals > 0 || in.Demand.Stable > 0 {
-		in.Sized, s.burst = size(in.Demand, scale.Concurrency, in.Instances.Ready, s.burst, s.window.last)
+		in.Sized, memory.burst = size(in.Demand, scale.Concurrency, in.Instances.Ready, memory.burst, s.window.last)
 	} else {
-		s.burst = burst{}
+		memory.burst = burst{}
 	}
 	if in.Demand.Now > 0 || obs.Arrivals > 0 {
 		in.Sized = max(in.Sized, 1)
@@ -60,7 +66,7 @@ func (s *State) Inputs(scale polder.Scale, obs Observation, terms Terms) Inputs 
 		in.Sized = 0 // one idle instance is a matter of keep-alive, not of sizing
 	}
 	asked := in.Sized
-	in.Sized, s.held = hold(asked, s.held, s.window.last)
+	in.Sized, memory.held = hold(asked, memory.held, s.window.last)
 	in.Held = in.Sized > asked
 	return in
 }

@@ -20,13 +20,14 @@ import (
 
 // regionAdvice is what polder advise --output json prints for each region.
 type regionAdvice struct {
-	Region   polder.RegionName    `json:"region"`
-	From     time.Time            `json:"from"`
-	Currency string               `json:"currency,omitempty"`
-	StartUp  time.Duration        `json:"start_up"` // p95, in nanoseconds: what a cold caller waits
-	Advice   policy.Advice        `json:"advice"`
-	More     *policy.AdviceChoice `json:"more,omitempty"` // what so much more a month would buy
-	TooShort string               `json:"too_short,omitempty"`
+	Region   polder.RegionName     `json:"region"`
+	From     time.Time             `json:"from"`
+	Currency string                `json:"currency,omitempty"`
+	StartUp  time.Duration         `json:"start_up"` // p95, in nanoseconds: what a cold caller waits
+	Advice   policy.Advice         `json:"advice"`
+	More     *policy.AdviceChoice  `json:"more,omitempty"` // what so much more a month would buy
+	TooShort string                `json:"too_short,omitempty"`
+	Shadow   *gateway.ShadowStatus `json:"shadow,omitempty"` // the policy that is scored without acting, as it went
 }
 
 // trial is a scale to score, as flags.
@@ -156,7 +157,7 @@ func advise(records []gateway.CallRecord, try trial, more prewarm.Nanos) ([]regi
 			}
 			recorded.Try = &scale
 		}
-		a := regionAdvice{Region: r.Region, From: r.From, Currency: r.Prices.Currency, StartUp: r.StartUp}
+		a := regionAdvice{Region: r.Region, From: r.From, Currency: r.Prices.Currency, StartUp: r.StartUp, Shadow: r.Shadow}
 		var err error
 		a.Advice, err = policy.Advise(recorded)
 		switch {
@@ -177,7 +178,8 @@ func advise(records []gateway.CallRecord, try trial, more prewarm.Nanos) ([]regi
 func writeAdvice(w io.Writer, list []regionAdvice, more string) error {
 	for _, a := range list {
 		if a.TooShort != "" {
-			fmt.Fprintf(w, "%s: %s\n\n", a.Region, a.TooShort)
+			fmt.Fprintf(w, "%s: %s\n", a.Region, a.TooShort)
+			writeShadow(w, a)
 			continue
 		}
 		fmt.Fprintf(w, "%s: %d calls in %d of %d minutes since %s; a cold one waits for some %s\n", a.Region, a.Advice.Calls, a.Advice.Active,
@@ -205,9 +207,18 @@ func writeAdvice(w io.Writer, list []regionAdvice, more string) error {
 			return err
 		}
 		writeMore(w, a, more)
+		writeShadow(w, a)
 	}
 	_, err := fmt.Fprintln(w, "▶ as it is now   • nothing else is both cheaper and less often cold   ? as asked")
 	return err
+}
+
+// writeShadow says how the service's shadow fared, measured and not replayed.
+func writeShadow(w io.Writer, a regionAdvice) {
+	if a.Shadow != nil {
+		fmt.Fprintf(w, "The shadow %s was scored as calls came: %s.\n", toWrite(a.Shadow.Scale()), a.Shadow)
+	}
+	fmt.Fprintln(w)
 }
 
 // writeMore says what more money would buy.
@@ -215,11 +226,11 @@ func writeMore(w io.Writer, a regionAdvice, more string) {
 	now := a.Advice.Present()
 	switch {
 	case a.More == nil:
-		fmt.Fprintf(w, "%s %s more a month would buy nothing.\n\n", more, a.Currency)
+		fmt.Fprintf(w, "%s %s more a month would buy nothing.\n", more, a.Currency)
 	case a.More.Cost <= now.Cost:
-		fmt.Fprintf(w, "For no more money, %.0f cold minutes a month instead of %.0f: write %s.\n\n", a.More.PerMonth, now.PerMonth, toWrite(a.More.Scale))
+		fmt.Fprintf(w, "For no more money, %.0f cold minutes a month instead of %.0f: write %s.\n", a.More.PerMonth, now.PerMonth, toWrite(a.More.Scale))
 	default:
-		fmt.Fprintf(w, "%s more a month would buy %.0f cold minutes instead of %.0f: write %s.\n\n",
+		fmt.Fprintf(w, "%s more a month would buy %.0f cold minutes instead of %.0f: write %s.\n",
 			(a.More.Cost - now.Cost).Format(a.Currency), a.More.PerMonth, now.PerMonth, toWrite(a.More.Scale))
 	}
 }

@@ -44,3 +44,32 @@ func TestAdviceSaysWhatToWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestShadowIsShownBesideWhatActs(t *testing.T) {
+	x := &gateway.ShadowStatus{
+		KeepAlive: polder.AutoKeepAlive, Prewarm: polder.PrewarmAuto, Since: time.Date(2026, 3, 10, 9, 37, 0, 0, time.UTC), Currency: "EUR",
+		Acting: prewarm.Score{Active: 200, Cold: 10, Starts: 12, Warm: 3 * time.Hour, Idle: 2 * time.Hour, Cost: 250_000_000},
+		Shadow: prewarm.Score{Active: 200, Cold: 1, Starts: 30, Warm: 2 * time.Hour, Idle: time.Hour, Cost: 160_000_000},
+	}
+	var status, advice strings.Builder
+	err := writeStatus(&status, []gateway.Status{{Region: "fr", Services: []gateway.ServiceStatus{{Service: "billing", Shadow: x}, {Service: "legacy"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeAdvice(&advice, []regionAdvice{{Region: "fr", TooShort: "the record is too short", Shadow: x}}, "1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"SHADOW OF", "as it acts", "10 of 200 (5.00 %)", "{ keep-alive: auto, prewarm: auto }", "1 of 200 (0.50 %)", "0.16 EUR", "2026-03-10 09:37 UTC"} {
+		if !strings.Contains(status.String(), want) {
+			t.Errorf("status does not say %q:\n%s", want, &status)
+		}
+	}
+	for _, want := range []string{"The shadow { keep-alive: auto, prewarm: auto } was scored as calls came", "10 of 200 minutes with calls began cold", "1 of 200", "0.25 EUR", "0.16 EUR"} {
+		if !strings.Contains(advice.String(), want) {
+			t.Errorf("advice does not say %q:\n%s", want, &advice)
+		}
+	}
+	if strings.Count(status.String(), "SHADOW OF") != 1 {
+		t.Error("the table has more than one title")
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/prewarm"
 	"github.com/polder/polder/xds/server"
 )
 
@@ -91,10 +92,39 @@ func writeStatus(w io.Writer, statuses []gateway.Status) error {
 				v.Totals.Requests, v.Totals.Direct, v.Totals.Cold, v.Totals.Failed, firstLine(why))
 		}
 	}
+	writeShadows(table, statuses)
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	return writeTroubles(w, statuses)
+}
+
+// writeShadows lists the policies that are scored beside those that act.
+func writeShadows(table io.Writer, statuses []gateway.Status) {
+	titled := false
+	for _, s := range statuses {
+		for _, v := range s.Services {
+			x := v.Shadow
+			if x == nil {
+				continue
+			}
+			if !titled {
+				fmt.Fprintln(table, "\nSHADOW OF\tREGION\tPOLICY\tCOLD\tSTARTS\tWARM\tIN VAIN\tCOST\tSINCE")
+				titled = true
+			}
+			for _, row := range []struct {
+				policy string
+				score  prewarm.Score
+			}{{"as it acts", x.Acting}, {toWrite(x.Scale()), x.Shadow}} {
+				cost := "–"
+				if x.Currency != "" {
+					cost = row.score.Cost.Format(x.Currency)
+				}
+				fmt.Fprintf(table, "%s\t%s\t%s\t%d of %d (%.2f %%)\t%d\t%s\t%s\t%s\t%s\n", v.Service, s.Region, row.policy, row.score.Cold, row.score.Active,
+					100*row.score.ColdShare(), row.score.Starts, row.score.Warm.Round(time.Second), row.score.Idle.Round(time.Second), cost, x.Since.UTC().Format("2006-01-02 15:04 UTC"))
+			}
+		}
+	}
 }
 
 // writeNodes lists the Envoys of regions that have some on other machines.

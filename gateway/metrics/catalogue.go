@@ -18,6 +18,18 @@ func of(number func(s *Service) int64) func(*Reading, value) {
 	}
 }
 
+// scored makes the tell function of a metric with one number per policy that is
+// scored.
+func scored(number func(s Scored) int64) func(*Reading, value) {
+	return func(r *Reading, value value) {
+		for i := range r.Services {
+			for _, s := range r.Services[i].Scored {
+				value(number(s), "service", string(r.Services[i].Name), "policy", s.Policy)
+			}
+		}
+	}
+}
+
 // catalogue lists them all.
 func catalogue(o Options) []entry {
 	return append(append(serviceMetrics(), holdingMetrics()...), regionMetrics(o)...)
@@ -62,6 +74,12 @@ func serviceMetrics() []entry {
 		{"polder.cost.spent", "{millionth}", "Money spent this month, in millionths of the price list's currency, by `service`", false, of(func(s *Service) int64 { return s.Spent })},
 		{"polder.cost.budget", "{millionth}", "What may be spent this month in this region, likewise, by `service`; 0 without a budget of its own", false, of(func(s *Service) int64 { return s.Budget })},
 		{"polder.cost.rung", "{rung}", "Step of the ladder by which a budget runs out, by `service`: 0 enough money, 1 less prewarm, 2 shorter keep-alive, 3 fewer instances, 4 held, 5 refused", false, of(func(s *Service) int64 { return int64(s.Rung) })},
+		{"polder.policy.minutes", "{minute}", "Minutes with calls that were scored since a service has its shadow, by `service` and `policy`: acting or shadow", true, scored(func(s Scored) int64 { return int64(s.Active) })},
+		{"polder.policy.cold", "{minute}", "Of these minutes, those that began without an instance, or would have, likewise", true, scored(func(s Scored) int64 { return int64(s.Cold) })},
+		{"polder.policy.starts", "{start}", "Instances that a policy started, or would have, likewise", true, scored(func(s Scored) int64 { return int64(s.Starts) })},
+		{"polder.policy.warm", "s", "Time of instances under a policy, likewise", true, scored(func(s Scored) int64 { return s.Warm })},
+		{"polder.policy.idle", "s", "Of that time, what passed in minutes without calls, likewise", true, scored(func(s Scored) int64 { return s.Idle })},
+		{"polder.policy.cost", "{millionth}", "What that time cost, or would have, in millionths of the price list's currency, likewise", true, scored(func(s Scored) int64 { return s.Cost })},
 		{"polder.instance.starts", "{start}", "Instances that were started, by `service`", true, of(func(s *Service) int64 { return int64(s.Starts) })},
 		{"polder.instance.crashes", "{crash}", "Ready instances that ended by themselves, by `service`", true, of(func(s *Service) int64 { return int64(s.Crashes) })},
 		{"polder.instance.resumes", "{resume}", "Paused instances that went on, by `service`", true, of(func(s *Service) int64 { return int64(s.Resumes) })},

@@ -26,7 +26,8 @@ const page = "../../docs/metrics.md"
 func full(context.Context) (Reading, error) {
 	return Reading{
 		Services: []Service{{Name: "billing", Direct: 7, Activated: 2, Failed: 1, Cold: 2, Unanswered: map[string]uint64{"start-failed": 1}, Brief: map[string]uint64{"accepted": 4},
-			Starts: 3, Crashes: 1, Open: 4, Waiting: 5, Starting: 1, Ready: 2, Draining: 3}},
+			Starts: 3, Crashes: 1, Open: 4, Waiting: 5, Starting: 1, Ready: 2, Draining: 3,
+			Scored: []Scored{{Policy: "acting", Active: 9, Cold: 2, Warm: 600, Idle: 60, Starts: 2, Cost: 12}}}},
 		Holding:   []Holding{{Class: "cold", Requests: 5, MaxRequests: 4096, HeldBytes: 1 << 20, MaxBytes: 1 << 28}},
 		Forwarded: 1, Discovery: []Discovery{{Type: "Cluster", Pushed: 3, Accepted: 2, Rejected: 1}}, Rejected: 1, Nodes: 1, Restarts: 2,
 		Peers: []Peers{{Region: "nl", Healthy: 2, Unhealthy: 1}}, Gossip: Gossip{Packets: 9, Bytes: 900, Dropped: map[string]uint64{"malformed": 1}},

@@ -50,6 +50,16 @@ type Service struct {
 	Spent                     int64 // this month, in millionths of the currency unit
 	Budget                    int64 // of the month, in this region, likewise; 0 means none
 	Rung                      int   // of the ladder: 0 is enough money, 5 is refused
+	Scored                    []Scored
+}
+
+// Scored is what a policy made of a service's calls.
+type Scored struct {
+	Policy       string // acting or shadow
+	Active, Cold uint64 // minutes with calls, and those of them that began cold
+	Warm, Idle   int64  // of instances, in seconds
+	Starts       uint64
+	Cost         int64 // in millionths of the currency unit
 }
 
 // Holding is what the activator holds of one class, and may.
