@@ -8,6 +8,7 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/dns"
 	"github.com/polder/polder/gateway/metrics"
+	"github.com/polder/polder/regions"
 	"github.com/polder/polder/regions/gossip"
 	"github.com/polder/polder/regions/law"
 )
@@ -47,9 +48,20 @@ func (r *Region) describeWorld(m *polder.Model, snapshot *gossip.Snapshot, s sur
 	if r.dns != nil {
 		r.dns.Update(dns.World{
 			Here: r.options.Region, Model: m, Alive: s.health,
-			Usable: snapshot.View.Health, Unsteady: snapshot.View.Unsteady, Now: time.Now(), Others: s.others,
+			Usable: snapshot.View.Health, Unsteady: snapshot.View.Unsteady, Now: time.Now(), Others: s.others, Peers: living(snapshot.Peers),
 		})
 	}
+}
+
+// living counts the peers of each region that are not gone.
+func living(peers []regions.Peer) map[polder.RegionName]int {
+	count := map[polder.RegionName]int{}
+	for _, p := range peers {
+		if p.Standing == regions.Alive {
+			count[p.Row.Region]++
+		}
+	}
+	return count
 }
 
 func (r *Region) dnsReading() metrics.DNS {

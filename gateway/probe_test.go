@@ -53,7 +53,7 @@ func (h *heard) suspects(peer string) bool {
 	return h.suspected[peer]
 }
 
-func living(peer string, region polder.RegionName, address string) regions.Peer {
+func lives(peer string, region polder.RegionName, address string) regions.Peer {
 	return regions.Peer{Standing: regions.Alive, Row: polder.PeerRow{Peer: peer, Region: region, Address: address, Sequence: 1}}
 }
 
@@ -133,8 +133,8 @@ func TestProber(t *testing.T) {
 	}
 	nl, pl := openEntrance(t, "127.0.0.1:0", identity("nl", "nl-1")), openEntrance(t, "127.0.0.1:0", identity("pl", "pl-1"))
 	h := &heard{peers: []regions.Peer{
-		living("fr-1", "fr", "127.0.0.1:1"), living("nl-1", "nl", nl.Addr().String()), living("pl-1", "pl", pl.Addr().String()),
-		living("pl-2", "pl", nl.Addr().String()), // somebody else is at its address
+		lives("fr-1", "fr", "127.0.0.1:1"), lives("nl-1", "nl", nl.Addr().String()), lives("pl-1", "pl", pl.Addr().String()),
+		lives("pl-2", "pl", nl.Addr().String()), // somebody else is at its address
 	}}
 	own := identity("fr", "fr-1")
 	p := newProber("fr-1", h, func() authority.Identity { return own }, slog.New(slog.DiscardHandler))
@@ -188,7 +188,7 @@ func TestEnvoyTellsWhomItGivesUp(t *testing.T) {
 	nl.publish(t, map[string]law.Home{}, services...)
 	nl.startEnvoy(t)
 
-	p := newProber("nl-1", &heard{peers: []regions.Peer{living("nl-1", "nl", nl.node.Peer.String()), living("fr-1", "fr", stuck)}}, nil, slog.New(slog.DiscardHandler))
+	p := newProber("nl-1", &heard{peers: []regions.Peer{lives("nl-1", "nl", nl.node.Peer.String()), lives("fr-1", "fr", stuck)}}, nil, slog.New(slog.DiscardHandler))
 	lane := p.open("fr-1")
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -3,6 +3,7 @@ package dns
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	wire "github.com/miekg/dns"
@@ -114,18 +115,22 @@ func (d *directory) address(m *wire.Msg, name string, kind uint16, header wire.R
 		o.narrow(scope)
 	}
 	r := d.world.nearest(e.regions, at)
-	m.Answer = append(m.Answer, records(header, kind, r)...)
+	m.Answer = append(m.Answer, records(header, kind, r, slices.Contains(e.http3, r.Name))...)
 	return heard{e.service, r.Name}
 }
 
-// records are a region's records of one type.
-func records(header wire.RR_Header, kind uint16, r polder.Region) []wire.RR {
+// records are a region's records of one type; http3 tells that it takes QUIC.
+func records(header wire.RR_Header, kind uint16, r polder.Region, http3 bool) []wire.RR {
 	if kind != wire.TypeHTTPS {
 		return addresses(header, kind, r.Public)
 	}
 	header.Rrtype = wire.TypeHTTPS
 	binding := wire.SVCB{Hdr: header, Priority: 1, Target: "."}
-	binding.Value = append(binding.Value, &wire.SVCBAlpn{Alpn: []string{"h2"}}) // and HTTP/1.1, which goes without saying
+	protocols := []string{"h2"} // and HTTP/1.1, which goes without saying
+	if http3 {
+		protocols = []string{"h3", "h2"}
+	}
+	binding.Value = append(binding.Value, &wire.SVCBAlpn{Alpn: protocols})
 	hint4, hint6 := new(wire.SVCBIPv4Hint), new(wire.SVCBIPv6Hint)
 	for _, a := range r.Public {
 		if a.Is4() {

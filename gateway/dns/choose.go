@@ -24,13 +24,41 @@ type World struct {
 	// Others are what living peers take a service's policy to be, where they take it
 	// for something else; see law.Circumstances.
 	Others map[polder.ServiceName][]law.Permission
-	Now    time.Time // for what owners bound to a time
+	Peers  map[polder.RegionName]int // how many live
+	Now    time.Time                 // for what owners bound to a time
 }
 
 // equal tells whether answers would be the same. Models are not changed, so that
 // another one is another pointer. Time counts when an owner bound something to it.
 func (w World) equal(o World) bool {
-	return reflect.DeepEqual(w.Others, o.Others) && w.Here == o.Here && w.Model == o.Model && maps.Equal(w.Alive, o.Alive) && maps.Equal(w.Usable, o.Usable) && maps.Equal(w.Unsteady, o.Unsteady)
+	return reflect.DeepEqual(w.Others, o.Others) && w.Here == o.Here && w.Model == o.Model && maps.Equal(w.Alive, o.Alive) && maps.Equal(w.Usable, o.Usable) && maps.Equal(w.Unsteady, o.Unsteady) &&
+		maps.Equal(w.Peers, o.Peers)
+}
+
+// judge is what the law says of a service at the gateways of a region.
+func (w World) judge(s polder.Service, r polder.RegionName) law.Approved {
+	return law.Judge(s, law.Circumstances{Here: r, Regions: w.Model.Regions, Alive: w.Alive, Others: w.Others[s.Name], Now: w.Now})
+}
+
+// http3 lists the regions in which every gateway takes QUIC for a service: they
+// listen for it, and hold the service's key. A service that is started has a home,
+// where all other gateways pass its callers, and nothing is passed on in QUIC; so it
+// has to be alone, in one region of one peer.
+func (w World) http3(s polder.Service) []polder.RegionName {
+	var offer, serving []polder.RegionName
+	for _, r := range w.Model.Regions {
+		a := w.judge(s, r.Name)
+		if a.Verdict() == law.Serve {
+			serving = append(serving, r.Name)
+		}
+		if a.Resident() && r.Listen.HTTP3 == polder.HTTP3On {
+			offer = append(offer, r.Name)
+		}
+	}
+	if s.Run != nil && (len(serving) != 1 || w.Peers[serving[0]] != 1) {
+		return nil
+	}
+	return offer
 }
 
 // Entries lists the regions whose addresses callers of a service may be given, as
@@ -44,7 +72,7 @@ func (w World) Entries(s polder.Service) []polder.RegionName {
 		if len(r.Public) == 0 {
 			continue
 		}
-		verdict := law.Judge(s, law.Circumstances{Here: r.Name, Regions: w.Model.Regions, Alive: w.Alive, Others: w.Others[s.Name], Now: w.Now}).Verdict()
+		verdict := w.judge(s, r.Name).Verdict()
 		switch {
 		case verdict == law.Serve && w.Usable[r.Name]:
 			serving = append(serving, r.Name)

@@ -35,6 +35,7 @@ type zone struct {
 type entry struct {
 	service polder.ServiceName
 	regions []polder.RegionName // see Entries; empty when no region has an address
+	http3   []polder.RegionName // those whose gateways take QUIC for it
 }
 
 func newDirectory(w World) *directory {
@@ -52,7 +53,7 @@ func newDirectory(w World) *directory {
 	}
 	d.delegate()
 	for _, s := range w.Model.Services {
-		e := &entry{service: s.Name, regions: w.Entries(s)}
+		e := &entry{service: s.Name, regions: w.Entries(s), http3: w.http3(s)}
 		if next, ever := law.Hold(s.Residency, w.Model.Regions, w.Others[s.Name]).Turns(w.Now); ever && (d.turns.IsZero() || next.Before(d.turns)) {
 			d.turns = next
 		}

@@ -56,7 +56,7 @@ func WriteZone(w io.Writer, list []Record) error {
 		}
 		all := polder.Region{Public: r.Addresses}
 		for _, kind := range []uint16{wire.TypeA, wire.TypeAAAA, wire.TypeHTTPS} {
-			for _, rr := range records(header, kind, all) {
+			for _, rr := range records(header, kind, all, false) { // not all of these take QUIC for ever
 				if _, err := fmt.Fprintln(w, rr.String()); err != nil {
 					return err
 				}
