@@ -26,6 +26,7 @@ import (
 // world is a reconciler in fake time among scripted surroundings.
 type world struct {
 	t       *testing.T
+	region  polder.RegionName
 	ctx     context.Context
 	r       *reconciler
 	held    map[xds.Key]xds.Resource
@@ -132,7 +133,7 @@ func (w *world) Start(_ context.Context, s polder.Service, reason string) (polde
 	w.mu.Lock()
 	w.born[id] = time.Now()
 	w.mu.Unlock()
-	i := polder.Instance{ID: id, Service: s.Name, Region: "fr", State: polder.Ready, Started: time.Now(), Reason: reason,
+	i := polder.Instance{ID: id, Service: s.Name, Region: w.region, State: polder.Ready, Started: time.Now(), Reason: reason,
 		Address: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(20000+w.starts))}
 	fails := w.startUp < 0
 	time.AfterFunc(max(w.startUp, time.Millisecond), func() {
@@ -155,7 +156,7 @@ func (w *world) Stop(id polder.InstanceID, reason string) error {
 		w.alive.Add(-1)
 		w.ended(id)
 		w.r.InstanceChanged(w.ctx, instance.Event{Instance: polder.Instance{
-			ID: id, Service: polder.ServiceName(service), Region: "fr", State: polder.Stopped, Reason: reason}})
+			ID: id, Service: polder.ServiceName(service), Region: w.region, State: polder.Stopped, Reason: reason}})
 	})
 	return nil
 }
@@ -164,7 +165,7 @@ func (w *world) Stop(id polder.InstanceID, reason string) error {
 func inWorld(t *testing.T, services []polder.Service, script func(w *world)) {
 	faketime.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		w := &world{t: t, ctx: ctx, held: map[xds.Key]xds.Resource{}, born: map[polder.InstanceID]time.Time{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
+		w := &world{t: t, region: "fr", ctx: ctx, held: map[xds.Key]xds.Resource{}, born: map[polder.InstanceID]time.Time{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
 		close(w.ack)
 		w.r = newReconciler(slog.New(slog.DiscardHandler), xds.Gateway{Region: "fr", Activator: "/activator.sock"},
 			xds.NodeConfig{Region: "fr", TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
@@ -378,7 +379,7 @@ func TestCrashIsReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.r.InstanceChanged(w.ctx, instance.Event{Failed: true, Instance: polder.Instance{
-			ID: first.Instance, Service: "billing", Region: "fr", State: polder.Stopped, Reason: "killed"}})
+			ID: first.Instance, Service: "billing", Region: w.region, State: polder.Stopped, Reason: "killed"}})
 		second, err := w.wake("billing")
 		if err != nil || second.Instance == first.Instance {
 			t.Errorf("after a crash: %v, %v", second.Instance, err)

@@ -1,0 +1,511 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/internal/faketime"
+	"github.com/polder/polder/regions"
+	"github.com/polder/polder/regions/gossip"
+	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds"
+)
+
+// The simulation runs the reconcilers of six peers in three regions in fake time,
+// each beside its own table of rows, on a network that a seed loses packets of, cuts
+// in one direction or both, and takes peers from. What becomes of a call is followed
+// from gateway to gateway as Envoy would carry it. Everything that decides is the
+// product's: law, table, order, homes, surroundings, reconciler. The failure detector
+// is reduced to its promise: nobody is heard of for three seconds.
+
+const (
+	simTick = 100 * time.Millisecond
+	// simDeath and simSuspicion are after how much silence a peer is declared dead by
+	// the failure detector, and suspected by own connections.
+	simDeath, simSuspicion = 3 * time.Second, 750 * time.Millisecond
+	// simSettled is after how long without a change calls may fail no more: a death,
+	// and the silence after which a standby takes over.
+	simSettled = simDeath + takeover + 2*time.Second
+	simLoss    = 0.2
+)
+
+const simConfig = `regions:
+  fr: { jurisdiction: [FR, EU], location: [48.86, 2.35] }
+  nl: { jurisdiction: [NL, EU], location: [52.37, 4.90] }
+  pl: { jurisdiction: [PL, EU], location: [52.23, 21.01] }
+services:
+  pinned:  { hosts: [pinned.example.com], residency: { allow: [fr] }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
+  vault:   { hosts: [vault.example.com], residency: { allow: [fr], elsewhere: refuse }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
+  open:    { hosts: [open.example.com], residency: { allow: [EU] }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
+  both:    { hosts: [both.example.com], residency: { allow: [nl, pl] }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
+  standby: { hosts: [standby.example.com], residency: { allow: [pl], failover: { listed: [nl] } }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
+`
+
+// simAllowed and simEver are where services belong, and where they may be; the
+// simulation knows it by itself.
+var (
+	simAllowed = map[polder.ServiceName][]polder.RegionName{
+		"pinned": {"fr"}, "vault": {"fr"}, "open": {"fr", "nl", "pl"}, "both": {"nl", "pl"}, "standby": {"pl"},
+	}
+	simStandby = map[polder.ServiceName]polder.RegionName{"standby": "nl"}
+	simRefuses = map[polder.ServiceName]bool{"vault": true}
+)
+
+// simPeer is one peer: a reconciler in a world of its own, and a table.
+type simPeer struct {
+	*world
+	name    string
+	region  polder.RegionName
+	address string
+	epoch   uint64
+	up      bool
+	table   *regions.Table
+	vitals  vitals
+	far     distances
+	silent  map[string]time.Time // since when nothing comes from a peer, or goes to it
+	stop    context.CancelFunc
+	ended   chan error
+
+	told sync.Mutex // guards what the reconciler tells
+	warm []polder.ServiceName
+	busy []polder.ServiceName
+}
+
+// simulation is the fleet and the network. It belongs to one goroutine.
+type simulation struct {
+	t       *testing.T
+	random  *rand.Rand
+	model   *polder.Model
+	peers   []*simPeer
+	cut     map[[2]polder.RegionName]bool // one direction each
+	changed time.Time
+	log     []string
+	calls   int
+	strict  int // calls that had to be answered
+}
+
+func (s *simulation) say(format string, values ...any) {
+	s.log = append(s.log, fmt.Sprintf("%7.1f s  ", time.Since(simEpoch()).Seconds())+fmt.Sprintf(format, values...))
+}
+
+// simEpoch is when time begins in a bubble.
+func simEpoch() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// fail ends the test with what happened so far.
+func (s *simulation) fail(format string, values ...any) {
+	s.t.Helper()
+	from := max(0, len(s.log)-60)
+	s.t.Fatalf("at %.1f s: %s\n%s", time.Since(simEpoch()).Seconds(), fmt.Sprintf(format, values...), strings.Join(s.log[from:], "\n"))
+}
+
+func newSimulation(t *testing.T, seed uint64) *simulation {
+	reading := polder.Decode([]polder.File{{Name: "polder.yaml", Data: []byte(simConfig)}})
+	if len(reading.Faults) > 0 {
+		t.Fatal(reading.Faults)
+	}
+	s := &simulation{t: t, random: rand.New(rand.NewPCG(seed, 31)), model: reading.Model, cut: map[[2]polder.RegionName]bool{}, changed: time.Now()}
+	for i, region := range []polder.RegionName{"fr", "nl", "pl"} {
+		for n := range 2 {
+			p := &simPeer{name: fmt.Sprintf("%s-%d", region, n+1), region: region, address: fmt.Sprintf("10.0.%d.%d:7443", i+1, n+1)}
+			s.peers = append(s.peers, p)
+			s.start(p)
+		}
+	}
+	return s
+}
+
+// start begins a life of a peer, with nothing left of an earlier one.
+func (s *simulation) start(p *simPeer) {
+	ctx, stop := context.WithCancel(s.t.Context())
+	w := &world{t: s.t, ctx: ctx, region: p.region, held: map[xds.Key]xds.Resource{}, born: map[polder.InstanceID]time.Time{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
+	close(w.ack)
+	gateway := xds.Gateway{Region: p.region, Activator: "/activator.sock"}
+	node := xds.NodeConfig{Region: p.region, TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
+		HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}
+	w.r = newReconciler(slog.New(slog.DiscardHandler), gateway, node, w, w, func(warm []polder.ServiceName) {
+		p.told.Lock()
+		defer p.told.Unlock()
+		p.warm = warm
+	})
+	w.r.busyChanged = func(busy []polder.ServiceName) {
+		p.told.Lock()
+		defer p.told.Unlock()
+		p.busy = busy
+	}
+	w.r.instances, w.r.peer = w, p.name
+	w.r.served, w.r.asleep = func(map[polder.ServiceName]law.Approved) {}, func(polder.ServiceName) {}
+	p.epoch++
+	p.world, p.up, p.stop, p.ended = w, true, stop, make(chan error, 1)
+	p.warm, p.busy = nil, nil
+	p.vitals, p.far, p.silent = vitals{}, distances{}, map[string]time.Time{}
+	p.table = regions.NewTable(p.name, p.region, p.epoch, regions.DefaultDamping(), 30*time.Minute, time.Now())
+	go func() { p.ended <- w.r.Run(ctx) }()
+	s.see(p)
+	w.r.Begin(ctx, nil)
+}
+
+// lose ends a peer as a machine ends: nothing of it is left.
+func (s *simulation) lose(p *simPeer) {
+	p.up = false
+	p.stop()
+	if err := <-p.ended; err != nil {
+		s.fail("%s ended with %v", p.name, err)
+	}
+}
+
+// hears tells whether packets come from one peer to another.
+func (s *simulation) hears(to, from *simPeer) bool {
+	return to.up && from.up && !s.cut[[2]polder.RegionName{from.region, to.region}]
+}
+
+// connects tells whether a connection comes about.
+func (s *simulation) connects(a, b *simPeer) bool { return s.hears(a, b) && s.hears(b, a) }
+
+// see lets a peer look around, as followMembership does.
+func (s *simulation) see(p *simPeer) {
+	now := time.Now()
+	p.table.Advance(now)
+	p.told.Lock()
+	row := disclosure(s.model).Redact(polder.PeerRow{Peer: p.name, Region: p.region, Healthy: true, Policy: "same", Address: p.address, Warm: p.warm, Busy: p.busy})
+	p.told.Unlock()
+	p.table.Say(row, now)
+	peers := p.table.Peers()
+	snapshot := &gossip.Snapshot{Peers: peers, View: regions.See(peers)}
+	around := survey(s.model, self{peer: p.name, region: p.region, address: p.address}, snapshot, p.vitals, now)
+	around.rtt = p.far.measured(snapshot.View.RTT)
+	p.r.SetWorld(p.ctx, s.model, around)
+}
+
+// tick lets a tenth of a second pass.
+func (s *simulation) tick() {
+	<-time.After(simTick) // fake time
+	now := time.Now()
+	for _, p := range s.peers {
+		if !p.up {
+			continue
+		}
+		for _, o := range s.peers {
+			if o != p {
+				s.listen(p, o, now)
+			}
+		}
+	}
+	for _, p := range s.peers {
+		if p.up {
+			s.see(p)
+		}
+	}
+	s.checkLaw()
+}
+
+// listen lets a peer hear of another, or of its silence.
+func (s *simulation) listen(p, o *simPeer, now time.Time) {
+	if s.hears(p, o) && s.random.Float64() >= simLoss {
+		known := o.table.Tellable()
+		for _, q := range o.table.Peers() {
+			if slices.Contains(known, q.Row.Peer) {
+				p.table.Merge(q.Row, now)
+			}
+		}
+	}
+	if s.connects(p, o) {
+		delete(p.silent, o.name)
+		p.table.Alive(o.name, o.region, o.epoch, now)
+		p.table.Trust(o.name, now)
+		return
+	}
+	if p.silent[o.name].IsZero() {
+		p.silent[o.name] = now
+	}
+	if quiet := now.Sub(p.silent[o.name]); quiet >= simDeath {
+		p.table.Dead(o.name, now)
+	} else if quiet >= simSuspicion {
+		p.table.Suspect(o.name, now.Add(suspicion), now)
+	}
+}
+
+func (s *simulation) run(d time.Duration) {
+	for range d / simTick {
+		s.tick()
+	}
+}
+
+// checkLaw: no instance is where its service may never be.
+func (s *simulation) checkLaw() {
+	for _, p := range s.peers {
+		for service, n := range p.living() {
+			if n > 0 && !slices.Contains(simAllowed[service], p.region) && simStandby[service] != p.region {
+				s.fail("AGAINST THE LAW: %d instances of %s at %s", n, service, p.name)
+			}
+		}
+	}
+}
+
+// living counts the instances of a peer.
+func (p *simPeer) living() map[polder.ServiceName]int {
+	count := map[polder.ServiceName]int{}
+	if !p.up {
+		return count
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.born {
+		service, _, _ := strings.Cut(string(id), "-")
+		count[polder.ServiceName(service)]++
+	}
+	return count
+}
+
+func (s *simulation) instances(service polder.ServiceName) (n int, where []string) {
+	for _, p := range s.peers {
+		if c := p.living()[service]; c > 0 {
+			n += c
+			where = append(where, fmt.Sprintf("%d at %s", c, p.name))
+		}
+	}
+	return n, where
+}
+
+func (s *simulation) statusOf(p *simPeer, service polder.ServiceName) ServiceStatus {
+	list, err := p.r.Status(p.ctx)
+	if err != nil {
+		s.fail("%s: %v", p.name, err)
+	}
+	i := slices.IndexFunc(list, func(st ServiceStatus) bool { return st.Service == service })
+	if i < 0 {
+		s.fail("%s does not know %s", p.name, service)
+	}
+	return list[i]
+}
+
+// call follows a call that enters by a peer, and tells who answered it.
+func (s *simulation) call(entry *simPeer, service polder.ServiceName) (answered *simPeer) {
+	s.calls++
+	status := s.statusOf(entry, service)
+	var tries []*simPeer
+	at := func(match func(*simPeer) bool) {
+		for _, p := range s.peers {
+			if match(p) && !slices.Contains(tries, p) {
+				tries = append(tries, p)
+			}
+		}
+	}
+	switch {
+	case status.Verdict == law.Serve && status.Home == "":
+		tries = []*simPeer{entry}
+	case status.Verdict == law.Serve, status.Verdict == law.Pass:
+		at(func(p *simPeer) bool { return p.name == status.Home })
+		for _, region := range status.Targets {
+			at(func(p *simPeer) bool { return p.region == region })
+		}
+		if status.Verdict == law.Serve {
+			at(func(p *simPeer) bool { return p == entry })
+		}
+	}
+	for _, p := range tries {
+		if p != entry && !s.connects(entry, p) {
+			continue
+		}
+		if s.statusOf(p, service).Verdict != law.Serve {
+			continue // it ends with an alert, which the caller's next try may spare
+		}
+		ctx, cancel := context.WithTimeout(p.ctx, 5*time.Second)
+		_, err := p.r.Wake(ctx, service, activator.Cause{Kind: activator.CauseRequest})
+		cancel()
+		if err == nil {
+			return p
+		}
+	}
+	return nil
+}
+
+// mustAnswer tells whether the network, as it is, leaves a call a place: a gateway
+// that lives, and an allowed peer that it can connect to.
+func (s *simulation) mustAnswer(entry *simPeer, service polder.ServiceName) bool {
+	if simRefuses[service] && !slices.Contains(simAllowed[service], entry.region) {
+		return false
+	}
+	return slices.ContainsFunc(s.peers, func(p *simPeer) bool {
+		return slices.Contains(simAllowed[service], p.region) && p.up && (p == entry || s.connects(entry, p))
+	})
+}
+
+// callSomebody makes one call, and judges what came of it.
+func (s *simulation) callSomebody() {
+	entry := s.peers[s.random.IntN(len(s.peers))]
+	if !entry.up {
+		return
+	}
+	service := s.model.Services[s.random.IntN(len(s.model.Services))].Name
+	calm := time.Since(s.changed) >= simSettled
+	must := s.mustAnswer(entry, service)
+	by := s.call(entry, service)
+	switch {
+	case by == nil && must && calm:
+		s.fail("a call of %s through %s found nobody, though all has been as it is for %v: %+v", service, entry.name, time.Since(s.changed), s.statusOf(entry, service))
+	case by != nil && simRefuses[service] && !slices.Contains(simAllowed[service], entry.region):
+		s.fail("AGAINST THE LAW: a caller of %s came in through %s, where its owner refuses callers", service, entry.name)
+	case by != nil:
+		s.say("%s through %s: answered by %s", service, entry.name, by.name)
+	}
+	if must && calm {
+		s.strict++
+	}
+}
+
+// strike lets something happen.
+func (s *simulation) strike() {
+	down := slices.IndexFunc(s.peers, func(p *simPeer) bool { return !p.up })
+	names := []polder.RegionName{"fr", "nl", "pl"}
+	a := s.random.IntN(3)
+	from, to := names[a], names[(a+1+s.random.IntN(2))%3]
+	s.changed = time.Now()
+	switch what := s.random.IntN(8); {
+	case what < 2 && down < 0:
+		p := s.peers[s.random.IntN(len(s.peers))]
+		s.say("%s is lost", p.name)
+		s.lose(p)
+	case what == 2:
+		s.say("region %s is lost", from)
+		for _, p := range s.peers {
+			if p.region == from && p.up {
+				s.lose(p)
+			}
+		}
+	case what == 3:
+		s.say("%s and %s are cut from each other", from, to)
+		s.cut[[2]polder.RegionName{from, to}], s.cut[[2]polder.RegionName{to, from}] = true, true
+	case what == 4:
+		s.say("nothing comes from %s to %s", from, to)
+		s.cut[[2]polder.RegionName{from, to}] = true
+	case what == 5:
+		s.say("the network heals")
+		clear(s.cut)
+	default:
+		for _, p := range s.peers {
+			if !p.up {
+				s.say("%s returns", p.name)
+				s.start(p)
+			}
+		}
+	}
+}
+
+// heal mends all.
+func (s *simulation) heal() {
+	clear(s.cut)
+	for _, p := range s.peers {
+		if !p.up {
+			s.start(p)
+		}
+	}
+	s.changed = time.Now()
+	s.say("all is healed")
+}
+
+// checkConverged: all peers hold the same rows, see each other usable, and agree
+// where each service is at home.
+func (s *simulation) checkConverged() {
+	want := ""
+	for _, p := range s.peers {
+		got := ""
+		for _, q := range p.table.Peers() {
+			got += fmt.Sprintf("%+v usable %t\n", q.Row, q.Usable)
+			if !q.Usable {
+				s.fail("%s cannot use %s though all is well", p.name, q.Row.Peer)
+			}
+		}
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			s.fail("%s holds\n%s%s holds\n%s", p.name, got, s.peers[0].name, want)
+		}
+	}
+	for _, service := range s.model.Services {
+		homes := map[string]bool{}
+		for _, p := range s.peers {
+			switch status := s.statusOf(p, service.Name); {
+			case status.Home != "":
+				homes[status.Home] = true
+			case status.Verdict == law.Serve:
+				homes[p.name] = true
+			}
+		}
+		if len(homes) != 1 {
+			s.fail("%s has the homes %v, want one", service.Name, homes)
+		}
+	}
+}
+
+// TestSimulation plays seeds: ninety seconds of losses, cuts and calls; then all
+// heals, and the fleet has to be as one again.
+func TestSimulation(t *testing.T) {
+	seeds := uint64(8)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) { simulateFleet(t, seed) })
+		})
+	}
+}
+
+func simulateFleet(t *testing.T, seed uint64) {
+	s := newSimulation(t, seed)
+	defer func() {
+		for _, p := range s.peers {
+			if p.up {
+				s.lose(p)
+			}
+		}
+	}()
+	s.run(bootTakeover)
+	next := time.Now()
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); s.tick() {
+		if now := time.Now(); !now.Before(next) {
+			s.strike()
+			next = now.Add(time.Duration(1000+s.random.IntN(20_000)) * time.Millisecond)
+		}
+		if s.random.IntN(4) == 0 {
+			s.callSomebody()
+		}
+	}
+	if s.strict == 0 {
+		t.Errorf("of %d calls none had to be answered: this shows nothing", s.calls)
+	}
+	s.heal()
+	// Callers go on, too rarely for any service to be busy: copies that a cut made go.
+	for end := time.Now().Add(simSettled + 2*linger); time.Now().Before(end); s.tick() {
+		if s.random.IntN(20) == 0 {
+			s.callSomebody()
+		}
+	}
+	s.run(2 * linger)
+	s.checkConverged()
+	for _, service := range s.model.Services {
+		if n, where := s.instances(service.Name); n != 0 {
+			s.fail("%d instances of %s stay though nobody has called for %v: %v", n, service.Name, 2*linger, where)
+		}
+		for _, entry := range s.peers {
+			if by := s.call(entry, service.Name); by == nil && s.mustAnswer(entry, service.Name) {
+				s.fail("%s through %s is not answered though all is well", service.Name, entry.name)
+			}
+			s.tick()
+		}
+		if n, where := s.instances(service.Name); n != 1 {
+			s.fail("six gateways keep %d instances of %s warm, want one: %v", n, service.Name, where)
+		}
+	}
+}
