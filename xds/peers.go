@@ -48,8 +48,10 @@ const (
 	// passAttempts bounds the tries; the next one may choose another peer or region.
 	// A lost peer is ejected after two, and a lost region may have several. The first
 	// connection that a peer does not take fails all that wait for one to it, so that
-	// a caller's tries are used up by others as well.
-	passAttempts = 16
+	// a caller's tries are used up by others as well. While all peers are ejected tries
+	// end at once, and a caller has their pauses: some seven seconds, so that who calls
+	// when a region is lost is still there when its standby takes over.
+	passAttempts = 32
 	// passPause and passLongestPause bound the wait before another try, which doubles,
 	// less what chance takes off. Without it all tries end at once, before a peer that
 	// takes no connection is ejected.

@@ -43,6 +43,9 @@ type strike struct {
 // wire, or sent to where nobody is, may fail.
 const (
 	noticed = time.Second
+	// givenUp is until when the law has given a region up, and its standby serves: what
+	// the failure detector needs, and three seconds of silence.
+	givenUp = 7 * time.Second
 	// nextTry is how long no instance may be started after some that failed.
 	nextTry = 15 * time.Second
 )
@@ -143,11 +146,12 @@ func closed(r polder.RegionName) excuse {
 func split(a, b polder.RegionName) []excuse {
 	return []excuse{
 		{why: "it must cross the cut", holds: func(c call) bool {
-			side := c.from
-			if c.entry != "" {
-				side = entryRegion(c.entry)
-			}
+			side := c.side()
 			return side == a && c.service.mayAt(b) && !c.service.mayAt(a) || side == b && c.service.mayAt(a) && !c.service.mayAt(b)
+		}},
+		{why: "where it belongs is beyond the cut, and was not given up yet", end: givenUp, holds: func(c call) bool {
+			side := c.side()
+			return side == a && c.service.only(b) || side == b && c.service.only(a)
 		}},
 		{why: "its home was beyond the cut, and that was not noticed yet", end: noticed, holds: func(c call) bool {
 			return c.service.mayAt(a) && c.service.mayAt(b)

@@ -93,6 +93,14 @@ func entryRegion(peer string) polder.RegionName {
 	return polder.RegionName(region)
 }
 
+// side is the region where the call entered, or whose callers asked DNS.
+func (c call) side() polder.RegionName {
+	if c.entry != "" {
+		return entryRegion(c.entry)
+	}
+	return c.from
+}
+
 // excuse lets calls fail while a fault, or its traces, are there.
 type excuse struct {
 	why        string
