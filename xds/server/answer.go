@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"strings"
 	"time"
 
@@ -20,9 +21,17 @@ type Rejection struct {
 	Cause string `json:"cause,omitempty"`
 }
 
-type rejectionKey struct {
+// nodeKey is one resource of one node.
+type nodeKey struct {
 	node string
 	key  xds.Key
+}
+
+// refusal is a version that a node rejected, and what it gets instead while that is
+// the current one; Body nil for nothing.
+type refusal struct {
+	version string
+	instead xds.Resource
 }
 
 // accept records that the Envoy took the response in flight. Called with mu held.
@@ -37,9 +46,13 @@ func (st *stream) accept(typeURL string, sub *subscription) {
 		if typeURL == xds.TypeSecret {
 			continue // keys are kept nowhere but at their owner
 		}
+		if st.server.current[typeURL][resource.Name].Version != resource.Version {
+			continue // it has changed since, or takes the place of one that was rejected
+		}
 		st.server.good[resource.Key] = resource
-		st.server.options.Archive.keep(resource)
-		delete(st.server.rejections, rejectionKey{st.node, resource.Key})
+		delete(st.server.rejections, nodeKey{st.node, resource.Key})
+		delete(st.server.refused, nodeKey{st.node, resource.Key})
+		st.server.options.Archive.keep(st.node, resource)
 	}
 	if typeURL == xds.TypeEndpoint {
 		for _, name := range r.remove {
@@ -83,25 +96,38 @@ func (st *stream) reject(typeURL string, sub *subscription, reason string, now t
 		Node: st.node, Type: typeURL, Name: culprit.Name,
 		Version: culprit.Version, Reason: reason, At: now,
 	}
-	st.server.rejections[rejectionKey{st.node, culprit.Key}] = rejection
+	st.server.rejections[nodeKey{st.node, culprit.Key}] = rejection
 	if typeURL == xds.TypeSecret {
 		return &rejection
 	}
-	st.server.bad[culprit.Key] = culprit.Version
-	st.server.options.Archive.condemn(culprit)
-	// The Envoy itself still holds what it had. Others, and this one after a
-	// restart, get the last accepted version.
-	if good, ok := st.server.good[culprit.Key]; ok && r.previous[culprit.Name].Version == good.Version {
-		sub.sent[culprit.Name] = good
+	// The Envoy itself still holds what it had, and gets it again after a restart.
+	// Other Envoys answer for themselves: one that is broken, or lies, stops nobody.
+	previous := r.previous[culprit.Name]
+	no := refusal{culprit.Version, st.server.lastGood(st.node, culprit, previous)}
+	st.server.refused[nodeKey{st.node, culprit.Key}] = no
+	st.server.options.Archive.refuse(st.node, culprit.Key, no)
+	if no.instead.Body != nil && previous.Version == no.instead.Version {
+		sub.sent[culprit.Name] = previous
 	} else {
 		sub.dirty[culprit.Name] = true
 	}
-	for other := range st.server.streams {
-		if other != st {
-			other.mark(culprit.Key)
-		}
-	}
 	return &rejection
+}
+
+// lastGood is what a node gets in the place of a resource that it rejected: what it
+// had, else what it got instead of an earlier one, else what some Envoy accepted.
+// Body is nil for nothing.
+func (s *Server) lastGood(node string, culprit, had xds.Resource) xds.Resource {
+	if had.Body != nil && had.Body != unknownBody {
+		return had
+	}
+	if no := s.refused[nodeKey{node, culprit.Key}]; no.instead.Body != nil {
+		return no.instead
+	}
+	if good := s.good[culprit.Key]; good.Version != culprit.Version {
+		return good
+	}
+	return xds.Resource{}
 }
 
 // takeApart makes groups of the names of a rejected response, of which each will
@@ -123,9 +149,7 @@ func takeApart(names []string, reason string) [][]string {
 }
 
 func (s *Server) forgetRejections(key xds.Key) {
-	for k := range s.rejections {
-		if k.key == key {
-			delete(s.rejections, k)
-		}
-	}
+	is := func(k nodeKey) bool { return k.key == key }
+	maps.DeleteFunc(s.rejections, func(k nodeKey, _ Rejection) bool { return is(k) })
+	maps.DeleteFunc(s.refused, func(k nodeKey, _ refusal) bool { return is(k) })
 }

@@ -27,7 +27,7 @@ const (
 )
 
 // Archive keeps the last version of each service's resources that an Envoy
-// accepted, and which version was rejected, in a file that survives a restart
+// accepted, and which version each Envoy rejected, in a file that survives a restart
 // of Polder and Envoy: a service that is bad in the configuration then goes on
 // with its last good version. It holds neither secrets nor endpoints, which are
 // of the moment, nor what belongs to the node as a whole: an old listener could
@@ -54,13 +54,19 @@ type Archive struct {
 
 // entry is what is known of one resource.
 type entry struct {
-	Good []byte `json:"good,omitempty"` // its bytes
-	Bad  string `json:"bad,omitempty"`  // the version that was rejected last
+	Good    []byte                 `json:"good,omitempty"`    // its bytes
+	Refused map[string]keptRefusal `json:"refused,omitempty"` // by node; never changed, but replaced
 }
 
-func (e entry) empty() bool { return e.Good == nil && e.Bad == "" }
+// keptRefusal is a refusal in the file.
+type keptRefusal struct {
+	Version string `json:"version"`
+	Instead []byte `json:"instead,omitempty"`
+}
 
-// line is an entry in the file. One without Good and Bad removes it.
+func (e entry) empty() bool { return e.Good == nil && len(e.Refused) == 0 }
+
+// line is an entry in the file. One without Good and Refused removes it.
 type line struct {
 	Type string `json:"type"`
 	Name string `json:"name"`
@@ -127,10 +133,10 @@ func archived(key xds.Key) bool {
 }
 
 // remembered gives what was accepted and rejected before.
-func (a *Archive) remembered() (good map[xds.Key]xds.Resource, bad map[xds.Key]string) {
-	good, bad = map[xds.Key]xds.Resource{}, map[xds.Key]string{}
+func (a *Archive) remembered() (good map[xds.Key]xds.Resource, refused map[nodeKey]refusal) {
+	good, refused = map[xds.Key]xds.Resource{}, map[nodeKey]refusal{}
 	if a == nil {
-		return good, bad
+		return good, refused
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -138,35 +144,55 @@ func (a *Archive) remembered() (good map[xds.Key]xds.Resource, bad map[xds.Key]s
 		if e.Good != nil {
 			good[key] = xds.Restore(key, e.Good)
 		}
-		if e.Bad != "" {
-			bad[key] = e.Bad
+		for node, kept := range e.Refused {
+			no := refusal{version: kept.Version}
+			if kept.Instead != nil {
+				no.instead = xds.Restore(key, kept.Instead)
+			}
+			refused[nodeKey{node, key}] = no
 		}
 	}
-	return good, bad
+	return good, refused
 }
 
-func (a *Archive) keep(r xds.Resource) {
+// keep notes what a node accepted.
+func (a *Archive) keep(node string, r xds.Resource) {
 	a.change(r.Key, func(e *entry) bool {
-		if bytes.Equal(e.Good, r.Body.Value) && e.Bad == "" {
+		_, refused := e.Refused[node]
+		if bytes.Equal(e.Good, r.Body.Value) && !refused {
 			return false
 		}
-		e.Good, e.Bad = r.Body.Value, ""
+		e.Good = r.Body.Value
+		if refused {
+			e.Refused = maps.Clone(e.Refused)
+			delete(e.Refused, node)
+		}
 		return true
 	})
 }
 
-func (a *Archive) condemn(r xds.Resource) {
-	a.change(r.Key, func(e *entry) bool {
-		changed := e.Bad != r.Version
-		e.Bad = r.Version
-		return changed
+// refuse notes what a node rejected.
+func (a *Archive) refuse(node string, key xds.Key, no refusal) {
+	a.change(key, func(e *entry) bool {
+		kept := keptRefusal{Version: no.version, Instead: no.instead.Body.GetValue()}
+		if before, said := e.Refused[node]; said && before.Version == kept.Version && bytes.Equal(before.Instead, kept.Instead) {
+			return false
+		}
+		refused := map[string]keptRefusal{node: kept}
+		for other, of := range e.Refused {
+			if other != node {
+				refused[other] = of
+			}
+		}
+		e.Refused = refused
+		return true
 	})
 }
 
 func (a *Archive) forget(key xds.Key) {
 	a.change(key, func(e *entry) bool {
-		changed := e.Good != nil || e.Bad != ""
-		e.Good, e.Bad = nil, ""
+		changed := !e.empty()
+		*e = entry{}
 		return changed
 	})
 }

@@ -62,7 +62,7 @@ func TestRejectedAtOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "accepted")
 	first := openArchive(t, file)
 	good, bad := kept(xds.TypeCluster, "service/a", "good"), kept(xds.TypeCluster, "service/a", "bad")
-	first.keep(good)
+	first.keep("fr-1", good)
 	if err := first.flush(false); err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +81,10 @@ func TestArchiveHoldsOnlyWhatServicesOwn(t *testing.T) {
 		kept(xds.TypeEndpoint, "service/a", "an address"), kept(xds.TypeCluster, "pass/fr", "another region"),
 		kept(xds.TypeRoute, "wildcards", "a route"),
 	} {
-		a.keep(r)
-		a.condemn(r)
+		a.keep("fr-1", r)
+		a.refuse("fr-1", r.Key, refusal{version: r.Version})
 	}
-	a.keep(kept(xds.TypeScope, "host/a.example", "a scope"))
+	a.keep("fr-1", kept(xds.TypeScope, "host/a.example", "a scope"))
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestArchiveStaysSmall(t *testing.T) {
 	var last xds.Resource
 	for i := range 1_000 {
 		last = kept(xds.TypeRoute, "host/a", fmt.Sprint(i, body))
-		a.keep(last)
+		a.keep("fr-1", last)
 		if err := a.flush(false); err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestArchiveStaysSmall(t *testing.T) {
 	if err != nil || info.Size() > 2*archiveSlack {
 		t.Errorf("%d bytes %v after 1,000 changes of one resource, want at most %d", info.Size(), err, 2*archiveSlack)
 	}
-	a.keep(kept(xds.TypeRoute, "host/gone", "1"))
+	a.keep("fr-1", kept(xds.TypeRoute, "host/gone", "1"))
 	a.forget(xds.Key{Type: xds.TypeRoute, Name: "host/gone"})
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
@@ -130,11 +130,11 @@ func TestArchiveStaysSmall(t *testing.T) {
 func TestArchiveSurvivesDamage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "accepted")
 	a := openArchive(t, file)
-	a.keep(kept(xds.TypeRoute, "host/a", "1"))
+	a.keep("fr-1", kept(xds.TypeRoute, "host/a", "1"))
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
 	}
-	a.keep(kept(xds.TypeRoute, "host/b", "1"))
+	a.keep("fr-1", kept(xds.TypeRoute, "host/b", "1"))
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestArchiveSurvivesDamage(t *testing.T) {
 		t.Errorf("%d resources come back, want the one before the damage", len(good))
 	}
 	// What is written after the damage is not lost with it.
-	again.keep(kept(xds.TypeRoute, "host/c", "1"))
+	again.keep("fr-1", kept(xds.TypeRoute, "host/c", "1"))
 	if err := again.flush(false); err != nil {
 		t.Fatal(err)
 	}
@@ -164,14 +164,14 @@ func TestArchiveSurvivesDamage(t *testing.T) {
 func TestArchiveForgetsThePast(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "accepted")
 	a := openArchive(t, file)
-	a.keep(kept(xds.TypeRoute, "host/old", "1"))
+	a.keep("fr-1", kept(xds.TypeRoute, "host/old", "1"))
 	if err := a.flush(false); err != nil {
 		t.Fatal(err)
 	}
 	a = openArchive(t, file)
 	c := newControl(t, Options{Archive: a})
 	c.Apply([]xds.Resource{kept(xds.TypeRoute, "host/new", "1")}, nil)
-	a.keep(kept(xds.TypeRoute, "host/new", "1"))
+	a.keep("fr-1", kept(xds.TypeRoute, "host/new", "1"))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := a.Run(ctx); err != nil {

@@ -15,8 +15,8 @@
 //     after Options.AnswerWait.
 //   - Isolation. A rejected response is taken apart until the resource at
 //     fault is alone. That resource falls back to its last accepted version,
-//     for this Envoy and for those that connect later; all others go on. The
-//     same bytes are never sent twice after a rejection.
+//     for the node that rejected it; all others go on, and other nodes with it.
+//     The same bytes are never sent to a node again after it rejected them.
 //
 // Package gateway calls Apply, Touch and Wait from any goroutine. All state is
 // guarded by one mutex, which is never held while a stream blocks.

@@ -49,12 +49,12 @@ type Server struct {
 	options Options
 
 	mu sync.Mutex // guards all below and every stream's state
-	// current is what was last applied; good what some Envoy accepted last;
-	// bad the versions that some Envoy rejected.
+	// current is what was last applied; good what some Envoy accepted last, while it
+	// was current; refused what each Envoy rejected last.
 	current    map[string]map[string]xds.Resource
 	good       map[xds.Key]xds.Resource
-	bad        map[xds.Key]string
-	rejections map[rejectionKey]Rejection
+	refused    map[nodeKey]refusal
+	rejections map[nodeKey]Rejection
 	streams    map[*stream]struct{}
 	changed    chan struct{} // closed and replaced whenever an Envoy answered
 	sequence   uint64        // counts calls of Apply; names state-of-the-world versions
@@ -69,13 +69,13 @@ func New(options Options) *Server {
 	if options.AnswerWait == 0 {
 		options.AnswerWait = 60 * time.Second
 	}
-	good, bad := options.Archive.remembered()
+	good, refused := options.Archive.remembered()
 	return &Server{
 		options:    options,
 		current:    map[string]map[string]xds.Resource{},
 		good:       good,
-		bad:        bad,
-		rejections: map[rejectionKey]Rejection{},
+		refused:    refused,
+		rejections: map[nodeKey]Rejection{},
 		streams:    map[*stream]struct{}{},
 		changed:    make(chan struct{}),
 		counters:   map[string]*TypeCounters{},
@@ -115,7 +115,6 @@ func (s *Server) Apply(set []xds.Resource, remove []xds.Key) int {
 		}
 		delete(s.current[key.Type], key.Name)
 		delete(s.good, key)
-		delete(s.bad, key)
 		s.options.Archive.forget(key)
 		s.forgetRejections(key)
 		s.mark(key)
@@ -177,9 +176,9 @@ func (s *Server) mark(key xds.Key) {
 	}
 }
 
-// effective is the version of a resource that a node should have: the current
-// one, or the last accepted one while the current one is known to be bad.
-// Called with mu held.
+// effective is the version of a resource that a node should have: the current one, or
+// while it is the one that this node rejected, what the node accepted before. What
+// other nodes say of it does not count. Called with mu held.
 func (s *Server) effective(node string, key xds.Key) (xds.Resource, bool) {
 	switch {
 	case key.Type == xds.TypeSecret && s.options.SecretOf != nil:
@@ -190,8 +189,8 @@ func (s *Server) effective(node string, key xds.Key) (xds.Resource, bool) {
 		return xds.Resource{}, false
 	}
 	r, ok := s.current[key.Type][key.Name]
-	if ok && s.bad[key] == r.Version {
-		r, ok = s.good[key]
+	if no, said := s.refused[nodeKey{node, key}]; ok && said && no.version == r.Version {
+		return no.instead, no.instead.Body != nil
 	}
 	return r, ok
 }

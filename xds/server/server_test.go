@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -233,9 +234,14 @@ func TestRejectionIsolatesOneResource(t *testing.T) {
 	if rejection.Node != "fr-1" || rejection.Name != "b" || rejection.Version != "2" || rejection.Reason != "something is wrong with it" {
 		t.Errorf("reported %+v, want b at 2 by fr-1", rejection)
 	}
-	// An Envoy that connects later gets the last accepted version of b.
+	// The same Envoy, started anew, gets the version of b that it accepted.
+	e.barrier(c, "heard")
+	e.cancel()
+	e = c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster, "a@2", "b@1", "c@2"))
+	// Another one answers for itself.
 	later := c.envoy("fr-2")
-	later.accept(later.expect(xds.TypeCluster, "a@2", "b@1", "c@2"))
+	later.accept(later.expect(xds.TypeCluster, "a@2", "b@2", "c@2"))
 	// The same bytes are not sent again; better ones are, and heal it.
 	c.Apply(all("2"), nil)
 	e.barrier(c, "quiet")
@@ -252,7 +258,7 @@ func TestRejectionIsolatesOneResource(t *testing.T) {
 			t.Errorf("node %s still has rejections %v", node.Node, node.Rejections)
 		}
 	}
-	want := TypeCounters{Type: xds.TypeCluster, Pushed: 9, Accepted: 6, Rejected: 3}
+	want := TypeCounters{Type: xds.TypeCluster, Pushed: 10, Accepted: 7, Rejected: 3}
 	if got := c.Counters(); len(got) == 0 || got[0] != want {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
@@ -422,4 +428,49 @@ func TestScopesUnderOtherNames(t *testing.T) {
 	c.Apply([]xds.Resource{resource(xds.TypeScope, "next", "1")}, []xds.Key{{Type: xds.TypeScope, Name: "same"}})
 	e.accept(e.expect(xds.TypeScope, "next@1"))
 	e.accept(e.expect(xds.TypeScope, "-same"))
+}
+
+// TestRejectionIsTheNodesOwn has one of two Envoys reject what the other accepts: the
+// other has it, also after a restart of both and of the server, and the status of
+// one says nothing of the other. Only the next version brings them together.
+func TestRejectionIsTheNodesOwn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "accepted")
+	first, second := kept(xds.TypeCluster, "service/a", "first"), kept(xds.TypeCluster, "service/a", "second")
+	archive := openArchive(t, file)
+	c := newControl(t, Options{Archive: archive})
+	c.Apply([]xds.Resource{first}, nil)
+	odd, even := c.envoy("fr-1"), c.envoy("fr-2")
+	for _, e := range []*envoy{odd, even} {
+		e.accept(e.expect(xds.TypeCluster, "service/a@"+first.Version))
+		e.barrier(c, "quiet")
+	}
+	c.Apply([]xds.Resource{second}, nil)
+	odd.reject(odd.expect(xds.TypeCluster, "service/a@"+second.Version), "not by me")
+	odd.barrier(c, "heard")
+	even.accept(even.expect(xds.TypeCluster, "service/a@"+second.Version))
+	even.barrier(c, "heard")
+	for _, n := range c.Nodes() {
+		if got, want := len(n.Rejections), map[string]int{"fr-1": 1, "fr-2": 0}[n.Node]; got != want {
+			t.Errorf("node %s has %d rejections, want %d: %+v", n.Node, got, want, n.Rejections)
+		}
+	}
+	if err := archive.flush(false); err != nil {
+		t.Fatal(err)
+	}
+	c = newControl(t, Options{Archive: openArchive(t, file)})
+	c.Apply([]xds.Resource{second}, nil)
+	odd, even = c.envoy("fr-1"), c.envoy("fr-2")
+	odd.accept(odd.expect(xds.TypeCluster, "service/a@"+first.Version))
+	odd.barrier(c, "quiet")
+	even.accept(even.expect(xds.TypeCluster, "service/a@"+second.Version))
+	third := kept(xds.TypeCluster, "service/a", "third")
+	c.Apply([]xds.Resource{third}, nil)
+	for _, e := range []*envoy{odd, even} {
+		e.accept(e.expect(xds.TypeCluster, "service/a@"+third.Version))
+		e.barrier(c, "quiet")
+	}
+	// What one Envoy accepts in place of a rejected version is not what all accepted last.
+	if good := c.good[third.Key]; good.Version != third.Version || len(c.refused) > 0 {
+		t.Errorf("accepted last: %s, refused %v; want %s and nothing", good.Version, c.refused, third.Version)
+	}
 }
