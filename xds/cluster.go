@@ -105,7 +105,7 @@ func httpOptions(p polder.Protocol) *upstreamhttp.HttpProtocolOptions {
 			}}
 	} else {
 		explicit.ProtocolConfig = &upstreamhttp.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
-			HttpProtocolOptions: &core.Http1ProtocolOptions{}}
+			HttpProtocolOptions: &core.Http1ProtocolOptions{EnableTrailers: true}}
 	}
 	options.UpstreamProtocolOptions = &upstreamhttp.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
 	return options

@@ -28,6 +28,8 @@ func testProgram(t *testing.T) string {
 //	/work       after the duration in for, with how many such requests were in progress when it came
 //	/stay       with a header, and nothing more until its caller leaves
 //	/           with what it was sent
+//
+// and with what kindsOf says.
 func runInstance(after string) int {
 	pause, err := time.ParseDuration(after)
 	if err != nil {
@@ -87,7 +89,7 @@ func runInstance(after string) int {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "instance %d was sent %q", os.Getpid(), body)
 	})
-	server := http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: mux, ReadHeaderTimeout: patience}
+	server := http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: kindsOf(mux), ReadHeaderTimeout: patience}
 	fmt.Fprintln(os.Stderr, server.ListenAndServe())
 	return 1
 }

@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 	if after, is := os.LookupEnv(beInstance); is {
 		os.Exit(runInstance(after))
 	}
+	if after, is := os.LookupEnv(beRPC); is {
+		os.Exit(runRPC(after))
+	}
 	if os.Getenv(bePolder) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		context.AfterFunc(ctx, stop)
