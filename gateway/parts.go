@@ -24,7 +24,7 @@ const (
 	// renewTick is how often certificates are looked at.
 	renewTick = time.Hour
 	// healthTick is how often the health of the own Envoy is looked at.
-	healthTick = 500 * time.Millisecond
+	healthTick = 200 * time.Millisecond
 	// controlStop bounds how long Envoy's streams may take to end.
 	controlStop = 2 * time.Second
 	// controlPing is how often an idle stream is checked.
@@ -156,10 +156,13 @@ func (r *Region) renew(ctx context.Context) error {
 func (r *Region) watchHealth(ctx context.Context) error {
 	ticker := time.NewTicker(healthTick)
 	defer ticker.Stop()
+	was := false
 	for {
 		select {
 		case <-ticker.C:
-			r.setHealthy(r.server.Connected(r.node) && !r.attestation.distrust.Load())
+			// An Envoy that starts accepts its listeners before it opens them.
+			was = r.server.Listens(r.node) && (was || r.envoyLive()) && !r.attestation.distrust.Load()
+			r.setHealthy(was)
 		case <-ctx.Done():
 			return nil
 		}
@@ -182,6 +185,13 @@ func (r *Region) Status(ctx context.Context) (Status, error) {
 
 // envoyChanged keeps the last state of the Envoy for status.
 func (r *Region) envoyChanged(e envoy.Event) { r.envoyState.Store(&e) }
+
+// envoyLive tells whether the Envoy that was started last has come so far that it
+// serves.
+func (r *Region) envoyLive() bool {
+	e := r.envoyState.Load()
+	return e != nil && e.State == envoy.Running
+}
 
 func (r *Region) envoyStatus() EnvoyStatus {
 	e := r.envoyState.Load()

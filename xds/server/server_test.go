@@ -132,6 +132,27 @@ func (e *envoy) barrier(c *control, name string) {
 	e.accept(e.expect(xds.TypeSecret, "-"+name))
 }
 
+// TestListens: a node that is connected listens only once it has accepted a listener.
+func TestListens(t *testing.T) {
+	c := newControl(t, Options{})
+	c.Apply([]xds.Resource{resource(xds.TypeListener, "l", "1")}, nil)
+	if c.Listens("fr-1") {
+		t.Error("a node listens that is not there")
+	}
+	e := c.envoy("fr-1")
+	e.accept(e.expect(xds.TypeCluster))
+	e.subscribe(xds.TypeListener)
+	offered := e.expect(xds.TypeListener, "l@1")
+	if c.Listens("fr-1") {
+		t.Error("a node listens that was offered a listener and has said nothing")
+	}
+	e.accept(offered)
+	e.barrier(c, "s") // so that the server has read it
+	if !c.Listens("fr-1") || c.Listens("fr-2") {
+		t.Error("a node does not listen that accepted a listener, or another one does")
+	}
+}
+
 func TestMakeBeforeBreak(t *testing.T) {
 	c := newControl(t, Options{})
 	c.Apply([]xds.Resource{

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/polder/polder/xds"
 )
 
 // NodeStatus is what the control plane knows of one connected Envoy.
@@ -104,13 +106,18 @@ func (s *Server) rejectionsOf(node string) []Rejection {
 	return list
 }
 
-// Connected tells whether the node has a stream.
-func (s *Server) Connected(node string) bool {
+// Listens tells whether the node is connected and has answered to a listener.
+func (s *Server) Listens(node string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st := range s.streams {
-		if st.node == node {
-			return true
+		if st.node != node {
+			continue
+		}
+		for _, t := range st.status().Types {
+			if t.Type == xds.TypeListener && t.Accepted > 0 {
+				return true
+			}
 		}
 	}
 	return false
