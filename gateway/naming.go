@@ -13,10 +13,6 @@ import (
 	"github.com/polder/polder/regions/law"
 )
 
-// DNSOff as an address for DNS queries means that none are answered, whatever
-// the configuration says.
-const DNSOff = "off"
-
 // connectDNS makes the server of DNS queries, if the region has one.
 func (r *Region) connectDNS() error {
 	if r.listen.DNS == "" {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 
 	"github.com/polder/polder"
 )
@@ -42,10 +41,21 @@ func listenOn(flags, file polder.Listen) polder.Listen {
 		HTTP:   cmp.Or(flags.HTTP, file.HTTP, defaultListen.HTTP),
 		Peer:   cmp.Or(flags.Peer, file.Peer, defaultListen.Peer),
 		Gossip: cmp.Or(flags.Gossip, file.Gossip, defaultListen.Gossip),
-		DNS:    strings.TrimPrefix(cmp.Or(flags.DNS, file.DNS), DNSOff),
-		XDS:    cmp.Or(flags.XDS, file.XDS),
+		DNS:    unlessOff(cmp.Or(flags.DNS, file.DNS)),
+		XDS:    unlessOff(cmp.Or(flags.XDS, file.XDS)),
 		HTTP3:  cmp.Or(flags.HTTP3, file.HTTP3),
 	}
+}
+
+// Off in the place of an address for DNS queries, or for Envoys on other machines,
+// means that there is none, whatever the configuration says.
+const Off = "off"
+
+func unlessOff(address string) string {
+	if address == Off {
+		return ""
+	}
+	return address
 }
 
 // bindAddresses parses where Envoy shall listen. An empty host means all

@@ -42,6 +42,7 @@ type circumstances struct {
 	At        map[string]string             // addresses of the peers by name
 	Homes     map[polder.ServiceName]string // their peers
 	Instances map[polder.ServiceName]map[polder.RegionName][]string
+	HTTP3     bool
 }
 
 // world is one case, ready to be judged and translated.
@@ -110,7 +111,7 @@ func (w world) judge(services []polder.Service, endpoints []polder.Endpoint) []l
 func (w world) translate(judged []law.Approved) []xds.Resource {
 	var set []xds.Resource
 	for _, a := range judged {
-		set = append(set, xds.Service(a, xds.Gateway{Region: w.at.Gateway, Activator: "/run/polder/activator.sock"})...)
+		set = append(set, xds.Service(a, xds.Gateway{Region: w.at.Gateway, Activator: "/run/polder/activator.sock", HTTP3: w.at.HTTP3})...)
 	}
 	return append(set, xds.Node(judged, xds.NodeConfig{
 		Region:      w.at.Gateway,
@@ -120,6 +121,7 @@ func (w world) translate(judged []law.Approved) []xds.Resource {
 		PeerOf:      w.at.Peers,
 		PeerAt:      w.at.At,
 		TrustDomain: "polder.test",
+		HTTP3:       w.at.HTTP3,
 	})...)
 }
 

@@ -51,6 +51,7 @@ else they are the defaults below.`,
 	f.StringVar(&o.Listen.HTTP, "http", "", "`address` that redirects to HTTPS (default :80)")
 	f.StringVar(&o.Listen.Peer, "peer", "", "`address` for connections that other regions pass on (default :7443)")
 	f.StringVar(&o.Listen.Gossip, "gossip", "", "`address` of the membership, TCP and UDP (default :7946)")
+	f.StringVar(&o.Listen.XDS, "xds", "", "`address` that Envoys on other machines connect to, or off (default as configured, else off)")
 	f.StringVar(&o.Listen.DNS, "dns", "", "`address` that answers DNS queries, TCP and UDP, or off (default as configured, else off)")
 	f.StringArrayVar(&o.Join, "join", nil, "gossip `address` of another peer; may be repeated")
 	f.StringVar(&o.Tools, "tools", ".tools", "`folder` in which make envoy put Envoy, for when PATH has none")

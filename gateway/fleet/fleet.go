@@ -193,7 +193,10 @@ func (f *Fleet) command(m Member) process.Spec {
 	args := []string{
 		"run", "--region", string(m.Region.Name), "--name", m.Peer, "--config", f.options.Config, "--state", f.options.State,
 		"--https", m.Listen.HTTPS, "--http", m.Listen.HTTP, "--peer", m.Listen.Peer, "--gossip", m.Listen.Gossip,
-		"--dns", gateway.DNSOff, "--tether", fmt.Sprint(TetherFD),
+		"--dns", gateway.Off, "--tether", fmt.Sprint(TetherFD),
+	}
+	if !f.leads(m) { // listen.xds is one address, and this is one machine
+		args = append(args, "--xds", gateway.Off)
 	}
 	for _, other := range f.members {
 		if other.Peer != m.Peer {
@@ -205,6 +208,17 @@ func (f *Fleet) command(m Member) process.Spec {
 		LogFile: LogFile(m.Layout), RecordFile: recordOf(m.Layout),
 		Label: "region " + m.Layout.Name(), Files: []*os.File{f.tether},
 	}
+}
+
+// leads tells whether the peer is the first of its region: the one that serves its
+// Envoys on other machines.
+func (f *Fleet) leads(m Member) bool {
+	for _, other := range f.members {
+		if other.Region.Name == m.Region.Name {
+			return other.Peer == m.Peer
+		}
+	}
+	return false
 }
 
 func (f *Fleet) guard() process.Spec {

@@ -85,3 +85,24 @@ func TestLogsAreBounded(t *testing.T) {
 		t.Error("a log within its bound was rotated")
 	}
 }
+
+// TestOnePeerServesOtherMachines holds that of several peers of a region, which have one
+// configuration and one machine, a single one takes the address of listen.xds.
+func TestOnePeerServesOtherMachines(t *testing.T) {
+	f, err := New(Options{State: t.TempDir(), Peers: 3, Log: slog.New(slog.DiscardHandler)}, []polder.Region{{Name: "fr"}, {Name: "nl"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	serves := map[polder.RegionName][]string{}
+	for _, m := range f.Members() {
+		args := strings.Join(f.command(m).Args, " ")
+		if !strings.Contains(args, "--xds off") {
+			serves[m.Region.Name] = append(serves[m.Region.Name], m.Peer)
+		}
+	}
+	for region, want := range map[polder.RegionName]string{"fr": "fr-1", "nl": "nl-1"} {
+		if got := strings.Join(serves[region], " "); got != want {
+			t.Errorf("region %s: listen.xds is left to %q, want %q", region, got, want)
+		}
+	}
+}

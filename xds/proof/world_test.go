@@ -173,12 +173,13 @@ func makeWorld(t testing.TB, config, circumstances []byte) world {
 		At        map[string]string
 		Homes     map[polder.ServiceName]string
 		Instances map[polder.ServiceName]map[polder.RegionName][]string
+		HTTP3     bool
 	}
 	if err := yaml.UnmarshalWithOptions(circumstances, &in, yaml.Strict()); err != nil {
 		t.Fatal(err)
 	}
 	w := world{model: result.Model, now: noon, here: in.Gateway, alive: polder.RegionHealth{}, rank: in.Rank, peers: in.Peers, peerAt: in.At,
-		homes: map[polder.ServiceName]law.Home{}}
+		homes: map[polder.ServiceName]law.Home{}, http3: in.HTTP3}
 	for service, peer := range in.Homes {
 		region, _, _ := strings.Cut(peer, "-")
 		w.homes[service] = law.Home{Peer: peer, Region: polder.RegionName(region)}
