@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/polder/polder"
+	"github.com/polder/polder/gateway"
+)
+
+const noticed = `regions:
+  fr: { jurisdiction: [FR], location: [48.86, 2.35] }
+services:
+  billing:
+    hosts: [billing.example.com]
+    residency: { allow: [fr] }
+    run: { command: [./bin/billing], directory: SAMPLES/billing }
+  deaf:
+    hosts: [deaf.example.com]
+    residency: { allow: [fr] }
+    run: { command: [./bin/billing], directory: SAMPLES/billing }
+    scale: { prewarm: off }
+`
+
+// TestNotice tells a region in production over its socket that callers are on the
+// way, as a program of its owner does: the service wakes before anybody connects,
+// one that may not be prewarmed sleeps on, and what cannot be is said.
+func TestNotice(t *testing.T) {
+	samples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "polder-notice-") // short enough for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	config, state := filepath.Join(dir, "polder.yaml"), filepath.Join(dir, "state")
+	if err := os.WriteFile(config, []byte(strings.ReplaceAll(noticed, "SAMPLES", samples)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := command(t, "run", "--region", "fr", "--config", config, "--state", state, "--tools", "../../.tools", "--dns", gateway.DNSOff,
+		"--https", freePort(t), "--http", freePort(t), "--peer", freePort(t), "--gossip", freePort(t))
+	var log strings.Builder
+	c.Stderr = &log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	defer func() {
+		c.Process.Signal(os.Interrupt)
+		if err := <-ended; err != nil || t.Failed() {
+			t.Errorf("polder run: %v\n%s", err, log.String())
+		}
+	}()
+
+	layout, err := gateway.NewLayout(state, "fr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := gateway.NewClient(layout)
+	defer client.Close()
+	outside := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", layout.API())
+	}}}
+	post := func(values url.Values) (int, string) {
+		response, err := outside.Post("http://polder/v1/notice?"+values.Encode(), "", nil)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			return 0, err.Error()
+		}
+		return response.StatusCode, string(text)
+	}
+	eventually(t, "the region takes a notice for each service", func() bool {
+		for _, name := range []string{"billing", "deaf"} {
+			if code, _ := post(url.Values{"service": {name}}); code != http.StatusAccepted {
+				return false
+			}
+		}
+		return true
+	})
+	eventually(t, "billing is awake, and nobody has called", func() bool {
+		status, err := client.Status(t.Context())
+		if err != nil {
+			return false
+		}
+		service, ok := find(status, "billing")
+		return ok && len(service.Instances) == 1 && service.Instances[0].State == polder.Ready && service.Totals.Requests == 0 &&
+			strings.Contains(service.Instances[0].Reason, "a program outside")
+	})
+	status, err := client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if service, ok := find(status, "deaf"); !ok || len(service.Instances) != 0 || service.Totals.Starts != 0 {
+		t.Errorf("a service that may not be prewarmed: %+v", service)
+	}
+	for _, c := range []struct {
+		values url.Values
+		want   string
+	}{
+		{url.Values{"service": {"nobody"}}, "service nobody is not woken: it is not served in region fr"},
+		{url.Values{}, "is not woken"},
+		{url.Values{"service": {"billing"}, "cause": {"whim"}}, `the cause "whim" is not one of hello, dns, outside`},
+	} {
+		if code, text := post(c.values); code != http.StatusConflict || !strings.Contains(text, c.want) {
+			t.Errorf("%v: %d %s, want %s", c.values, code, text, c.want)
+		}
+	}
+	response, err := outside.Get("http://polder/v1/notice?service=billing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("a question instead of a notice: %d", response.StatusCode)
+	}
+}
