@@ -30,6 +30,7 @@ type regionShape struct {
 	Nodes        map[string]nodeShape `yaml:"nodes" jsonschema_description:"The region's Envoys on other machines than its Polder's, by name. Each connects to listen.xds with a certificate of that name, made by polder node bootstrap; one that is not listed here gets nothing." example:"{ fr-2: { https: \"10.0.0.2:443\", http: \"10.0.0.2:80\" } }"`
 	Hold         holdShape            `yaml:"hold" jsonschema_description:"How much a peer of the region holds for callers who wait for an instance, before it refuses." example:"{ saturated: { requests: 500, wait: 5s } }"`
 	Join         []string             `yaml:"join" jsonschema_description:"Gossip addresses (host:port) of peers to meet at the start: of other regions, and of this one." example:"[\"nl-1.example.net:7946\"]"`
+	Peers        *int                 `yaml:"peers" jsonschema:"minimum=1,maximum=100" jsonschema_description:"How many peers the region has at one time, at most. Each keeps an equal part of what the region may spend, and asks nobody, so that the budgets hold when they do not hear of each other." example:"2" default:"1"`
 }
 
 type holdShape struct {

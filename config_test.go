@@ -53,11 +53,11 @@ services:
 `)
 	want := &Model{
 		Regions: []Region{
-			{Name: "fr", Title: "Paris", Jurisdictions: []Jurisdiction{"FR", "EU"}, Location: Location{48.86, 2.35},
+			{Name: "fr", Title: "Paris", Jurisdictions: []Jurisdiction{"FR", "EU"}, Location: Location{48.86, 2.35}, Peers: 1,
 				Listen: Listen{HTTPS: ":443", Peer: "10.0.0.1:7443", Gossip: "[::1]:7946", XDS: "10.0.0.1:7444", HTTP3: HTTP3On},
 				Nodes:  []Node{{Name: "fr-2", HTTPS: "10.0.0.2:443"}, {Name: "fr-3"}}, Join: []string{"pl-1.example.net:7946"},
 				Hold: Hold{Saturated: HoldLimits{Requests: 500, PerService: 100, Memory: 64 * MiB, Wait: 5 * time.Second}}},
-			{Name: "pl", Title: "pl", Jurisdictions: []Jurisdiction{"PL", "EU"}, Location: Location{52.23, 21.01}},
+			{Name: "pl", Title: "pl", Jurisdictions: []Jurisdiction{"PL", "EU"}, Location: Location{52.23, 21.01}, Peers: 1},
 		},
 		Tenants: []Tenant{{Name: "acme", Quota: Quota{Instances: 50, Memory: 16 * GiB}, Budget: &Money{200_500_000, "EUR"}}},
 		Prices: &Prices{Currency: "EUR", Regions: map[RegionName]Price{

@@ -32,7 +32,11 @@ type Region struct {
 	Nodes         []Node       // Envoys on other machines, by name
 	Join          []string     // gossip addresses (host:port) of other regions' peers
 	Hold          Hold
+	Peers         int // at most at one time: they share what the region may spend; default 1
 }
+
+// MaxRegionPeers bounds Region.Peers.
+const MaxRegionPeers = 100
 
 // Hold bounds what a peer holds for callers who wait for an instance.
 type Hold struct {

@@ -43,6 +43,7 @@ func (c *checker) region(name string, shape regionShape) Region {
 		}
 	}
 	r.Public = c.public(path+".public", shape.Public)
+	r.Peers = c.count(path+".peers", shape.Peers, DefaultPeers, 1, MaxRegionPeers)
 	r.Hold = Hold{
 		Cold:      c.holdLimits(path+".hold.cold", shape.Hold.Cold),
 		Saturated: c.holdLimits(path+".hold.saturated", shape.Hold.Saturated),

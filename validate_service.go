@@ -17,6 +17,9 @@ const (
 	DefaultConcurrency = 80
 )
 
+// DefaultPeers is how many peers a region has, if it does not say.
+const DefaultPeers = 1
+
 // declare checks a service and adds it to the declared ones.
 func (c *checker) declare(name string, shape serviceShape, regions []Region) {
 	path := key("services", name)

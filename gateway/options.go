@@ -19,6 +19,7 @@ type Options struct {
 	Config       string            // file or folder
 	State        string            // state folder
 	Listen       polder.Listen     // what is not empty wins over the configuration
+	Peers        int               // of the region at one time, at most; what the configuration says wins if it is more
 	Join         []string          // gossip addresses of other peers, beside the configuration's
 	Tools        string            // folder with Envoy, for when PATH has none
 	Keeper       []string          // command that calls sockets.Keep; nil means that sockets end with this process

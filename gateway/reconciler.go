@@ -84,6 +84,7 @@ type reconciler struct {
 	open         func(context.Context, polder.ServiceName) (int, error) // requests of a service that Envoy has open now; may be nil
 	certificates certificates
 	peer         string                                    // this peer's name
+	peers        int                                       // of the region at one time, at most, as the command says
 	warmChanged  func([]polder.ServiceName)                // told of the services with a ready instance, sorted
 	busyChanged  func([]polder.ServiceName)                // told of those that are busy, sorted
 	served       func(map[polder.ServiceName]law.Approved) // told of the services that are served here
@@ -100,6 +101,7 @@ type reconciler struct {
 	// scored is likewise what shadows scored.
 	scored    map[polder.ServiceName][]byte
 	spending  *spending
+	mostPeers int  // of the region, that were there at one time
 	begun     bool // what already ran is known; before, nothing is decided
 	model     *polder.Model
 	around    surroundings
@@ -225,6 +227,9 @@ func (r *reconciler) SetWorld(ctx context.Context, m *polder.Model, s surroundin
 		before := r.model
 		r.model = m
 		changed := r.takeSurroundings(s)
+		if r.countPeers() && m == before {
+			r.adoptAccounts(now)
+		}
 		switch {
 		case m != before:
 			r.adoptModel(before, changed, now)

@@ -161,18 +161,24 @@ func (w *world) Stop(id polder.InstanceID, reason string) error {
 	return nil
 }
 
+// newWorld makes a reconciler of region fr that does not run yet.
+func newWorld(t *testing.T, ctx context.Context) *world {
+	w := &world{t: t, region: "fr", ctx: ctx, held: map[xds.Key]xds.Resource{}, born: map[polder.InstanceID]time.Time{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
+	close(w.ack)
+	w.r = newReconciler(slog.New(slog.DiscardHandler), xds.Gateway{Region: "fr", Activator: "/activator.sock"},
+		xds.NodeConfig{Region: "fr", TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
+			HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}, w, w, func(warm []polder.ServiceName) { w.warm = warm })
+	w.r.instances = w
+	w.r.served = func(map[polder.ServiceName]law.Approved) {}
+	w.r.asleep = func(name polder.ServiceName) { w.log("asleep " + string(name)) }
+	return w
+}
+
 // inWorld runs a script against a reconciler in fake time.
 func inWorld(t *testing.T, services []polder.Service, script func(w *world)) {
 	faketime.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		w := &world{t: t, region: "fr", ctx: ctx, held: map[xds.Key]xds.Resource{}, born: map[polder.InstanceID]time.Time{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
-		close(w.ack)
-		w.r = newReconciler(slog.New(slog.DiscardHandler), xds.Gateway{Region: "fr", Activator: "/activator.sock"},
-			xds.NodeConfig{Region: "fr", TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
-				HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}, w, w, func(warm []polder.ServiceName) { w.warm = warm })
-		w.r.instances = w
-		w.r.served = func(map[polder.ServiceName]law.Approved) {}
-		w.r.asleep = func(name polder.ServiceName) { w.log("asleep " + string(name)) }
+		w := newWorld(t, ctx)
 		ended := make(chan error, 1)
 		go func() { ended <- w.r.Run(ctx) }()
 		w.r.SetSurroundings(ctx, surroundings{health: polder.RegionHealth{"fr": true, "nl": true}})

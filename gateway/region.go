@@ -215,6 +215,7 @@ func (r *Region) connectControl() error {
 	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
 	r.reconciler.scored = learned{o.Log, r.layout.Scores()}.read()
 	r.reconciler.peer, r.reconciler.busyChanged, r.reconciler.tempo = o.Peer, r.setBusy, o.Tempo
+	r.reconciler.peers = o.Peers
 	r.reconciler.served, r.reconciler.asleep, r.reconciler.kept = r.setKnown, r.fellAsleep, r.records.set
 	r.reconciler.gate.journal, r.reconciler.gate.rebooked = r.journal, r.withdrawKeys
 	keeper := sockets.Options{Dir: r.layout.Keeper(), Socket: r.layout.Sockets(), Label: "keeper of " + string(o.Region), Log: o.Log}

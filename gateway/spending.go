@@ -106,6 +106,7 @@ func (m *spending) failed(e books.Entry) {
 func (r *reconciler) adoptAccounts(now time.Time) {
 	m := r.spending
 	m.book.SetPrices(r.prices())
+	peers := r.sharers()
 	regions := map[polder.TenantName]map[polder.RegionName]bool{}
 	payers := map[polder.ServiceName]int{}
 	for _, s := range r.model.Services {
@@ -125,14 +126,41 @@ func (r *reconciler) adoptAccounts(now time.Time) {
 		}
 	}
 	for _, t := range r.model.Tenants {
-		r.account("", t.Name, m.book.SetTenant(t, len(regions[t.Name])))
+		r.account("", t.Name, m.book.SetTenant(t, len(regions[t.Name])*peers))
 	}
 	for _, s := range r.model.Services {
 		if n, pays := payers[s.Name]; pays {
-			r.account(s.Name, "", m.book.SetService(s, n))
+			r.account(s.Name, "", m.book.SetService(s, n*peers))
 		}
 	}
 	m.book.Prune(now, func(name polder.ServiceName) bool { return payers[name] > 0 })
+}
+
+// planned is how many peers the region is to have, at most.
+func (r *reconciler) planned() int {
+	region, _ := r.model.Region(r.gateway.Region)
+	return max(1, region.Peers, r.peers)
+}
+
+// sharers is among how many peers the region's share of each budget is split: as
+// many as were planned, so that it holds when they do not hear of each other. If more
+// were ever seen it is among those, which is the best that can be done.
+func (r *reconciler) sharers() int { return max(r.planned(), r.mostPeers) }
+
+// countPeers looks how many peers the region has, and tells whether there are more
+// than budgets are split among.
+func (r *reconciler) countPeers() bool {
+	n := len(r.around.known[r.gateway.Region])
+	if n <= r.mostPeers {
+		return false
+	}
+	before := r.sharers()
+	if r.mostPeers = n; n <= before {
+		return false
+	}
+	r.log.Warn("the region has more peers than it says, each of which kept a share by what it says until it saw the others: set peers to how many it has",
+		"region", r.gateway.Region, "peers", n, "planned", r.planned())
+	return true
 }
 
 // account restores what an account that was just opened spent before.

@@ -46,7 +46,7 @@ func TestNotice(t *testing.T) {
 	if err := os.WriteFile(config, []byte(strings.ReplaceAll(noticed, "SAMPLES", samples)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := command(t, "run", "--region", "fr", "--config", config, "--state", state, "--tools", "../../.tools", "--dns", gateway.DNSOff,
+	c := command(t, "run", "--region", "fr", "--config", config, "--state", state, "--tools", "../../.tools", "--dns", gateway.Off,
 		"--https", freePort(t), "--http", freePort(t), "--peer", freePort(t), "--gossip", freePort(t))
 	var log strings.Builder
 	c.Stderr = &log

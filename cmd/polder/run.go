@@ -53,6 +53,7 @@ else they are the defaults below.`,
 	f.StringVar(&o.Listen.Gossip, "gossip", "", "`address` of the membership, TCP and UDP (default :7946)")
 	f.StringVar(&o.Listen.XDS, "xds", "", "`address` that Envoys on other machines connect to, or off (default as configured, else off)")
 	f.StringVar(&o.Listen.DNS, "dns", "", "`address` that answers DNS queries, TCP and UDP, or off (default as configured, else off)")
+	f.IntVar(&o.Peers, "peers", 0, "`number` of peers that the region has at one time, at most, among which its budgets are split (default as configured; the larger of both holds)")
 	f.StringArrayVar(&o.Join, "join", nil, "gossip `address` of another peer; may be repeated")
 	f.StringVar(&o.Tools, "tools", ".tools", "`folder` in which make envoy put Envoy, for when PATH has none")
 	f.BoolVar(&o.ServerTiming, "server-timing", false, "tell callers in Server-Timing what was cold")
@@ -79,6 +80,9 @@ else they are the defaults below.`,
 		}
 		o.Region, o.TracesRegion, o.Version = polder.RegionName(region), polder.RegionName(tracesRegion), version()
 		o.Log = newLogger(os.Stderr, *output, level)
+		if o.Peers < 0 || o.Peers > polder.MaxRegionPeers {
+			return misused("--peers is %d, want 1 to %d", o.Peers, polder.MaxRegionPeers)
+		}
 		if o.Tempo, err = gateway.ParseTempo(tempo); err != nil {
 			return misused("--tempo: %w", err)
 		}

@@ -193,7 +193,7 @@ func (f *Fleet) command(m Member) process.Spec {
 	args := []string{
 		"run", "--region", string(m.Region.Name), "--name", m.Peer, "--config", f.options.Config, "--state", f.options.State,
 		"--https", m.Listen.HTTPS, "--http", m.Listen.HTTP, "--peer", m.Listen.Peer, "--gossip", m.Listen.Gossip,
-		"--dns", gateway.Off, "--tether", fmt.Sprint(TetherFD),
+		"--dns", gateway.Off, "--tether", fmt.Sprint(TetherFD), "--peers", fmt.Sprint(max(1, f.options.Peers)),
 	}
 	if !f.leads(m) { // listen.xds is one address, and this is one machine
 		args = append(args, "--xds", gateway.Off)

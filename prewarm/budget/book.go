@@ -81,10 +81,10 @@ func (b *Book) SetPrices(prices prewarm.Prices) {
 func (b *Book) Prices() prewarm.Prices { return b.prices }
 
 // SetTenant opens a tenant's account, or changes its limits. Its budget is
-// split evenly over so many regions, at least 1, of which this one is one; its
+// split evenly over so many books, at least 1, of which this one is one; its
 // quota holds in each of them. Money already spent stays spent.
-func (b *Book) SetTenant(t polder.Tenant, regions int) error {
-	limit, err := b.limit(t.Budget, regions)
+func (b *Book) SetTenant(t polder.Tenant, books int) error {
+	limit, err := b.limit(t.Budget, books)
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", t.Name, err)
 	}
@@ -99,8 +99,8 @@ func (b *Book) SetTenant(t polder.Tenant, regions int) error {
 
 // SetService opens a service's account, or changes its limits. Its budget is
 // split as a tenant's is. Its tenant must have been set before.
-func (b *Book) SetService(s polder.Service, regions int) error {
-	limit, err := b.limit(s.Scale.Budget, regions)
+func (b *Book) SetService(s polder.Service, books int) error {
+	limit, err := b.limit(s.Scale.Budget, books)
 	if err != nil {
 		return fmt.Errorf("service %s: %w", s.Name, err)
 	}
@@ -134,7 +134,7 @@ func FootprintOf(s polder.Service) prewarm.Footprint {
 	return prewarm.Footprint{Memory: AssumedMemory}
 }
 
-func (b *Book) limit(m *polder.Money, regions int) (*prewarm.Nanos, error) {
+func (b *Book) limit(m *polder.Money, books int) (*prewarm.Nanos, error) {
 	if m == nil {
 		return nil, nil
 	}
@@ -147,7 +147,7 @@ func (b *Book) limit(m *polder.Money, regions int) (*prewarm.Nanos, error) {
 	if m.Micros < 0 {
 		return nil, fmt.Errorf("a budget of %d millionths is negative", m.Micros)
 	}
-	n := prewarm.Nanos(min(m.Micros, math.MaxInt64/1000)*1000) / prewarm.Nanos(max(regions, 1))
+	n := prewarm.Nanos(min(m.Micros, math.MaxInt64/1000)*1000) / prewarm.Nanos(max(books, 1))
 	return &n, nil
 }
 
