@@ -27,6 +27,11 @@ const (
 	upstreamIdle = 1500 * time.Millisecond
 	// pendingRequests bounds what waits in Envoy for a connection, per service.
 	pendingRequests = 4096
+	// retriesAtOnce are the requests of a service that are repeated at the same time
+	// before others go without. A stream that was moved counts until its answer begins,
+	// and what Envoy does not repeat ends with an answer that is for Envoy alone: so
+	// there are twice as many as the activator moves for one wake.
+	retriesAtOnce = 2048
 	// bufferLimit bounds what Envoy buffers per connection and direction, in bytes.
 	bufferLimit = 32 << 10
 )
@@ -65,7 +70,7 @@ func breakers() *cluster.CircuitBreakers {
 			MaxRequests:        wrapperspb.UInt32(2 * pendingRequests),
 			RetryBudget: &cluster.CircuitBreakers_Thresholds_RetryBudget{
 				BudgetPercent:       &percent.Percent{Value: 50},
-				MinRetryConcurrency: wrapperspb.UInt32(64),
+				MinRetryConcurrency: wrapperspb.UInt32(retriesAtOnce),
 			},
 		}
 	}

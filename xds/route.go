@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,26 @@ const (
 	// died of, so there are few.
 	unsentRetries = 6
 	sentRetries   = 2
+	// callBase and callRetries are the same for gRPC calls, which cannot be told
+	// from streams before they end: those that woke their service are all moved to
+	// its instance by a retry. With a base of a millisecond Envoy sends the first at
+	// once, in which time it takes in little of a body that nothing holds back.
+	callBase    = time.Millisecond
+	callRetries = 10
+	// heldBody is the most that Envoy can have received of a request that the
+	// activator holds over HTTP/2 without reading its body, in bytes, and all of which
+	// it must have kept to send it again: the activator's window, what waits for that
+	// in Envoy, the caller's window, and what Envoy may read between the two tries,
+	// when nothing holds the caller back.
+	heldBody = activatorWindow + streamWindow + streamWindow + readBetween
+	// quicGrowth is how much larger the caller's window can be over HTTP/3, in bytes,
+	// and as much again. It doubles with each update that comes soon after the one
+	// before, and what is read of a held request, two windows, is worth two of these.
+	quicGrowth = 2 * 3 * streamWindow
+	// activatorWindow is how much of a body the activator accepts unread, in bytes.
+	activatorWindow = 64 << 10
+	// readBetween is twice what Envoy reads of a connection at a time, in bytes.
+	readBetween = 2 * bufferLimit
 	// Reasons of the activator after which a request may be sent again: always,
 	// when it only held the request; by a safe method, when an instance died of it.
 	activatorStopping       = "stopping"
@@ -62,7 +83,7 @@ func hostScope(host string) *route.ScopedRouteConfiguration {
 // misdirectedReply. The service's other hosts are not here either, though they share
 // its certificate: a host that comes, goes or moves would change the routes of them all.
 func routesOf(host string, s polder.Service, g Gateway, resident bool) *route.RouteConfiguration {
-	own := serviceHosts(s, []string{host})
+	own := serviceHosts(s, []string{host}, g.HTTP3)
 	if g.HTTP3 && resident {
 		own.ResponseHeadersToAdd = append(own.ResponseHeadersToAdd, advertised())
 	}
@@ -71,14 +92,14 @@ func routesOf(host string, s polder.Service, g Gateway, resident bool) *route.Ro
 
 // serviceHosts leads hosts to their service. What is said of every service alike stands
 // in the connection manager, so that this stays small.
-func serviceHosts(s polder.Service, domains []string) *route.VirtualHost {
+func serviceHosts(s polder.Service, domains []string, http3 bool) *route.VirtualHost {
 	// Methods that RFC 9110 section 9.2.1 calls safe may be sent again even when
 	// the instance died halfway; all others only when nothing was sent.
 	var first []*route.Route
 	if tellsState(s) {
 		first = append(first, stateRoute(s))
 	}
-	return &route.VirtualHost{
+	host := &route.VirtualHost{
 		Name:    string(s.Name),
 		Domains: domains,
 		Routes: append(first,
@@ -89,6 +110,25 @@ func serviceHosts(s polder.Service, domains []string) *route.VirtualHost {
 		RequestHeadersToAdd:    []*core.HeaderValueOption{overwrite(HeaderService, string(s.Name))},
 		RequestHeadersToRemove: []string{headerHost},
 	}
+	if s.Protocol == polder.HTTP2 {
+		call := serviceRoute(s, "call", isCall(), "connect-failure,refused-stream,reset-before-request,retriable-headers", callRetries, activatorStopping, activatorMoved)
+		call.GetRoute().RetryPolicy.RetryBackOff.BaseInterval = durationpb.New(callBase)
+		host.Routes = slices.Insert(host.Routes, len(first), call)
+		host.RequestBodyBufferLimit = wrapperspb.UInt64(heldBody)
+		if http3 {
+			host.RequestBodyBufferLimit = wrapperspb.UInt64(heldBody + quicGrowth)
+		}
+	}
+	return host
+}
+
+// isCall matches gRPC.
+func isCall() []*route.HeaderMatcher {
+	return []*route.HeaderMatcher{{
+		Name: "content-type",
+		HeaderMatchSpecifier: &route.HeaderMatcher_StringMatch{StringMatch: &matcher.StringMatcher{
+			MatchPattern: &matcher.StringMatcher_Prefix{Prefix: "application/grpc"}}},
+	}}
 }
 
 func safeMethods() []*route.HeaderMatcher {
@@ -167,7 +207,7 @@ func reply(name string, status uint32, reason, text string) *route.Route {
 func wildcardRoutes(t hostTable, n NodeConfig) *route.RouteConfiguration {
 	hosts := make([]*route.VirtualHost, 0, len(t.wildcards)+1)
 	for _, s := range t.wildcards {
-		own := serviceHosts(s.Service, plain(s.Hosts))
+		own := serviceHosts(s.Service, plain(s.Hosts), n.HTTP3)
 		if n.HTTP3 && s.resident {
 			own.ResponseHeadersToAdd = append(own.ResponseHeadersToAdd, advertised())
 		}

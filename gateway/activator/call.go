@@ -99,7 +99,7 @@ func (c *call) reach(ctx context.Context) (link, error) {
 		target, err := c.options.Wake(waiting, c.service, cause)
 		c.target = target
 		if err == nil {
-			if c.movable() && c.settles(waiting) {
+			if before, ok := c.movable(); ok && c.settles(waiting, before) {
 				return nil, errMoved
 			}
 			var to link

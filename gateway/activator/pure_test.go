@@ -219,20 +219,30 @@ func TestRequestID(t *testing.T) {
 }
 
 func TestMovers(t *testing.T) {
-	m, now := newMovers(), time.Unix(1000, 0)
-	for i := range 3 * movesPerSecond {
-		if got, want := m.may("svc", fmt.Sprint(i), now), i < movesPerSecond; got != want {
-			t.Fatalf("stream %d of a second is moved: %v", i, got)
+	m, now := newMovers(), time.Unix(0, 0)
+	for i := range 3 * movesPerMinute {
+		at := now.Add(time.Duration(i) * time.Millisecond)
+		if _, got := m.may("svc", fmt.Sprint(i), 1, at); got != (i < movesPerMinute) {
+			t.Fatalf("stream %d of a minute is moved: %v", i, got)
 		}
 	}
-	if !m.may("other", "x", now) {
+	if _, ok := m.may("other", "x", 1, now); !ok {
 		t.Error("another service has moves of its own")
 	}
-	if m.may("svc", "0", now.Add(time.Minute)) {
-		t.Error("one is moved twice")
+	now = now.Add(time.Minute)
+	if _, ok := m.may("svc", "0", 1, now); ok {
+		t.Error("one that may be moved once is moved twice")
+	}
+	for before := range movesOfOne {
+		if got, ok := m.may("svc", "again", movesOfOne, now); !ok || got != before {
+			t.Errorf("moved %v after %d moves, and %d are remembered", ok, before, got)
+		}
+	}
+	if _, ok := m.may("svc", "again", movesOfOne, now); ok {
+		t.Errorf("one is moved more than %d times", movesOfOne)
 	}
 	for i := range 2 * movedKept {
-		m.may("svc", fmt.Sprint("more-", i), now.Add(time.Duration(i)*time.Second))
+		m.may("svc", fmt.Sprint("more-", i), 1, now.Add(time.Duration(i)*time.Minute))
 	}
 	if len(m.seen) != movedKept || len(m.ring) != movedKept || len(m.moves) != 1 {
 		t.Errorf("remembers %d, %d, %d", len(m.seen), len(m.ring), len(m.moves))

@@ -110,6 +110,7 @@ envoy.config.route.v3.ScopedRouteConfiguration.Key: fragments
 envoy.config.route.v3.ScopedRouteConfiguration.Key.Fragment: string_key
 envoy.config.route.v3.RouteConfiguration: name virtual_hosts request_headers_to_add request_headers_to_remove response_headers_to_add
 envoy.config.route.v3.VirtualHost: name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add
+  request_body_buffer_limit
 envoy.config.route.v3.Route: name match route redirect direct_response request_headers_to_add request_headers_to_remove response_headers_to_add
 envoy.config.route.v3.RouteMatch: prefix path headers
 envoy.config.route.v3.HeaderMatcher: name string_match
