@@ -91,6 +91,7 @@ type reconciler struct {
 	kept         func(recordSet)                           // told which records may be kept
 	asleep       func(polder.ServiceName)                  // told of a service whose last instance has stopped
 	events       chan func(now time.Time)
+	wall         func() time.Time // the machine\'s clock, which may step
 	retiring     sync.WaitGroup
 	saturated    sync.Map // names of services whose instances are all busy; the activator asks
 
@@ -107,7 +108,8 @@ type reconciler struct {
 	around    surroundings
 	services  map[polder.ServiceName]*service
 	warm      []polder.ServiceName
-	judged    time.Time // when all services were judged last
+	lawful    lawful
+	judged    time.Time // for which instant all services were judged last
 	turns     time.Time // when that ends to hold by itself; zero for never
 	busy      []polder.ServiceName
 	lost      bool                                // draining, and nobody who comes again would be served here that can be elsewhere
@@ -121,12 +123,12 @@ type reconciler struct {
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
 	return &reconciler{
 		log: log, gateway: g, node: n, publisher: p, gate: newGate(log, p, g, n), certificates: c, warmChanged: warmChanged,
-		busyChanged: func([]polder.ServiceName) {},
-		events:      make(chan func(time.Time), eventQueue),
-		model:       &polder.Model{},
-		services:    map[polder.ServiceName]*service{},
-		kept:        func(recordSet) {},
-		spending:    newSpending(),
+		busyChanged: func([]polder.ServiceName) {}, wall: time.Now,
+		events:   make(chan func(time.Time), eventQueue),
+		model:    &polder.Model{},
+		services: map[polder.ServiceName]*service{},
+		kept:     func(recordSet) {},
+		spending: newSpending(),
 	}
 }
 
@@ -137,14 +139,15 @@ func (r *reconciler) Run(ctx context.Context) error {
 	defer r.retiring.Wait()
 	ticker := time.NewTicker(r.tempo.period(tick, leastTick))
 	defer ticker.Stop()
+	clock := steady{time.Now()}
 	for {
 		select {
 		case event := <-r.events:
-			event(time.Now())
-			r.settle(time.Now())
+			event(clock.at(time.Now()))
+			r.settle(clock.at(time.Now()))
 		case now := <-ticker.C:
-			r.stepDue(now)
-			r.settle(now)
+			r.stepDue(clock.at(now))
+			r.settle(clock.at(now))
 		case <-ctx.Done():
 			r.releaseWaiters()
 			return nil
@@ -282,7 +285,7 @@ func (r *reconciler) Status(ctx context.Context) ([]ServiceStatus, error) {
 // judgeAll applies the law to every service and publishes what changed, as one
 // change that is proved as a whole.
 func (r *reconciler) judgeAll(now time.Time) {
-	r.judged = now
+	r.judged = r.lawful.at(now, r.wall())
 	served := map[polder.ServiceName][]polder.Host{}
 	known := map[polder.ServiceName]law.Approved{}
 	names := slices.Sorted(maps.Keys(r.services))
@@ -303,7 +306,7 @@ func (r *reconciler) judgeAll(now time.Time) {
 	r.kept(r.records)
 	r.complain(r.certificates.Hold(r.ctx, served))
 	r.publishAll(names, now)
-	r.turns = turnsNext(r.services, now)
+	r.turns = turnsNext(r.services, r.judged)
 	for _, name := range names {
 		r.follow(r.services[name], now)
 	}
@@ -319,7 +322,7 @@ func (r *reconciler) complain(faults map[polder.ServiceName]error) {
 
 // follow does with a service what its new verdict says.
 func (r *reconciler) follow(s *service, now time.Time) {
-	r.gate.journal.watchGlass(&s.glass, s.approved, now)
+	r.gate.journal.watchGlass(&s.glass, s.approved, r.judged)
 	if s.approved.Verdict() != law.Serve {
 		s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
 		r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
@@ -389,7 +392,7 @@ func (r *reconciler) announceIfWarm(s *service) {
 // stepDue asks again for the decisions whose time has come.
 func (r *reconciler) stepDue(now time.Time) {
 	r.settleAccounts(now)
-	if !r.turns.IsZero() && !now.Before(r.turns) {
+	if !r.turns.IsZero() && !r.lawful.at(now, r.wall()).Before(r.turns) {
 		r.judgeAll(now)
 	}
 	r.tidyTable(now)

@@ -186,6 +186,33 @@ func TestResumeForgetsTheGapNobodySaw(t *testing.T) {
 	}
 }
 
+// TestResumeAfterTheClockWasSetBack: a state that was saved an hour from now goes on
+// from now, with what it learned: no slot waits for an hour, and no gap is made up.
+func TestResumeAfterTheClockWasSetBack(t *testing.T) {
+	for _, back := range []time.Duration{time.Second, time.Hour, 40 * 24 * time.Hour, 100 * 365 * 24 * time.Hour} {
+		var s State
+		ahead := observe(&s, noon.Add(back), every(10, 300))
+		now, calls, gaps, active := ahead.Add(-back), s.calls, s.rhythm.gapN, s.rhythm.active
+		s.Resume(now)
+		if err := s.sound(); err != nil {
+			t.Errorf("%v back: %v", back, err)
+		}
+		if last := s.window.last; last != now.UnixNano() {
+			t.Errorf("%v back: the state's time is %v, want %v", back, time.Unix(0, last).UTC(), now)
+		}
+		slots := s.rhythm.minute
+		observe(&s, now, []int{1, 0, 0, 1, 0})
+		if got := s.rhythm.minute - slots; got < 4 {
+			t.Errorf("%v back: %d slots in five minutes", back, got)
+		}
+		if s.calls != calls+2 || s.rhythm.active <= active || s.rhythm.gapN != gaps+1 {
+			t.Errorf("%v back: %d calls, %d active slots, %d gaps; they were %d, %d, %d", back, s.calls, s.rhythm.active, s.rhythm.gapN, calls, active, gaps)
+		}
+	}
+	var fresh State
+	fresh.Resume(noon)
+}
+
 func BenchmarkDecide(b *testing.B) {
 	var s State
 	now := observe(&s, noon, every(3, 1440))

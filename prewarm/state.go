@@ -142,8 +142,11 @@ func (s *State) correct(active bool) {
 }
 
 // Resume tells a restored state that nobody observed the time up to now: what
-// happened meanwhile is not known, and no gap will be learned across it.
+// happened meanwhile is not known, and no gap will be learned across it. A state from
+// after now, which the machine's clock was set back to, is moved there: its time would
+// stand still for so long otherwise, and instances would idle on.
 func (s *State) Resume(now time.Time) {
+	s.setBack(s.window.last - unixNano(now))
 	at := s.clock(now)
 	if s.window.last == 0 || at == s.window.last {
 		return
@@ -155,6 +158,24 @@ func (s *State) Resume(now time.Time) {
 		s.rhythm.skip(slot-s.rhythm.minute, false, &v)
 		s.ask(&v)
 	}
+}
+
+// setBack moves a state by some nanoseconds into the past, in whole minutes; by none or
+// fewer it stays.
+func (s *State) setBack(by int64) {
+	const minute = int64(time.Minute)
+	if by <= 0 {
+		return
+	}
+	minutes := by/minute + 2 // before now, so that the time up to now is one that nobody saw
+	s.window, s.sizing, s.announced, s.soon, s.soonSlot, s.soonUsed = window{}, sizing{}, 0, 0, 0, 0
+	if s.rhythm.minute != 0 {
+		s.rhythm.minute = max(s.rhythm.minute-minutes, 1)
+	}
+	if s.lastCall != 0 {
+		s.lastCall = max(s.lastCall-minutes*minute, 1)
+	}
+	s.window.advance(max(s.rhythm.minute*minute, 1), 0, 0)
 }
 
 const (

@@ -86,6 +86,21 @@ func TestCalls(t *testing.T) {
 }
 
 // TestBound: whatever is written, a day keeps to its bound and old days go.
+// TestCallsAfterTheClockWasSetBack: what was noted before is in the future now.
+func TestCallsAfterTheClockWasSetBack(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "books"))
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	if err := s.Write(Entry{Calls: []Calls{{"a", noon.Unix() / 60, 3}, {"a", noon.Unix()/60 - 60, 4}}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Calls("a", noon.Add(-time.Hour)); err != nil || len(got.Counts) > 1 {
+		t.Errorf("an hour before the first call: %+v, %v", got, err)
+	}
+	if got, err := s.Calls("a", noon); err != nil || !slices.Equal(got.Counts, []uint32{3}) {
+		t.Errorf("at the first call: %+v, %v", got, err)
+	}
+}
+
 func TestBound(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "books"))
 	minute := noon.Unix() / 60 / minutesPerDay * minutesPerDay

@@ -100,8 +100,12 @@ func (s *Store) Calls(name polder.ServiceName, now time.Time) (Record, error) {
 				if !ok {
 					return nil
 				}
-				r.From = time.Unix((day*minutesPerDay+first)*60, 0).UTC()
-				r.Counts = make([]uint32, now.Unix()/60-r.From.Unix()/60+1)
+				from := day*minutesPerDay + first
+				if from > now.Unix()/60 {
+					return nil // noted before the clock was set back
+				}
+				r.From = time.Unix(from*60, 0).UTC()
+				r.Counts = make([]uint32, now.Unix()/60-from+1)
 			}
 			return r.fill(day, text)
 		})
