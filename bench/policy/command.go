@@ -48,6 +48,8 @@ the 2021 one (single calls), as .csv, .gz, .xz, .zip or .tar.`,
 	flags.IntVar(&o.To, "to", o.To, "first `minute` that is not counted any more")
 	flags.Float64SliceVar(&o.Thresholds, "thresholds", o.Thresholds, "chances of a call above which the predictor keeps an instance")
 	flags.IntSliceVar(&o.KeepAlives, "keep-alive", o.KeepAlives, "fixed keep-alives in minutes")
+	flags.IntVar(&o.Concurrency, "concurrency", o.Concurrency, "calls in progress that one instance takes, for a trace of single calls")
+	flags.DurationVar(&o.StartUp, "start-up", o.StartUp, "what a start takes, for a trace of single calls")
 	flags.Float64Var(&memory, "memory", float64(o.Memory)/(1<<20), "memory of one instance in `MiB`, for the price")
 	flags.Int64Var((*int64)(&o.Prices.GiBSecond), "gib-second", int64(o.Prices.GiBSecond), "price of a GiB-second in `billionths` of the currency")
 	flags.StringVar(&o.Prices.Currency, "currency", o.Prices.Currency, "currency of the price")

@@ -24,6 +24,16 @@
 //     with neither a call nor a warm instance.
 //   - Euros price the warm and active slots, at Options.Prices.
 //
+// A trace of single calls (the 2021 format) is simulated a second time, call by
+// call: each takes its duration and a place at an instance, which has
+// Options.Concurrency of them, and each start takes Options.StartUp. A call is cold
+// if no ready instance has a place when it arrives; it then waits for the first
+// place, at an instance that starts or at one whose call ends. (Envoy would send it
+// to a full instance instead: concurrency is a target there, and a limit here.)
+// All policies run prewarm.Step, whenever a call arrives or ends, an instance
+// becomes ready, or a decision falls due. Waste is instance time without a call,
+// relative to a keep-alive of ten minutes.
+//
 // With Options.Weights every function counts as often as its weight says, in
 // all figures.
 //
@@ -33,6 +43,8 @@
 // Equal options give equal reports, whatever the number of workers. Memory is
 // bounded by the number of functions: some numbers for each and each policy,
 // and, for greedy-dual alone, which looks at all functions at one instant, a
-// bit for each minute of each function. A malformed row ends the run with the
+// bit for each minute of each function. Of single calls those are held that are in
+// progress, and those that a file that is out of order may still put others before:
+// of the last twenty minutes, a quarter of a million at the most. A malformed row ends the run with the
 // reader's error.
 package policy

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/prewarm"
@@ -49,6 +50,11 @@ type Options struct {
 	// KeepAlives are the fixed keep-alives in minutes.
 	KeepAlives []int
 
+	// Concurrency and StartUp are those of instances in the simulation of single
+	// calls, for a trace that has them.
+	Concurrency int
+	StartUp     time.Duration
+
 	Prices  prewarm.Prices
 	Memory  polder.Bytes // of one instance
 	Workers int
@@ -65,7 +71,7 @@ func DefaultOptions() Options {
 		KeepAlives: []int{1, 2, 5, 10, 20, 60},
 		Prices:     prewarm.Prices{Currency: "EUR", GiBSecond: 2_500},
 		Memory:     256 << 20,
-		Workers:    runtime.GOMAXPROCS(0),
+		Workers:    runtime.GOMAXPROCS(0), Concurrency: 1, StartUp: 500 * time.Millisecond,
 	}
 }
 
@@ -97,6 +103,12 @@ func (o Options) Validate() error {
 	}
 	if o.Memory <= 0 {
 		add("memory of %d bytes per instance: want more than 0", o.Memory)
+	}
+	if o.Concurrency < 1 || o.Concurrency > 100_000 {
+		add("a concurrency of %d: want 1 to 100000", o.Concurrency)
+	}
+	if o.StartUp < 0 || o.StartUp > time.Minute {
+		add("a start-up time of %s: want 0s to 1m", o.StartUp)
 	}
 	if o.Workers < 1 {
 		add("%d workers: want at least 1", o.Workers)

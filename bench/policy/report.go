@@ -13,18 +13,19 @@ import (
 
 // Report is the outcome of a run; its JSON is stable enough to compare two.
 type Report struct {
-	Trace     string  `json:"trace"`
-	Weights   string  `json:"weights,omitempty"`
-	Half      Half    `json:"half"`
-	From      int     `json:"from"`
-	To        int     `json:"to"`
-	Functions int     `json:"functions"`
-	Active    float64 `json:"active_minutes"`     // counted, weighted
-	Calls     float64 `json:"calls"`              // counted, weighted
-	Reference float64 `json:"reference_minutes"`  // idle warm minutes of the keep-alive of ten minutes
-	Seconds   float64 `json:"seconds,omitempty"`  // that the simulation took
-	Currency  string  `json:"currency,omitempty"` // of Euros
-	Points    []Point `json:"points"`
+	Trace     string   `json:"trace"`
+	Weights   string   `json:"weights,omitempty"`
+	Half      Half     `json:"half"`
+	From      int      `json:"from"`
+	To        int      `json:"to"`
+	Functions int      `json:"functions"`
+	Active    float64  `json:"active_minutes"`     // counted, weighted
+	Calls     float64  `json:"calls"`              // counted, weighted
+	Reference float64  `json:"reference_minutes"`  // idle warm minutes of the keep-alive of ten minutes
+	Seconds   float64  `json:"seconds,omitempty"`  // that the simulation took
+	Currency  string   `json:"currency,omitempty"` // of Euros
+	Points    []Point  `json:"points"`
+	Singles   *Singles `json:"singles,omitempty"` // of a trace of single calls
 }
 
 // Point is one policy at one setting.
@@ -161,10 +162,12 @@ func (r Report) WriteText(w io.Writer) error {
 		return err
 	}
 	if left > 0 {
-		_, err := fmt.Fprintf(w, "\n%d settings are left out, each beaten by another of its policy in waste and cold share; --output json has them all\n", left)
-		return err
+		fmt.Fprintf(w, "\n%d settings are left out, each beaten by another of its policy in waste and cold share; --output json has them all\n", left)
 	}
-	return nil
+	if r.Singles == nil {
+		return nil
+	}
+	return r.Singles.writeText(w, r.Currency)
 }
 
 // beaten tells whether another setting of the point's policy is better in waste or

@@ -15,8 +15,8 @@ import (
 // batchSize functions travel together between the goroutines of Run.
 const batchSize = 32
 
-// maxFunctions bounds the functions of a 2021 trace, whose calls
-// trace.SelectInvocations holds in memory.
+// maxFunctions bounds the functions of a 2021 trace, whose counts are held in
+// memory.
 const maxFunctions = 1 << 20
 
 // Run simulates every policy over the trace.
@@ -36,6 +36,10 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("simulate policies: %w", err)
 	}
 	defer file.Close()
+	format, err := file.Format()
+	if err != nil {
+		return Report{}, fmt.Errorf("simulate policies: %w", err)
+	}
 	functions, err := read(file, o)
 	if err != nil {
 		return Report{}, fmt.Errorf("simulate policies: %w", err)
@@ -43,6 +47,17 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	report, err := simulate(ctx, o, functions, weights)
 	if err != nil {
 		return Report{}, fmt.Errorf("simulate policies over %s: %w", o.Trace, err)
+	}
+	if format != trace.Invocations2021 {
+		return report, nil
+	}
+	again, err := trace.Open(o.Trace)
+	if err != nil {
+		return Report{}, fmt.Errorf("simulate policies: %w", err)
+	}
+	defer again.Close()
+	if report.Singles, err = simulateSingles(ctx, o, again); err != nil {
+		return Report{}, fmt.Errorf("simulate policies over single calls of %s: %w", o.Trace, err)
 	}
 	return report, nil
 }
@@ -57,7 +72,8 @@ func readWeights(name string) (map[string]float64, error) {
 }
 
 // read yields the functions of a trace of either format. Single invocations
-// are counted by the minute: a slot is all that the simulator knows.
+// are counted by the minute: a slot is all that this simulator knows, and
+// simulateSingles takes them one by one.
 func read(file *trace.File, o Options) (iter.Seq2[trace.Function, error], error) {
 	format, err := file.Format()
 	if err != nil {
@@ -66,13 +82,13 @@ func read(file *trace.File, o Options) (iter.Seq2[trace.Function, error], error)
 	if format == trace.Counts2019 {
 		return trace.Read(file, file.Name()), nil
 	}
-	picked, err := trace.SelectInvocations(trace.ReadInvocations(file, file.Name()), maxFunctions, trace.Selection{Minutes: o.To})
+	list, err := countMinutes(trace.ReadInvocations(file, file.Name()), o.To)
 	if err != nil {
 		return nil, err
 	}
 	return func(yield func(trace.Function, error) bool) {
-		for _, s := range picked.Functions {
-			if !yield(s.PerMinute(o.To), nil) {
+		for _, f := range list {
+			if !yield(f, nil) {
 				return
 			}
 		}
