@@ -49,6 +49,18 @@ func (h *history) at(lag int) bool {
 	return i < historyMinutes && h[i/64]>>(i%64)&1 == 1
 }
 
+// around has, as its lowest bits, the minutes at one lag less than the given one, at
+// it, and at one more. lag is at least 2.
+func (h *history) around(lag int) uint64 {
+	at := uint(lag - 2)
+	i := at / 64 % historyWords
+	w := h[i] >> (at % 64)
+	if i+1 < historyWords {
+		w |= h[i+1] << 1 << (63 - at%64)
+	}
+	return w
+}
+
 // count returns the active minutes among the n newest.
 func (h *history) count(n int) int {
 	n = min(n, historyMinutes)
@@ -148,47 +160,73 @@ func ones(words []uint64) (n int) {
 const (
 	block  = 4
 	blocks = 32 / block
+	// remembered patterns; where a context has more of them, few slots match.
+	patterns = 4
+	// few slots that match so far are compared one by one from there on.
+	few = 40
 )
 
 // match counts, over the first words of history, how often the slots before one
 // equalled the newest ones (n) and it was active (hit), for each length in
 // matched. seen bounds the slots that were ever observed.
 func (h *history) match(words, seen int) (n, hit [len(matched)]int) {
-	var begins [blocks][historyWords + 1]uint64 // where a pattern does, for each of them
-	var patterns [blocks]uint64
+	var begins [patterns][historyWords + 1]uint64 // where a pattern does
+	var pattern [patterns]uint64
 	known := uint(0)
 	candidates := h.candidates(words, seen)
-	counted := candidates
-	left, b, changed := true, uint(0), uint32(0)
-	all, hits := ones(candidates[:words]), 0
-	for w, c := range candidates[:words] {
-		hits += bits.OnesCount64(c & h.next(w))
-	}
-	for i, length := range matched {
-		for ; b < uint(length)/block; b++ {
-			p, k := h[0]>>(b*block&63)&(1<<block-1), uint(0)
-			for k < known && patterns[k%blocks] != p {
-				k++
-			}
-			if k == known {
-				patterns[k%blocks] = p
-				h.begins(p, words, &begins[k%blocks])
-				known++
-			}
-			left, changed = narrow(candidates[:words], begins[k%blocks][:words+1], b*block, changed)
-			if !left {
-				return n, hit
-			}
+	i := 0 // the length whose end comes next
+	for b := uint(0); b < blocks; b++ {
+		p, k := h[0]>>(b*block&63)&(1<<block-1), uint(0)
+		for k < min(known, patterns) && pattern[k%patterns] != p {
+			k++
 		}
-		for ; changed != 0; changed &= changed - 1 { // few words, in a schedule
-			w := bits.TrailingZeros32(changed)
-			lost := counted[w] &^ candidates[w]
-			all, hits = all-bits.OnesCount64(lost), hits-bits.OnesCount64(lost&h.next(w))
-			counted[w] = candidates[w]
+		if k == min(known, patterns) {
+			k = known
+			pattern[k%patterns] = p
+			h.begins(p, words, &begins[k%patterns])
+			known++
 		}
-		n[i], hit[i] = all, hits
+		left := narrow(candidates[:words], begins[k%patterns][:words+1], b*block)
+		if left <= few {
+			h.matchFew(candidates[:words], i, &n, &hit)
+			return n, hit
+		}
+		if (b+1)*block == uint(matched[i]) {
+			n[i] = left
+			for w, c := range candidates[:words] {
+				hit[i] += bits.OnesCount64(c & h.next(w))
+			}
+			i++
+		}
 	}
 	return n, hit
+}
+
+// matchFew counts the candidates of the lengths from the i-th on. Each was found
+// to match a part of the first of these.
+func (h *history) matchFew(candidates []uint64, i int, n, hit *[len(matched)]int) {
+	var long, followed [blocks + 1]int // by the length that matches, in blocks
+	for w, c := range candidates {
+		here, above := h[w], uint64(0)
+		if w+1 < historyWords {
+			above = h[w+1]
+		}
+		next := h.next(w)
+		for ; c != 0; c &= c - 1 {
+			at := uint(bits.TrailingZeros64(c))
+			differ := (here>>at | above<<1<<(63-at) ^ h[0]) | 1<<32
+			length := uint(bits.TrailingZeros64(differ)) / block % uint(len(long))
+			long[length]++
+			followed[length] += int(next >> at & 1)
+		}
+	}
+	longer, hits := 0, 0
+	for j, b := len(matched)-1, blocks; j >= i; j-- {
+		for ; b >= matched[j]/block; b-- {
+			longer, hits = longer+long[b], hits+followed[b]
+		}
+		n[j], hit[j] = longer, hits
+	}
 }
 
 // next has, for each slot of a word, what followed it.
@@ -228,20 +266,15 @@ func (h *history) begins(pattern uint64, words int, found *[historyWords + 1]uin
 	found[words] = a & b & c & d
 }
 
-// narrow keeps the candidates for which a pattern begins so many slots earlier. It
-// tells whether some are left, and adds the words that lost some to changed.
-func narrow(candidates, begins []uint64, earlier uint, changed uint32) (left bool, _ uint32) {
-	var all uint64
+// narrow keeps the candidates for which a pattern begins so many slots earlier, and
+// counts them.
+func narrow(candidates, begins []uint64, earlier uint) (left int) {
 	here := begins[0]
 	for w, above := range begins[1:] {
-		was := candidates[w]
-		is := was & (here>>(earlier&63) | above<<1<<((63-earlier)&63))
-		if is != was {
-			candidates[w] = is
-			changed |= 1 << (w & 31)
-		}
-		all |= is
+		is := candidates[w] & (here>>(earlier&63) | above<<1<<((63-earlier)&63))
+		candidates[w] = is
+		left += bits.OnesCount64(is)
 		here = above
 	}
-	return all != 0, changed
+	return left
 }

@@ -11,7 +11,7 @@ import (
 // stateVersion is the first byte of an encoded State. Bytes of another version
 // are refused: the caller begins anew, and the service is back at "not enough
 // data" for an hour.
-const stateVersion = 2
+const stateVersion = 3
 
 // fields are all values of a State, in the order of the encoding. Their sizes
 // are fixed, and so is the encoding's.
@@ -25,7 +25,7 @@ func (s *State) fields() []any {
 		&r.gaps, &r.gapN, &r.life, &r.long, &r.past, &r.count, &r.meanActive, &r.meanCalls, &r.calls,
 		&r.regression.bias, &r.regression.biasSquare, &r.regression.weight, &r.regression.square,
 		&r.regression.chance, &r.regression.regret,
-		&r.mixer.weight, &r.mixer.stretch, &r.mixer.n, &r.mixer.chance, &r.mixer.regret,
+		&r.mixer.weight, &r.mixer.stretch, &r.mixer.n, &r.mixer.kind, &r.mixer.chance, &r.mixer.regret,
 	}
 }
 
@@ -71,6 +71,7 @@ func (s *State) UnmarshalBinary(b []byte) error {
 	if err := t.sound(); err != nil {
 		return fmt.Errorf("decode state: %w: begin with an empty state", err)
 	}
+	t.rhythm.recount()
 	*s = t
 	return nil
 }
@@ -120,6 +121,14 @@ func floats(f any) []float32 {
 		return f[:]
 	case *[maxExperts]float32:
 		return f[:]
+	case *[len(mixings)]float32:
+		return f[:]
+	case *[mixingRows][maxExperts]float32:
+		all := make([]float32, 0, mixingRows*maxExperts)
+		for i := range f {
+			all = append(all, f[i][:]...)
+		}
+		return all
 	}
 	return nil
 }

@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	learningRate = 0.15  // of the regression (AdaGrad)
-	mixingRate   = 0.003 // of the mixer's gradient descent
-	mixingStart  = 1.2   // sum of the mixer's weights before it learned
-	regretSlots  = 60    // time constant of a regret, in slots
+	learningRate = 0.15 // of the regression (AdaGrad)
+	mixingStart  = 1.2  // sum of a mixing's weights before it learned
+	mixingOffset = 0.3  // what every mixing has as one more expert's log-odds
+	regretSlots  = 60   // time constant of a regret, in slots
 	// certain bounds what an expert may claim: chances are clamped to
 	// [certain, 1-certain].
 	certain = 0.0005
@@ -61,44 +61,92 @@ func (g *regression) judge(past *history) {
 	g.chance = sigmoid(z)
 }
 
-// maxExperts bounds the chances that a mixer mixes.
-const maxExperts = 24
+// maxExperts bounds the chances that a mixer mixes, and the offset.
+const maxExperts = 28
+
+// mixings are what a mixer does with the same experts: one learns for all slots alike,
+// one for each kind of age apart, since whom to trust depends on it, and one quickly.
+var mixings = [...]struct {
+	rate   float32 // of the gradient descent
+	first  int     // row of weights
+	byAges bool
+}{
+	{0.003, 0, false},
+	{0.003, 1, true},
+	{0.01, 1 + ageKinds, false},
+}
+
+const (
+	mixingRows = 2 + ageKinds
+	ageKinds   = len(ages) + 1
+)
+
+// ages are the shortest of each kind but the first, in slots.
+var ages = [...]uint32{2, 5, 13, 61}
+
+func ageKind(age uint32) (kind int) {
+	for kind < len(ages) && age >= ages[kind] {
+		kind++
+	}
+	return kind
+}
 
 // mixer weighs the experts in the log-odds domain and learns online whom this
 // service should trust (as in the PAQ compressors): the ensemble's own regret.
 type mixer struct {
-	weight  [maxExperts]float32
-	stretch [maxExperts]float32 // log-odds of each expert for the open slot
-	n       uint8               // experts; 0 before the first slot
-	chance  float32             // of the open slot
-	regret  float32             // moving average of its log loss
+	weight  [mixingRows][maxExperts]float32
+	stretch [maxExperts]float32   // log-odds of each expert for the open slot
+	n       uint8                 // experts and the offset; 0 before the first slot
+	kind    uint8                 // of the open slot's age
+	chance  [len(mixings)]float32 // of the open slot
+	regret  float32               // moving average of the first mixing's log loss
+}
+
+// row has the weights that a mixing uses for the open slot.
+func (m *mixer) row(mixing int) *[maxExperts]float32 {
+	i := mixings[mixing].first
+	if mixings[mixing].byAges {
+		i += int(m.kind) % ageKinds
+	}
+	return &m.weight[i]
 }
 
 func (m *mixer) learn(active bool) {
-	m.regret += (loss(m.chance, active) - m.regret) / regretSlots
-	step := mixingRate * (truth(active) - m.chance)
-	for i := range m.n {
-		m.weight[i] += step * m.stretch[i]
+	m.regret += (loss(m.chance[0], active) - m.regret) / regretSlots
+	for k := range mixings {
+		step, weight := mixings[k].rate*(truth(active)-m.chance[k]), m.row(k)
+		for i, s := range m.stretch[:m.n] {
+			weight[i] += step * s
+		}
 	}
 }
 
-func (m *mixer) judge(v *vector) {
-	if int(m.n) != v.experts {
-		m.n = uint8(v.experts)
-		for i := range m.n {
-			m.weight[i] = mixingStart / float32(m.n)
+// judge mixes what the experts say of a slot that ends a gap of the given age.
+func (m *mixer) judge(v *vector, age uint32) {
+	if n := v.experts + 1; int(m.n) != n {
+		m.n = uint8(n)
+		for k := range m.weight {
+			for i := range v.experts {
+				m.weight[k][i] = mixingStart / float32(v.experts)
+			}
 		}
 	}
-	var z, last, stretch float32
-	for i := range m.n {
-		p := clampChance(v.x[v.expert[i]])
+	m.kind = uint8(ageKind(age))
+	var last, stretch float32
+	for i, at := range v.expert[:v.experts] {
+		p := clampChance(v.x[at])
 		if p != last { // often several experts say the same
 			last, stretch = p, ln(p/(1-p))
 		}
 		m.stretch[i] = stretch
-		z += m.weight[i] * stretch
 	}
-	m.chance = sigmoid(z)
+	m.stretch[v.experts] = mixingOffset
+	a, b, c := m.row(0), m.row(1), m.row(2)
+	var za, zb, zc float32
+	for i, s := range m.stretch[:m.n] {
+		za, zb, zc = za+a[i]*s, zb+b[i]*s, zc+c[i]*s
+	}
+	m.chance = [...]float32{sigmoid(za), sigmoid(zb), sigmoid(zc)}
 }
 
 func truth(active bool) float32 {

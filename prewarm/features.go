@@ -3,7 +3,6 @@ package prewarm
 import (
 	"math"
 	"math/bits"
-	"slices"
 )
 
 // maxVector bounds the features; a power of two, so that an index is cheaply
@@ -16,6 +15,7 @@ type vector struct {
 	n       int
 	expert  [maxExperts]uint8 // which features are chances that the mixer mixes
 	experts int
+	mix     float32  // the mixer's chance
 	names   []string // only for fitting and tests: filled if not nil
 }
 
@@ -27,6 +27,13 @@ func (v *vector) add(name string, x float32) {
 	}
 }
 
+// sure is the mixer's chance from which on the model is not asked. Its slots have two
+// calls of three, one in a hundred of them is silent, and at any price that makes
+// sense an instance is warm then (docs/predictor.md).
+const sure = 0.95
+
+func (v *vector) sure() bool { return v.mix >= sure }
+
 // chance adds a feature that is an expert's chance of the next slot.
 func (v *vector) chance(name string, p float32) {
 	v.expert[v.experts] = uint8(v.n)
@@ -36,6 +43,26 @@ func (v *vector) chance(name string, p float32) {
 
 // periods are the lags, in slots, at whose multiples schedules are looked for.
 var periods = [...]int{5, 10, 15, 20, 30, 120, 180, 240, 360}
+
+// repeats is how many multiples of a period are looked at.
+const repeats = 12
+
+// multiples has, for each period, the bits of a history at its multiples, as far as
+// the last word that has one.
+var multiples = func() (all [len(periods)][]uint64) {
+	for i, p := range periods {
+		for lag := p; lag <= min(repeats*p, historyMinutes); lag += p {
+			for len(all[i]) <= (lag-1)/64 {
+				all[i] = append(all[i], 0)
+			}
+			all[i][(lag-1)/64] |= 1 << ((lag - 1) % 64)
+		}
+	}
+	return all
+}()
+
+// remainders are the divisors, in minutes, by whose remainders slots are alike.
+var remainders = [...]int{5, 10, 15, 20, 30, 60}
 
 // echoes is how many of the newest active slots are asked for their echo.
 const echoes = 8
@@ -72,6 +99,7 @@ func (r *rhythm) features(v *vector) {
 	v.add("minute modulo 30", float32(minute%30))
 	r.gapFeatures(v, rate)
 	r.lagFeatures(v)
+	r.residueFeatures(v, rate)
 	r.echoFeatures(v)
 	r.matchFeatures(v, rate)
 	v.chance("regression", r.regression.chance)
@@ -103,15 +131,18 @@ func (r *rhythm) gapFeatures(v *vector, rate float32) {
 	v.add("age - last gap", float32(age-last(1)))
 	v.add("age - gap before it", float32(age-last(2)))
 
-	var tail [9]uint16
+	var tail [9]int // in order
 	k := min(n, len(tail))
-	for i := range tail[:k] {
-		tail[i] = uint16(last(i + 1))
+	for i := range k {
+		g, j := last(i+1), i
+		for ; j > 0 && tail[j-1] > g; j-- {
+			tail[j] = tail[j-1]
+		}
+		tail[j] = g
 	}
-	slices.Sort(tail[:k])
 	var low, median, high int
 	if k > 0 {
-		low, median, high = int(tail[0]), int(tail[k/2]), int(tail[k-1])
+		low, median, high = tail[0], tail[k/2], tail[k-1]
 	}
 	v.add("median gap", float32(median))
 	v.add("age - median gap", float32(age-median))
@@ -119,10 +150,7 @@ func (r *rhythm) gapFeatures(v *vector, rate float32) {
 	v.add("age - longest gap", float32(age-high))
 	v.add("spread of gaps", float32(high-low)/float32(max(median, 1)))
 
-	longest := 0
-	for i := range min(n, 32) {
-		longest = max(longest, last(i+1))
-	}
+	longest := r.longest(32)
 	tallies := r.tallies(age, last(1), last(2), last(3))
 	v.add("gaps", float32(n))
 	v.add("age - longest of 32", float32(age-longest))
@@ -148,28 +176,36 @@ func (r *rhythm) gapFeatures(v *vector, rate float32) {
 // lagFeatures look back at multiples of the usual periods.
 func (r *rhythm) lagFeatures(v *vector) {
 	seen := int(min(r.seen, historyMinutes))
-	for _, p := range periods {
-		k := min(seen/p, 12)
+	for i, p := range periods {
 		hits := 0
-		for i := 1; i <= k; i++ {
-			if r.past.at(i * p) {
-				hits++
-			}
+		for w, mask := range multiples[i] {
+			hits += bits.OnesCount64(r.past[w] & mask) // nothing was called before the first slot seen
 		}
-		v.add("hits at a period", float32(hits)/float32(k+1))
+		v.add("hits at a period", float32(hits)/float32(min(seen/p, repeats)+1))
 	}
-	k := min(seen/60, 24)
+	k := min(seen/60, historyMinutes/60)
 	var exact, near int
 	for i := 1; i <= k; i++ {
-		if r.past.at(i * 60) {
-			exact++
-		}
-		if r.past.at(i*60-1) || r.past.at(i*60+1) {
-			near++
-		}
+		w := r.past.around(i * 60)
+		exact += int(w >> 1 & 1)
+		near += int((w | w>>2) & 1)
 	}
 	v.chance("hourly", (float32(exact)+0.05)/float32(k+1))
 	v.add("about hourly", float32(near)/float32(k+1))
+}
+
+// residueFeatures ask how often the service was called, over a day, in slots like this
+// one: whose minute of the hour leaves the same remainder.
+func (r *rhythm) residueFeatures(v *vector, rate float32) {
+	minute := minuteOfHour(r.minute)
+	seen := int(min(r.seen, historyMinutes))
+	for _, m := range remainders {
+		hits := 0
+		for i := minute % m; i < len(r.ofHour); i += m {
+			hits += int(r.ofHour[i])
+		}
+		v.chance("called at this remainder", (float32(hits)+rate)/float32(seen/m+1))
+	}
 }
 
 // echoFeatures ask, for the newest active slots, how often this service came

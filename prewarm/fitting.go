@@ -28,6 +28,10 @@ func (e *Example) Active() int { return int(e.rhythm.active) }
 // Idle returns the idle slots since the last active one, or since the first.
 func (e *Example) Idle() int { return int(e.rhythm.idle) }
 
+// Sure tells whether the mixer is so sure of a call in the open slot that the model is
+// not asked.
+func (e *Example) Sure() bool { return e.vector.sure() }
+
 // Features returns what the model sees of the open slot. It is valid until Close.
 func (e *Example) Features() []float32 { return e.vector.x[:e.vector.n] }
 

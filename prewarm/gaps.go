@@ -52,6 +52,21 @@ func (r *rhythm) tallies(age, last, second, third int) [6]tally {
 	return t
 }
 
+// longest is the longest of the newest n gaps, 0 if there is none.
+func (r *rhythm) longest(n uint32) int {
+	var longest uint16
+	end := r.gapN % gapRing
+	for _, g := range r.gaps[end-min(n, end) : end] {
+		longest = max(longest, g)
+	}
+	if r.gapN > end && n > end { // the ring was filled once: the rest is at its end
+		for _, g := range r.gaps[gapRing-(n-end):] {
+			longest = max(longest, g)
+		}
+	}
+	return int(longest)
+}
+
 // span says what gaps are compared with: first the age, then what the last three
 // gaps are alike, which is within a sixteenth.
 type span struct {

@@ -49,6 +49,44 @@ func BenchmarkMinute(b *testing.B) {
 	}
 }
 
+// BenchmarkServices is the step of a minute for 200 services in turn, of which a day is
+// known: as in a gateway, and unlike in BenchmarkMinute, the processor has not just
+// learned where this service's past leads.
+func BenchmarkServices(b *testing.B) {
+	const services = 200
+	states := make([]State, services)
+	minute, now := 0, noon
+	step := func(i int) {
+		obs := Observation{Now: now}
+		period := int(uint32(i+1)*2654435761>>8%60) + 1
+		called := (minute+i)%period == 0
+		if i%3 == 0 { // irregular, at rates of all sizes
+			called = uint32(minute*977+i*31)*2654435761>>24 < uint32(i*128/services)
+		}
+		if called {
+			obs.Arrivals = 1
+		}
+		states[i].Observe(obs)
+		Decide(states[i].Inputs(scale(-1), obs, Terms{}))
+	}
+	i := 0
+	next := func() {
+		step(i)
+		if i++; i == services {
+			i, minute, now = 0, minute+1, now.Add(time.Minute)
+		}
+	}
+	for range 1440 * services {
+		next()
+	}
+	b.ReportAllocs()
+	began := processorTime(b)
+	for b.Loop() {
+		next()
+	}
+	b.ReportMetric(float64(processorTime(b)-began)/float64(b.N), "cpu-ns/op")
+}
+
 // processorTime is what this process has used so far.
 func processorTime(b *testing.B) time.Duration {
 	var r syscall.Rusage

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -36,38 +35,39 @@ type model struct {
 	soon ensemble // calls in the look-ahead
 }
 
-// ensemble is trees, all of whose nodes lie level by level: the upper levels,
-// which every walk crosses, share few lines of the cache.
+// ensemble is trees, whose leaves add up to log-odds.
 type ensemble struct {
-	nodes    []treeNode
 	trees    []tree
 	features int // that a vector has
 }
 
-type tree struct {
-	root  uint16
-	depth uint16
-}
-
-// treeNode goes to child if x[feature] <= threshold and to child+1 otherwise; key
-// is the threshold's. A leaf is its own child and cannot be left, since it asks
-// the feature leafFeature, which is below everything; its key is its value's bits.
-type treeNode struct {
-	key     int32
-	child   uint16 // in the ensemble
-	feature uint8  // below maxVector
-}
-
 const (
-	leafFeature = maxVector - 1
-	maxNodes    = 1 << 16 // of an ensemble
+	treeDepth = 6
+	leaves    = 1 << treeDepth
 )
 
-func (n *treeNode) leaf() float32 { return math.Float32frombits(uint32(n.key)) }
+// tree asks treeDepth questions, whatever the answers: node i leads to 2i and 2i+1,
+// from node 1 on, and past the nodes lie the leaves. A walk reads no addresses, and
+// its length is known ahead.
+type tree struct {
+	node [leaves]treeNode
+	leaf [leaves]float32
+}
+
+// treeNode asks whether a feature is above a threshold: the key is in the upper half,
+// the feature, below maxVector, in the lower.
+type treeNode uint64
+
+// down goes from node i to the next one. It adds the sign of a difference, since a
+// condition would become a branch, and the processor cannot foresee where trees lead.
+func (t *tree) down(i uint, k *keys) uint {
+	n := t.node[i%leaves]
+	return 2*i + uint(uint64(int64(n)>>32-k[n%maxVector])>>63)
+}
 
 // keys are a vector's features as whole numbers of the same order, which are
 // quicker to compare.
-type keys [maxVector]int32
+type keys [maxVector]int64
 
 // key is monotone in x. Both zeros have the same.
 func key(x float32) int32 {
@@ -77,58 +77,49 @@ func key(x float32) int32 {
 
 func (k *keys) take(x *[maxVector]float32, n int) {
 	for i, x := range x[:n] {
-		k[i] = key(x)
+		k[i] = int64(key(x))
 	}
-	k[leafFeature] = math.MinInt32
 }
 
 // lanes trees are walked at the same time, so that the processor need not wait
 // for one's memory before it asks for the next one's.
-const lanes = 4
+const lanes = 6
 
-// logOdds sums the trees' leaves. It has no branch that depends on the vector.
+// logOdds sums the trees' leaves.
 func (e *ensemble) logOdds(v *vector) float32 {
 	var k keys
 	k.take(&v.x, e.features)
-	nodes := e.nodes
 	var sum float32
-	i := 0
-	for ; i+lanes <= len(e.trees); i += lanes {
-		t := e.trees[i : i+lanes : i+lanes]
-		a, b, c, d := &nodes[t[0].root], &nodes[t[1].root], &nodes[t[2].root], &nodes[t[3].root]
-		for range max(t[0].depth, t[1].depth, t[2].depth, t[3].depth) {
-			a, b = down(nodes, a, &k), down(nodes, b, &k)
-			c, d = down(nodes, c, &k), down(nodes, d, &k)
+	rest := e.trees
+	for ; len(rest) >= lanes; rest = rest[lanes:] {
+		t := (*[lanes]tree)(rest)
+		a, b, c, d, e, f := uint(1), uint(1), uint(1), uint(1), uint(1), uint(1)
+		for range treeDepth {
+			a, b, c = t[0].down(a, &k), t[1].down(b, &k), t[2].down(c, &k)
+			d, e, f = t[3].down(d, &k), t[4].down(e, &k), t[5].down(f, &k)
 		}
-		sum += a.leaf() + b.leaf() + c.leaf() + d.leaf()
+		sum += t[0].leaf[a%leaves] + t[1].leaf[b%leaves] + t[2].leaf[c%leaves]
+		sum += t[3].leaf[d%leaves] + t[4].leaf[e%leaves] + t[5].leaf[f%leaves]
 	}
-	for ; i < len(e.trees); i++ {
-		sum += e.walk(e.trees[i], &k)
+	for i := range rest {
+		sum += rest[i].walk(&k)
 	}
 	return sum
 }
 
 // walk goes down one tree.
-func (e *ensemble) walk(t tree, k *keys) float32 {
-	n := &e.nodes[t.root]
-	for range t.depth {
-		n = down(e.nodes, n, k)
+func (t *tree) walk(k *keys) float32 {
+	i := uint(1)
+	for range treeDepth {
+		i = t.down(i, k)
 	}
-	return n.leaf()
-}
-
-func down(nodes []treeNode, n *treeNode, k *keys) *treeNode {
-	child := int(n.child)
-	if k[n.feature&(maxVector-1)] > n.key {
-		child++
-	}
-	return &nodes[child]
+	return t.leaf[i%leaves]
 }
 
 const (
-	modelVersion = 1
-	leafMark     = 255
-	nodeBytes    = 7
+	modelVersion = 2
+	nodeBytes    = 5
+	treeBytes    = (leaves-1)*nodeBytes + leaves*4
 )
 
 // decodeModel reads what tools/fit/fit.py writes.
@@ -166,99 +157,39 @@ func (e *ensemble) decode(b []byte, features int) ([]byte, error) {
 	if len(b) < 2 {
 		return nil, errShort
 	}
-	trees := int(binary.LittleEndian.Uint16(b))
-	b = b[2:]
-	var read []readNode
-	for range trees {
-		if len(b) < 2 {
-			return nil, errShort
-		}
-		n := int(binary.LittleEndian.Uint16(b))
-		b = b[2:]
-		if len(b) < n*nodeBytes || n == 0 {
-			return nil, errShort
-		}
-		if len(read)+n > maxNodes {
-			return nil, fmt.Errorf("it has more than %d nodes", maxNodes)
-		}
-		var err error
-		if read, err = readTree(read, b[:n*nodeBytes], n, features); err != nil {
-			return nil, err
-		}
-		b = b[n*nodeBytes:]
+	n := int(binary.LittleEndian.Uint16(b))
+	if b = b[2:]; len(b) < n*treeBytes {
+		return nil, errShort
 	}
 	e.features = features
-	e.lay(read)
+	e.trees = make([]tree, n)
+	for i := range e.trees {
+		if err := e.trees[i].decode(b[:treeBytes], features); err != nil {
+			return nil, fmt.Errorf("tree %d: %w", i, err)
+		}
+		b = b[treeBytes:]
+	}
 	return b, nil
 }
 
-// readNode is a node as it was read. Its child is an index among those read.
-type readNode struct {
-	value       float32 // threshold, or the leaf's
-	child       int
-	feature     uint8 // or leafFeature
-	depth, tree uint16
-	led         bool // a parent leads to it
-}
-
-// readTree appends one tree of n nodes.
-func readTree(read []readNode, b []byte, n, features int) ([]readNode, error) {
-	root := len(read)
-	id := uint16(0)
-	if root > 0 {
-		id = read[root-1].tree + 1
+// decode reads the nodes in order, each a feature and a threshold, then the leaves.
+func (t *tree) decode(b []byte, features int) error {
+	for i := 1; i < leaves; i++ {
+		feature, threshold := b[0], math.Float32frombits(binary.LittleEndian.Uint32(b[1:]))
+		if int(feature) >= features {
+			return fmt.Errorf("node %d asks feature %d of %d", i, feature, features)
+		}
+		if threshold != threshold {
+			return fmt.Errorf("the threshold of node %d is not a number", i)
+		}
+		t.node[i] = treeNode(uint64(key(threshold))<<32 | uint64(feature))
+		b = b[nodeBytes:]
 	}
-	read = append(read, make([]readNode, n)...)
-	tree := read[root:]
-	for i := range n {
-		at := b[i*nodeBytes:]
-		feature, child := at[0], int(binary.LittleEndian.Uint16(at[1:]))
-		node := &tree[i]
-		node.value = math.Float32frombits(binary.LittleEndian.Uint32(at[3:]))
-		node.tree, node.child, node.feature = id, root+i, leafFeature
-		if node.value != node.value {
-			return nil, errors.New("a value is not a number")
-		}
-		if i > 0 && !node.led {
-			return nil, fmt.Errorf("no node leads to node %d", i)
-		}
-		if feature == leafMark {
-			continue
-		}
-		if int(feature) >= features || child <= i || child+1 >= n || tree[child].led || tree[child+1].led {
-			return nil, fmt.Errorf("node %d asks feature %d and leads to %d of %d", i, feature, child, n)
-		}
-		node.feature, node.child = feature, root+child
-		for j := child; j <= child+1; j++ {
-			tree[j].led, tree[j].depth = true, node.depth+1
+	for i := range t.leaf {
+		t.leaf[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+		if !finite(t.leaf[i]) {
+			return fmt.Errorf("leaf %d is not a number", i)
 		}
 	}
-	return read, nil
-}
-
-// lay brings nodes into the order of their levels. Siblings stay side by side,
-// since they were read so and are on one level.
-func (e *ensemble) lay(read []readNode) {
-	order := make([]int, len(read))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return int(read[a].depth) - int(read[b].depth) })
-	place := make([]uint16, len(read))
-	for at, i := range order {
-		place[i] = uint16(at)
-	}
-	e.nodes = make([]treeNode, len(read))
-	for at, i := range order {
-		n := read[i]
-		node := treeNode{key: key(n.value), child: place[n.child], feature: n.feature}
-		if n.feature == leafFeature {
-			node.key = int32(math.Float32bits(n.value))
-		}
-		e.nodes[at] = node
-		if n.depth == 0 {
-			e.trees = append(e.trees, tree{root: uint16(at)})
-		}
-		e.trees[n.tree].depth = max(e.trees[n.tree].depth, n.depth)
-	}
+	return nil
 }

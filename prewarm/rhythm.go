@@ -1,6 +1,9 @@
 package prewarm
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 const (
 	gapRing   = 128 // completed gaps remembered
@@ -30,12 +33,13 @@ type rhythm struct {
 	lastRun uint16 // the row before this one
 	broken  bool   // slots since the last active one were not observed: no gap ends
 
-	gaps  [gapRing]uint16  // slots from one active slot to the next, at least 1; a ring
-	gapN  uint32           // gaps ever recorded
-	life  [lifeGaps]uint16 // how often gaps of length i+1 occurred, all halved when one is full
-	long  uint16           // how often longer ones did
-	past  history
-	count [recent]uint16 // arrivals of the newest closed slots, newest first
+	gaps   [gapRing]uint16  // slots from one active slot to the next, at least 1; a ring
+	gapN   uint32           // gaps ever recorded
+	life   [lifeGaps]uint16 // how often gaps of length i+1 occurred, all halved when one is full
+	long   uint16           // how often longer ones did
+	past   history
+	ofHour [60]uint8      // active slots of past, by the minute of the hour; follows from it
+	count  [recent]uint16 // arrivals of the newest closed slots, newest first
 
 	meanActive [len(decays)]float32 // moving averages of "active"
 	meanCalls  [len(decays)]float32 // and of log(1 + arrivals)
@@ -67,7 +71,7 @@ func (r *rhythm) close(v *vector) {
 	} else {
 		r.idle++
 	}
-	r.past.push(active)
+	r.remember(active)
 	copy(r.count[1:], r.count[:recent-1])
 	r.count[0] = uint16(min(r.open, math.MaxUint16))
 	x, c := float32(0), log1p(float32(r.open))
@@ -100,16 +104,44 @@ func (r *rhythm) skip(n int64, observed bool, v *vector) {
 	}
 	r.minute += n
 	r.open = 0
+	r.recount()
 	r.look(v)
 }
+
+// remember adds the slot that closes to the past.
+func (r *rhythm) remember(active bool) {
+	if r.past.at(historyMinutes) {
+		r.ofHour[minuteOfHour(r.minute-historyMinutes)]--
+	}
+	if active {
+		r.ofHour[minuteOfHour(r.minute)]++
+	}
+	r.past.push(active)
+}
+
+// recount finds ofHour again.
+func (r *rhythm) recount() {
+	r.ofHour = [60]uint8{}
+	for w, word := range r.past {
+		for b := word; b != 0; b &= b - 1 {
+			r.ofHour[minuteOfHour(r.minute-1-int64(w*64+bits.TrailingZeros64(b)))]++
+		}
+	}
+}
+
+// minuteOfHour of a slot, also of one before 1970, which a young service's past has.
+func minuteOfHour(slot int64) int { return int((slot%60 + 60) % 60) }
 
 // look takes the experts' and the model's view of the open slot.
 func (r *rhythm) look(v *vector) {
 	r.regression.judge(&r.past)
 	v.n, v.experts = 0, 0
 	r.features(v)
-	r.mixer.judge(v)
-	v.add("mix", r.mixer.chance)
+	r.mixer.judge(v, r.idle+1)
+	v.mix = r.mixer.chance[0]
+	for _, p := range r.mixer.chance {
+		v.add("mix", p)
+	}
 	v.add("mix regret", r.mixer.regret)
 }
 

@@ -92,7 +92,7 @@ func TestFeaturesAreFinite(t *testing.T) {
 			}
 		}
 	})
-	if n := len(FeatureNames()); n > maxVector || n >= leafMark {
+	if n := len(FeatureNames()); n > maxVector {
 		t.Errorf("%d features are too many", n)
 	}
 }
@@ -222,4 +222,26 @@ func BenchmarkDecide(b *testing.B) {
 	for b.Loop() {
 		Decide(s.Inputs(scale(-1), obs, Terms{}))
 	}
+}
+
+// TestOfHourFollowsFromThePast: what is counted slot by slot is what the past holds.
+func TestOfHourFollowsFromThePast(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := &rhythm{minute: rapid.Int64Range(1, 5000).Draw(t, "minute")}
+		var v vector
+		for range rapid.IntRange(1, 4).Draw(t, "pieces") {
+			period := rapid.IntRange(1, 90).Draw(t, "period")
+			for i := range rapid.IntRange(1, 2000).Draw(t, "slots") {
+				r.open = uint32(truth(i%period == 0))
+				r.close(&v)
+			}
+			if rapid.Bool().Draw(t, "silence") {
+				r.skip(rapid.Int64Range(1, 3000).Draw(t, "n"), true, &v)
+			}
+		}
+		counted := r.ofHour
+		if r.recount(); r.ofHour != counted {
+			t.Fatalf("counted %v, the past holds %v", counted, r.ofHour)
+		}
+	})
 }

@@ -121,13 +121,24 @@ func (s *State) turn(slot int64) {
 func (s *State) ask(v *vector) {
 	s.now, s.forecasted = s.next(v), true
 	if r := &s.rhythm; s.soonUsed != 0 && r.minute-s.soonUsed <= lookAhead {
-		s.soon, s.soonSlot = sigmoid(shipped().soon.logOdds(v)), r.minute
+		s.soon, s.soonSlot = soon(v), r.minute
 	}
 }
 
 // next is the chance of a call in the slot that v looks at.
 func (s *State) next(v *vector) float32 {
+	if v.sure() {
+		return v.mix
+	}
 	return sigmoid(shipped().next.logOdds(v) + s.bias)
+}
+
+// soon is the chance of a call in the look-ahead that begins with the slot that v looks at.
+func soon(v *vector) float32 {
+	if v.sure() {
+		return v.mix
+	}
+	return sigmoid(shipped().soon.logOdds(v))
 }
 
 const (
@@ -138,7 +149,9 @@ const (
 // correct learns from the slot that closes how far the population's model is off
 // for this service: the slope of the log loss in the bias is chance - truth.
 func (s *State) correct(active bool) {
-	s.bias = biasFade*s.bias + biasRate*(truth(active)-s.now)
+	if s.rhythm.mixer.chance[0] < sure {
+		s.bias = biasFade*s.bias + biasRate*(truth(active)-s.now)
+	}
 }
 
 // Resume tells a restored state that nobody observed the time up to now: what
@@ -213,7 +226,7 @@ func (s *State) lookAhead() float32 {
 	}
 	var v vector
 	s.rhythm.look(&v) // sees what it saw when the slot opened
-	return sigmoid(shipped().soon.logOdds(&v))
+	return soon(&v)
 }
 
 // Calls returns how many arrivals the service ever had.

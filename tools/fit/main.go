@@ -22,7 +22,7 @@ import (
 	"github.com/polder/polder/prewarm"
 )
 
-// What is taken of a function: every slot of the second half day, every third
+// What is taken of a function, where the model is asked: every slot of the second half day, every third
 // of the first but its first hour; and, since services that just came into
 // being are rare in a trace, some that begin after a silence.
 const (
@@ -97,6 +97,9 @@ type rows struct {
 }
 
 func (r *rows) put(e *prewarm.Example, f trace.Function, slot, number int, late float32) error {
+	if e.Sure() {
+		return nil // the model is not asked
+	}
 	var now, soon float32
 	for i := slot; i < min(slot+ahead, len(f.Counts)); i++ {
 		if f.Counts[i] > 0 {
