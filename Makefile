@@ -111,15 +111,17 @@ bench-regions: build envoy ## Regions lost, drained and at rest, and memberships
 	$(GO) test ./regions/gossip -run '^$$' -bench Convergence -benchtime 1x -timeout 30m | tee bin/gossip.txt
 	./bin/polder bench regions --gossip bin/gossip.txt --html bin/regions.html
 
-# How many seeds `make chaos` plays, from which on, and with how many faults each.
+# How many seeds `make chaos` plays, from which on, with how many faults each, and in
+# how many campaigns side by side.
 SEEDS ?= 10
 SEED ?= 1
 FAULTS ?= 6
+BESIDE ?= 1
 
 .PHONY: chaos
-chaos: build envoy ## Fault campaign: SEEDS seeds from SEED on, FAULTS faults each, half a minute a seed (root)
+chaos: build envoy ## Fault campaign: SEEDS seeds from SEED on, FAULTS faults each, half a minute a seed; BESIDE campaigns share them (root)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/chaos ./bench/chaos
-	./bin/chaos --seeds $(SEEDS) --seed $(SEED) --faults $(FAULTS)
+	./bin/chaos --seeds $(SEEDS) --seed $(SEED) --faults $(FAULTS) --beside $(BESIDE)
 
 .PHONY: endurance
 endurance: compiler envoy ## Change a real Envoy ENDURE_RATE times a second for ENDURE: nothing may grow. Swap backends 1,000 times under load

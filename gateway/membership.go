@@ -114,6 +114,7 @@ func survey(m *polder.Model, me self, snapshot *gossip.Snapshot, v vitals, now t
 	}
 	able := polder.RegionHealth{}
 	spare := map[polder.RegionName][]string{} // for where nobody is usable
+	gone := map[polder.RegionName][]string{}  // for where nobody is left, until the law gives the region up
 	for _, p := range snapshot.Peers {
 		if p.Able && p.Row.Draining {
 			s.leaving[p.Row.Region] = true
@@ -126,6 +127,9 @@ func survey(m *polder.Model, me self, snapshot *gossip.Snapshot, v vitals, now t
 		}
 		s.regionOf[p.Row.Peer] = p.Row.Region
 		if p.Row.Address == "" || !p.Able {
+			if p.Row.Address != "" && p.Standing != regions.Left {
+				gone[p.Row.Region] = append(gone[p.Row.Region], p.Row.Address)
+			}
 			continue
 		}
 		s.peerAt[p.Row.Peer] = p.Row.Address
@@ -149,6 +153,13 @@ func survey(m *polder.Model, me self, snapshot *gossip.Snapshot, v vitals, now t
 	s.weightOf = weightsOf(snapshot.Peers, now)
 	s.health = v.alive(m.Regions, able, now)
 	s.health[me.region] = true
+	for region, addresses := range gone {
+		// Callers are sent there and nowhere else, and try until one is back: Envoy
+		// closes a connection at once that has nowhere to go.
+		if len(s.peerOf[region]) == 0 && s.health[region] {
+			s.peerOf[region], s.known[region] = addresses, addresses
+		}
+	}
 	own, _ := m.Region(me.region)
 	s.rank = regions.Order(own.Location, m.Regions, snapshot.View)
 	return s

@@ -7,8 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -168,48 +166,78 @@ func TestProber(t *testing.T) {
 	})
 }
 
-// TestEnvoyTellsWhomItGivesUp lets a real Envoy pass callers on to a peer that
-// hangs: it comes to the prober's ears by what Envoy writes.
-func TestEnvoyTellsWhomItGivesUp(t *testing.T) {
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "well") }))
-	defer origin.Close()
+// passingTo is a region whose real Envoy passes callers of one service on to these
+// peers of another.
+func passingTo(t *testing.T, peers ...string) *passing {
+	t.Helper()
 	services := []polder.Service{{Name: "passed", Hosts: []polder.Host{"passed.example.com"}, Timeout: time.Minute,
 		Residency: polder.Residency{Allow: []polder.Place{"fr"}, Elsewhere: polder.PassThrough, Failover: polder.Failover{Class: polder.FailoverClosed}},
-		Endpoints: map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort(origin.Listener.Addr().String())}}}}
+		Endpoints: map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort("127.0.0.1:1")}}}} // nobody comes so far
 	ca, err := authority.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	nl := &passing{place: newPlace(t, "nl", ca, services)}
-	stuck, _ := stuckPeer(t)
 	nl.node.Ejections = filepath.Join(nl.dir, "ejections.log")
-	nl.node.PeerOf = map[polder.RegionName][]string{"fr": {stuck}, "nl": {nl.node.Peer.String()}}
-	nl.node.PeerAt = map[string]string{"fr-1": stuck}
+	nl.node.PeerOf = map[polder.RegionName][]string{"fr": peers, "nl": {nl.node.Peer.String()}}
+	nl.node.RTT = map[polder.RegionName]time.Duration{"fr": time.Millisecond}
 	nl.publish(t, map[string]law.Home{}, services...)
 	nl.startEnvoy(t)
+	return nl
+}
 
-	p := newProber("nl-1", &heard{peers: []regions.Peer{lives("nl-1", "nl", nl.node.Peer.String()), lives("fr-1", "fr", stuck)}}, nil, slog.New(slog.DiscardHandler))
-	lane := p.open("fr-1")
+// callPassed calls until the test ends; the channel is closed when the call ended by
+// itself.
+func (p *passing) callPassed(t *testing.T) <-chan struct{} {
+	t.Helper()
+	caller, err := net.Dial("tcp", p.node.HTTPS.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tls.Client(caller, &tls.Config{ServerName: "passed.example.com", InsecureSkipVerify: true}).Handshake() // nobody answers it
+	}()
+	t.Cleanup(func() { caller.Close(); <-ended })
+	return ended
+}
+
+// TestEnvoyTellsWhomItGivesUp lets a real Envoy pass callers on to peers that hang:
+// it comes to the prober's ears by what Envoy writes.
+func TestEnvoyTellsWhomItGivesUp(t *testing.T) {
+	stuck, _ := stuckPeer(t)
+	other, _ := stuckPeer(t) // one of the two is given up: the last one never is
+	nl := passingTo(t, stuck, other)
+	p := newProber("nl-1", &heard{peers: []regions.Peer{lives("nl-1", "nl", nl.node.Peer.String()), lives("fr-1", "fr", stuck), lives("fr-2", "fr", other)}}, nil, slog.New(slog.DiscardHandler))
+	first, second := p.open("fr-1"), p.open("fr-2")
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.watchEjections(ctx, nl.node.Ejections) }()
 	defer func() { stop(); <-ended }()
-	caller, err := net.Dial("tcp", nl.node.HTTPS.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer caller.Close()
-	called := make(chan struct{})
-	go func() {
-		defer close(called)
-		tls.Client(caller, &tls.Config{ServerName: "passed.example.com", InsecureSkipVerify: true}).Handshake() // it ends with the caller
-	}()
-	defer func() { caller.Close(); <-called }()
+	nl.callPassed(t)
 	select {
-	case <-lane:
+	case <-first:
+	case <-second:
 	case <-time.After(30 * time.Second):
 		said, _ := os.ReadFile(nl.node.Ejections)
-		t.Fatalf("nobody heard that Envoy gave the peer up; the file holds %q", said)
+		t.Fatalf("nobody heard that Envoy gave a peer up; the file holds %q", said)
+	}
+}
+
+// TestTheLastPeerIsTriedOn: a caller whose only peer takes no connection is not closed
+// after the second try, as it would be if that peer were given up.
+func TestTheLastPeerIsTriedOn(t *testing.T) {
+	stuck, reached := stuckPeer(t)
+	ended := passingTo(t, stuck).callPassed(t)
+	for try := range 5 {
+		select {
+		case <-reached:
+		case <-ended:
+			t.Fatalf("the caller was closed after %d tries", try)
+		case <-time.After(30 * time.Second):
+			t.Fatalf("no try follows the %d that were made", try)
+		}
 	}
 }
 

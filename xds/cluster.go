@@ -46,7 +46,7 @@ func serviceCluster(s polder.Service) *cluster.Cluster {
 		LbPolicy:                      cluster.Cluster_LEAST_REQUEST,
 		CommonLbConfig:                noPanic(),
 		CircuitBreakers:               breakers(),
-		OutlierDetection:              connectEjection(longestEjection),
+		OutlierDetection:              connectEjection(longestEjection, 100),
 		TypedExtensionProtocolOptions: map[string]*anypb.Any{
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(httpOptions(s.Protocol)),
 		},
@@ -78,8 +78,9 @@ func breakers() *cluster.CircuitBreakers {
 }
 
 // connectEjection takes an endpoint out as soon as connecting to it fails
-// twice, for a second, and each time for a second longer. What the instance answers is its own affair and ejects nothing.
-func connectEjection(longest time.Duration) *cluster.OutlierDetection {
+// twice, for a second, and each time for a second longer; of all, at most so many
+// percent. What the instance answers is its own affair and ejects nothing.
+func connectEjection(longest time.Duration, most uint32) *cluster.OutlierDetection {
 	never := func() *wrapperspb.UInt32Value { return wrapperspb.UInt32(0) }
 	return &cluster.OutlierDetection{
 		SplitExternalLocalOriginErrors:         true,
@@ -92,7 +93,7 @@ func connectEjection(longest time.Duration) *cluster.OutlierDetection {
 		Interval:                               durationpb.New(time.Second),
 		BaseEjectionTime:                       durationpb.New(time.Second),
 		MaxEjectionTime:                        durationpb.New(longest),
-		MaxEjectionPercent:                     wrapperspb.UInt32(100),
+		MaxEjectionPercent:                     wrapperspb.UInt32(most),
 	}
 }
 

@@ -48,10 +48,9 @@ const (
 	// passAttempts bounds the tries; the next one may choose another peer or region.
 	// A lost peer is ejected after two, and a lost region may have several. The first
 	// connection that a peer does not take fails all that wait for one to it, so that
-	// a caller's tries are used up by others as well. While all peers are ejected tries
-	// end at once, and a caller has their pauses: some seven seconds, so that who calls
-	// when a region is lost is still there when its standby takes over.
-	passAttempts = 32
+	// a caller's tries are used up by others as well. With their pauses they take ten
+	// seconds and more where nobody answers.
+	passAttempts = 24
 	// passPause and passLongestPause bound the wait before another try, which doubles,
 	// less what chance takes off. Without it all tries end at once, before a peer that
 	// takes no connection is ejected.
@@ -151,7 +150,6 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
 		CommonLbConfig:                noPanic(),
 		CircuitBreakers:               connectionBreakers(),
-		OutlierDetection:              connectEjection(passEjection),
 		DnsLookupFamily:               cluster.Cluster_ALL,
 		TransportSocket:               peerClientTLS(n.TrustDomain, p.targets),
 		LoadAssignment:                &endpoint.ClusterLoadAssignment{ClusterName: p.name},
@@ -173,7 +171,18 @@ func peerCluster(p pass, n NodeConfig) *cluster.Cluster {
 			tier(region, others)
 		}
 	}
+	c.OutlierDetection = connectEjection(passEjection, allButOne(c.LoadAssignment))
 	return c
+}
+
+// allButOne is the share of a cluster's endpoints, in percent, that leaves one. Where
+// all are ejected, Envoy closes a caller's connection at once instead of trying again.
+func allButOne(a *endpoint.ClusterLoadAssignment) uint32 {
+	n := uint32(0)
+	for _, tier := range a.Endpoints {
+		n += uint32(len(tier.LbEndpoints))
+	}
+	return 100 * (max(n, 1) - 1) / max(n, 1)
 }
 
 // connectWithin is how long connecting to a peer of any of the regions may take.

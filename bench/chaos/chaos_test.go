@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,21 @@ func TestCampaign(t *testing.T) {
 		"--peers", "1", "--faults", "3", "--disks=false", "--lenient", "--seed", "1"}, &out)
 	if err != nil || failed > 0 || !strings.Contains(out.String(), "seed 1: passed") {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+func TestSharesAreAllSeedsOnce(t *testing.T) {
+	for _, c := range []struct {
+		seeds uint64
+		n     int
+		want  []share
+	}{
+		{10, 1, []share{{5, 10}}}, {10, 2, []share{{5, 5}, {10, 5}}}, {10, 3, []share{{5, 4}, {9, 3}, {12, 3}}},
+		{2, 4, []share{{5, 1}, {6, 1}}}, {0, 2, nil}, {3, 0, nil},
+	} {
+		if got := shares(5, c.seeds, c.n); !slices.Equal(got, c.want) {
+			t.Errorf("%d seeds among %d: %v, want %v", c.seeds, c.n, got, c.want)
+		}
 	}
 }
 

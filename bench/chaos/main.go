@@ -4,6 +4,7 @@
 // expected of the faults. A seed that fails is replayed with --seed.
 //
 //	chaos --seeds 10
+//	chaos --seeds 100 --beside 2
 //	chaos --seed 7 --verbose
 package main
 
@@ -23,6 +24,14 @@ import (
 )
 
 func main() {
+	if parts := apart(os.Args[1:]); len(parts) > 1 {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		if err := sideBySide(ctx, os.Args[1:], parts, os.Stdout); err != nil {
+			os.Exit(1) // each campaign has said why
+		}
+		return
+	}
 	inside, err := testbed.Enter()
 	if !inside {
 		os.Exit(codeOf(err))
@@ -49,12 +58,24 @@ func codeOf(err error) int {
 	return ended.Code
 }
 
-// campaign runs the seeds that the arguments name, and tells how many failed.
-func campaign(ctx context.Context, args []string, out io.Writer) (failed int, err error) {
-	o := options{}
+// apart tells how the arguments divide the seeds among campaigns side by side. What is
+// wrong with them is told by the campaign.
+func apart(args []string) []share {
+	flags, o := flagsOf()
+	flags.SetOutput(io.Discard)
+	if flags.Parse(args) != nil {
+		return nil
+	}
+	return shares(o.first, o.seeds, o.beside)
+}
+
+// flagsOf are the flags of a campaign, and where they are kept.
+func flagsOf() (*flag.FlagSet, *options) {
+	o := &options{}
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	seeds := flags.Uint64("seeds", 1, "how many seeds to run, one after the other")
-	first := flags.Uint64("seed", 1, "the first one")
+	flags.Uint64Var(&o.seeds, "seeds", 1, "how many seeds to run, one after the other")
+	flags.Uint64Var(&o.first, "seed", 1, "the first one")
+	flags.IntVar(&o.beside, "beside", 1, "how many campaigns share the seeds, side by side; each needs a processor of its own")
 	flags.StringVar(&o.polder, "polder", "bin/polder", "the command, as make build leaves it")
 	flags.StringVar(&o.tools, "tools", ".tools", "folder with the Envoy of make envoy")
 	flags.StringVar(&o.samples, "samples", "examples", "folder of the sample services, built")
@@ -65,15 +86,22 @@ func campaign(ctx context.Context, args []string, out io.Writer) (failed int, er
 	flags.BoolVar(&o.lenient, "lenient", false, "errors that nothing excuses are told, and fail no seed: for a machine that has other work. The law is not lenient")
 	flags.BoolVar(&o.verbose, "verbose", false, "show the timeline as it happens")
 	flags.BoolVar(&o.keep, "keep", false, "keep logs and state")
+	return flags, o
+}
+
+// campaign runs the seeds that the arguments name, and tells how many failed.
+func campaign(ctx context.Context, args []string, out io.Writer) (failed int, err error) {
+	flags, parsed := flagsOf()
 	if err := flags.Parse(args); err != nil {
 		return 0, err
 	}
+	o := *parsed
 	for _, path := range []*string{&o.polder, &o.tools, &o.samples} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return 0, err
 		}
 	}
-	for seed := *first; seed < *first+*seeds && ctx.Err() == nil; seed++ {
+	for seed := o.first; seed < o.first+o.seeds && ctx.Err() == nil; seed++ {
 		v, err := play(ctx, o, seed, out)
 		if err != nil {
 			return failed, err
@@ -83,7 +111,7 @@ func campaign(ctx context.Context, args []string, out io.Writer) (failed int, er
 			failed++
 		}
 	}
-	fmt.Fprintf(out, "%d of %d seeds failed\n", failed, *seeds)
+	fmt.Fprintf(out, "%d of %d seeds failed\n", failed, o.seeds)
 	return failed, ctx.Err()
 }
 

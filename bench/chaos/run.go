@@ -27,6 +27,8 @@ const (
 
 // options of a campaign.
 type options struct {
+	first, seeds           uint64
+	beside                 int // campaigns that share the seeds
 	polder, tools, samples string
 	peers                  int
 	faults                 int
