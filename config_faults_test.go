@@ -47,7 +47,7 @@ func TestEveryMistakeIsToldWithPlaceAndRemedy(t *testing.T) {
 	if len(last.Faults) > 0 {
 		t.Fatal("the configuration before the mistakes is not good: ", last.Faults)
 	}
-	for _, c := range append(brokenCases(), wholeFileCases()...) {
+	for _, c := range slices.Concat(brokenCases(), machineCases(), wholeFileCases()) {
 		t.Run(c.name, func(t *testing.T) {
 			r, marks, _ := c.decode(t)
 			checkFaults(t, r.Faults, c.want, marks)

@@ -28,6 +28,7 @@ type regionShape struct {
 	Listen       listenShape          `yaml:"listen" jsonschema_description:"Where a peer of the region listens. The command's defaults when absent." example:"{ https: \":443\" }"`
 	Public       []string             `yaml:"public" jsonschema_description:"The IP addresses, without ports, at which callers reach the region's entrypoint. DNS answers with these." example:"[192.0.2.10, \"2001:db8::10\"]"`
 	Nodes        map[string]nodeShape `yaml:"nodes" jsonschema_description:"The region's Envoys on other machines than its Polder's, by name. Each connects to listen.xds with a certificate of that name, made by polder node bootstrap; one that is not listed here gets nothing." example:"{ fr-2: { https: \"10.0.0.2:443\", http: \"10.0.0.2:80\" } }"`
+	Clients      []string             `yaml:"clients" jsonschema_description:"The gRPC programs that call the region's services without an Envoy, by name: proxyless clients, which resolve xds:///HOST. Each connects to listen.xds with a certificate of its name, made by polder client bootstrap, and to listen.clients; one that is not listed here gets nothing." example:"[checkout, reports]"`
 	Hold         holdShape            `yaml:"hold" jsonschema_description:"How much a peer of the region holds for callers who wait for an instance, before it refuses." example:"{ saturated: { requests: 500, wait: 5s } }"`
 	Join         []string             `yaml:"join" jsonschema_description:"Gossip addresses (host:port) of peers to meet at the start: of other regions, and of this one." example:"[\"nl-1.example.net:7946\"]"`
 	Peers        *int                 `yaml:"peers" jsonschema:"minimum=1,maximum=100" jsonschema_description:"How many peers the region has at one time, at most. Each keeps an equal part of what the region may spend, and asks nobody, so that the budgets hold when they do not hear of each other." example:"2" default:"1"`
@@ -46,13 +47,14 @@ type holdLimitsShape struct {
 }
 
 type listenShape struct {
-	HTTPS  string `yaml:"https" jsonschema_description:"The public entrypoint: address and port, or \":port\" for every address." example:"\":443\""`
-	HTTP   string `yaml:"http" jsonschema_description:"The public redirect to HTTPS." example:"\":80\""`
-	Peer   string `yaml:"peer" jsonschema_description:"Where the gateways of other regions connect (mTLS) to pass callers on." example:"\"10.0.0.1:7443\""`
-	Gossip string `yaml:"gossip" jsonschema_description:"Where peers exchange health, over TCP and UDP." example:"\"10.0.0.1:7946\""`
-	DNS    string `yaml:"dns" jsonschema_description:"Where the region answers DNS queries for the services' hosts, over TCP and UDP. It answers none when absent." example:"\":53\""`
-	XDS    string `yaml:"xds" jsonschema_description:"Where the region's Envoys on other machines (nodes) reach their control plane and the activator, with mTLS: an address that they can connect to. Nothing listens when absent." example:"\"10.0.0.1:7444\""`
-	HTTP3  string `yaml:"http3" jsonschema:"enum=off,enum=on" jsonschema_description:"on: the entrypoint serves HTTP/3 as well, on the same port over UDP, for services with resident keys. Others, and callers who are passed on, stay with HTTP/2." example:"on" default:"off"`
+	HTTPS   string `yaml:"https" jsonschema_description:"The public entrypoint: address and port, or \":port\" for every address." example:"\":443\""`
+	HTTP    string `yaml:"http" jsonschema_description:"The public redirect to HTTPS." example:"\":80\""`
+	Peer    string `yaml:"peer" jsonschema_description:"Where the gateways of other regions connect (mTLS) to pass callers on." example:"\"10.0.0.1:7443\""`
+	Gossip  string `yaml:"gossip" jsonschema_description:"Where peers exchange health, over TCP and UDP." example:"\"10.0.0.1:7946\""`
+	DNS     string `yaml:"dns" jsonschema_description:"Where the region answers DNS queries for the services' hosts, over TCP and UDP. It answers none when absent." example:"\":53\""`
+	XDS     string `yaml:"xds" jsonschema_description:"Where the region's Envoys on other machines (nodes) reach their control plane and the activator, with mTLS: an address that they can connect to. Nothing listens when absent." example:"\"10.0.0.1:7444\""`
+	Clients string `yaml:"clients" jsonschema_description:"Where programs that call without an Envoy (regions.NAME.clients) reach the activator, with mTLS: an address that they can connect to. One of loopback says that they all run on this machine: then they are told of instances on loopback too. Nothing listens when absent." example:"\"10.0.0.1:7445\""`
+	HTTP3   string `yaml:"http3" jsonschema:"enum=off,enum=on" jsonschema_description:"on: the entrypoint serves HTTP/3 as well, on the same port over UDP, for services with resident keys. Others, and callers who are passed on, stay with HTTP/2." example:"on" default:"off"`
 }
 
 type dnsShape struct {

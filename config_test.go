@@ -29,7 +29,7 @@ func TestDecode(t *testing.T) {
 	m := decodeGood(t, `
 regions:
   pl: { jurisdiction: [PL, EU], location: [52.23, 21.01] }
-  fr: { title: Paris, jurisdiction: [FR, EU], location: [48.86, 2.35], listen: { https: ":443", peer: "10.0.0.1:7443", gossip: "[::1]:7946", xds: "10.0.0.1:7444", http3: on }, nodes: { fr-2: { https: "10.0.0.2:443" }, fr-3: {} }, join: ["pl-1.example.net:7946"], hold: { saturated: { requests: 500, per-service: 100, memory: 64MiB, wait: 5s } } }
+  fr: { title: Paris, jurisdiction: [FR, EU], location: [48.86, 2.35], listen: { https: ":443", peer: "10.0.0.1:7443", gossip: "[::1]:7946", xds: "10.0.0.1:7444", clients: "10.0.0.1:7445", http3: on }, clients: [checkout, reports], nodes: { fr-2: { https: "10.0.0.2:443" }, fr-3: {} }, join: ["pl-1.example.net:7946"], hold: { saturated: { requests: 500, per-service: 100, memory: 64MiB, wait: 5s } } }
 tenants:
   acme: { quota: { instances: 50, memory: 16GiB }, budget: 200.5 EUR/month }
 prices:
@@ -54,8 +54,8 @@ services:
 	want := &Model{
 		Regions: []Region{
 			{Name: "fr", Title: "Paris", Jurisdictions: []Jurisdiction{"FR", "EU"}, Location: Location{48.86, 2.35}, Peers: 1,
-				Listen: Listen{HTTPS: ":443", Peer: "10.0.0.1:7443", Gossip: "[::1]:7946", XDS: "10.0.0.1:7444", HTTP3: HTTP3On},
-				Nodes:  []Node{{Name: "fr-2", HTTPS: "10.0.0.2:443"}, {Name: "fr-3"}}, Join: []string{"pl-1.example.net:7946"},
+				Listen:  Listen{HTTPS: ":443", Peer: "10.0.0.1:7443", Gossip: "[::1]:7946", XDS: "10.0.0.1:7444", Clients: "10.0.0.1:7445", HTTP3: HTTP3On},
+				Clients: []string{"checkout", "reports"}, Nodes: []Node{{Name: "fr-2", HTTPS: "10.0.0.2:443"}, {Name: "fr-3"}}, Join: []string{"pl-1.example.net:7946"},
 				Hold: Hold{Saturated: HoldLimits{Requests: 500, PerService: 100, Memory: 64 * MiB, Wait: 5 * time.Second}}},
 			{Name: "pl", Title: "pl", Jurisdictions: []Jurisdiction{"PL", "EU"}, Location: Location{52.23, 21.01}, Peers: 1},
 		},

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -12,7 +13,7 @@ import (
 // FuzzDecode holds whatever bytes somebody may save against the promises of
 // Decode and Apply.
 func FuzzDecode(f *testing.F) {
-	for _, c := range append(brokenCases(), wholeFileCases()...) {
+	for _, c := range slices.Concat(brokenCases(), machineCases(), wholeFileCases()) {
 		if c.files == nil {
 			f.Add([]byte(strings.ReplaceAll(c.text, mark, "")))
 		}

@@ -30,6 +30,7 @@ type Region struct {
 	Listen        Listen
 	Public        []netip.Addr // of the entrypoint, as callers reach it; without zones, each once
 	Nodes         []Node       // Envoys on other machines, by name
+	Clients       []string     // programs that call without an Envoy, by name: DNS labels, each once
 	Join          []string     // gossip addresses (host:port) of other regions' peers
 	Hold          Hold
 	Peers         int // at most at one time: they share what the region may spend; default 1
@@ -67,6 +68,9 @@ type Listen struct {
 	// XDS is where Envoys on other machines reach the control plane and the
 	// activator, with mTLS. Empty means that nothing listens.
 	XDS string `json:"xds,omitempty"`
+	// Clients is where programs that call without an Envoy reach the activator,
+	// with mTLS. Empty means that nothing listens.
+	Clients string `json:"clients,omitempty"`
 	// HTTP3 serves HTTP/3 on the port of HTTPS, over UDP, for services with
 	// resident keys.
 	HTTP3 HTTP3 `json:"http3,omitempty"`

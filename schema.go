@@ -130,6 +130,8 @@ func refine(root *jsonschema.Schema) error {
 		{root.Definitions["dns"].Properties, "zones", func(s *jsonschema.Schema) { s.Items.Pattern, s.UniqueItems = zonePattern, true }},
 		{root.Definitions["dns"].Properties, "nameservers", func(s *jsonschema.Schema) { s.Items.Pattern, s.UniqueItems = zonePattern, true }},
 		{root.Definitions["listen"].Properties, "xds", func(s *jsonschema.Schema) { s.Pattern = reachablePattern }},
+		{root.Definitions["listen"].Properties, "clients", func(s *jsonschema.Schema) { s.Pattern = reachablePattern }},
+		{root.Definitions["region"].Properties, "clients", func(s *jsonschema.Schema) { s.Items.Pattern, s.UniqueItems = labelSyntax.String(), true }},
 		{root.Definitions["node"].Properties, "https", func(s *jsonschema.Schema) { s.Pattern = portPattern }},
 		{root.Definitions["node"].Properties, "http", func(s *jsonschema.Schema) { s.Pattern = portPattern }},
 		{root.Definitions["region"].Properties, "nodes", func(s *jsonschema.Schema) { s.PropertyNames = label }},

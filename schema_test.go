@@ -9,7 +9,7 @@ import (
 // unseen are the mistakes that a schema of one file's form cannot see, by why.
 var unseen = map[string][]string{
 	"a JSON value has no keys twice":                   {"duplicate key", "duplicate section", "duplicate service"},
-	"one value depends on another":                     {"min above max", "schedule above max", "broken for too long", "broken too shortly", "broken backwards", "host claimed twice", "wildcard claimed twice", "endpoints in a forbidden region", "budget in another currency", "budget without prices", "cold start without prices", "budget of a tenant without prices", "region without a price", "Envoys on other machines that nobody listens for", "prefix in two places"},
+	"one value depends on another":                     {"min above max", "schedule above max", "broken for too long", "broken too shortly", "broken backwards", "host claimed twice", "wildcard claimed twice", "endpoints in a forbidden region", "budget in another currency", "budget without prices", "cold start without prices", "budget of a tenant without prices", "region without a price", "Envoys on other machines that nobody listens for", "clients that nobody listens for", "activator for clients without a control plane", "activator for clients where the control plane is", "prefix in two places"},
 	"names of regions and tenants are the file's own":  {"unknown tenant", "unknown region", "region in capitals", "jurisdiction in lower case", "unknown jurisdiction", "failover to an allowed region", "break-glass to an allowed region", "failover to an unknown region", "failover to a jurisdiction", "endpoints in an unknown region", "prices of an unknown region", "place near an unknown region"},
 	"a pattern would be long and would explain little": {"address as a host", "schedule with a word for a day", "schedule by a nickname", "schedule in a zone that is none", "endpoint with a bad port", "endpoint by name", "endpoint that is no machine", "IPv6 endpoint without brackets", "listen address by name", "node that listens by name", "wildcard over a top-level domain", "directory of a shell", "name server as an address", "public address with a port", "public address of nobody", "public address twice in two forms", "place that is no prefix", "place with bits beyond its prefix"},
 	"bounds of text":                                   {"duration out of bounds", "schedule without an end", "TTL of a second and a half", "TTL of a day", "too little memory", "no money", "program without a name", "quota of nothing", "variable with a NUL", "argument with a NUL", "ready with a space", "broken with an empty reason", "endpoint with a zone", "peer to join by URL"},
@@ -27,7 +27,7 @@ func TestTheSchemaSeesMistakesOfForm(t *testing.T) {
 	}
 	schema := compiledSchema(t)
 	seen := 0
-	for _, c := range brokenCases() {
+	for _, c := range append(brokenCases(), machineCases()...) {
 		v, err := instance([]byte(strings.ReplaceAll(c.text, mark, "")))
 		if err == nil {
 			err = schema.Validate(v)

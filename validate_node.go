@@ -10,7 +10,7 @@ import (
 // nodesOf checks the Envoys on other machines, and where they find their Polder.
 func (c *checker) nodesOf(path string, shape regionShape, r *Region) {
 	at := path + ".listen.xds"
-	if message, fix := checkReachable(r.Listen.XDS); c.present(at) && message != "" {
+	if message, fix := checkReachable(r.Listen.XDS, `"10.0.0.1:7444"`); c.present(at) && message != "" {
 		c.wrong(at, message, fix)
 	}
 	nodes := path + ".nodes"
@@ -31,9 +31,8 @@ func (c *checker) nodesOf(path string, shape regionShape, r *Region) {
 }
 
 // checkReachable checks where to listen for other machines, which must know the
-// address: it is among the endpoints that their Envoys get.
-func checkReachable(s string) (message, fix string) {
-	const example = `"10.0.0.1:7444"`
+// address: it is among the endpoints that they get.
+func checkReachable(s, example string) (message, fix string) {
 	if message, fix := checkListen(s); message != "" {
 		return message, fix
 	}

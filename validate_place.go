@@ -29,7 +29,7 @@ func (c *checker) region(name string, shape regionShape) Region {
 	}
 	r.Location = c.location(path+".location", shape.Location)
 	l := shape.Listen
-	r.Listen = Listen{HTTPS: l.HTTPS, HTTP: l.HTTP, Peer: l.Peer, Gossip: l.Gossip, DNS: l.DNS, XDS: l.XDS}
+	r.Listen = Listen{HTTPS: l.HTTPS, HTTP: l.HTTP, Peer: l.Peer, Gossip: l.Gossip, DNS: l.DNS, XDS: l.XDS, Clients: l.Clients}
 	if path := path + ".listen.http3"; c.present(path) {
 		r.Listen.HTTP3 = oneOf(c, path, l.HTTP3, HTTP3Off, HTTP3On)
 	}
@@ -49,6 +49,7 @@ func (c *checker) region(name string, shape regionShape) Region {
 		Saturated: c.holdLimits(path+".hold.saturated", shape.Hold.Saturated),
 	}
 	c.nodesOf(path, shape, &r)
+	c.clientsOf(path, shape, &r)
 	c.unique(path+".join", shape.Join)
 	for i, address := range shape.Join {
 		p := index(path+".join", i)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/authority"
@@ -14,18 +15,23 @@ import (
 	"github.com/polder/polder/xds"
 )
 
-// NodeBootstrap says what an Envoy on another machine shall be started with.
-type NodeBootstrap struct {
+// Machine says for whom on another machine something is written, and where.
+type Machine struct {
 	Region  polder.RegionName
-	Node    string
 	Config  string // file or folder of the configuration
 	State   string // of the region's Polder, where its authority is
-	Control string // host:port by which the node reaches listen.xds; "" means as it is written there
+	Control string // host:port by which listen.xds is reached from there; "" means as it is written there
 	Out     string // folder to write to; made with mode 0700
-	Home    string // where that folder will lie on the node's machine; "" means Out
+	Home    string // where that folder will lie on the other machine; "" means Out
 }
 
-// BootstrapFile is the name of the bootstrap in NodeBootstrap.Out.
+// NodeBootstrap says what an Envoy on another machine shall be started with.
+type NodeBootstrap struct {
+	Machine
+	Node string
+}
+
+// BootstrapFile is the name of the bootstrap in Machine.Out.
 const BootstrapFile = "bootstrap.json"
 
 // WriteNode issues the node's identity, or takes the present one while it is
@@ -34,29 +40,17 @@ const BootstrapFile = "bootstrap.json"
 // renews what a running Envoy has: Envoy watches the files. It returns the
 // identity's certificate, without the key.
 func WriteNode(b NodeBootstrap) (authority.Pair, error) {
-	reading := source.Source{Path: b.Config}.Load()
-	if reading.Model == nil {
-		return authority.Pair{}, fmt.Errorf("%s cannot be used: see polder check %s", b.Config, b.Config)
-	}
-	region, ok := reading.Model.Region(b.Region)
-	if !ok {
-		return authority.Pair{}, fmt.Errorf("region %q %w %s; it has %s", b.Region, ErrNoRegion, b.Config, regionNames(reading.Model))
-	}
-	if err := b.check(region); err != nil {
-		return authority.Pair{}, err
-	}
-	layout, err := NewLayout(b.State, b.Region)
+	region, err := b.region()
 	if err != nil {
 		return authority.Pair{}, err
 	}
-	if _, err := os.Stat(layout.Authority()); errors.Is(err, fs.ErrNotExist) {
-		return authority.Pair{}, fmt.Errorf("there is no authority in %s: run this where region %s runs, with its --state", layout.Authority(), b.Region)
+	if !slices.ContainsFunc(region.Nodes, func(n polder.Node) bool { return n.Name == b.Node }) {
+		return authority.Pair{}, fmt.Errorf("the configuration has no node %q in region %s: write regions.%s.nodes.%s, or it gets nothing", b.Node, b.Region, b.Region, b.Node)
 	}
-	ca, err := authority.Open(layout.Authority())
-	if err != nil {
+	if err := b.complete(region); err != nil {
 		return authority.Pair{}, err
 	}
-	issuer, err := ca.Issuer(b.Region, layout.Certificates())
+	ca, issuer, err := b.open()
 	if err != nil {
 		return authority.Pair{}, err
 	}
@@ -67,32 +61,55 @@ func WriteNode(b NodeBootstrap) (authority.Pair, error) {
 	return identity.Pair, b.write(identity, ca.TrustDomain().Name())
 }
 
-// check fills in what follows from the region, and tells what is missing there.
-func (b *NodeBootstrap) check(region polder.Region) error {
-	listed := false
-	for _, n := range region.Nodes {
-		listed = listed || n.Name == b.Node
+// region reads the region from the configuration.
+func (m *Machine) region() (polder.Region, error) {
+	reading := source.Source{Path: m.Config}.Load()
+	if reading.Model == nil {
+		return polder.Region{}, fmt.Errorf("%s cannot be used: see polder check %s", m.Config, m.Config)
 	}
-	if !listed {
-		return fmt.Errorf("the configuration has no node %q in region %s: write regions.%s.nodes.%s, or it gets nothing", b.Node, b.Region, b.Region, b.Node)
+	region, ok := reading.Model.Region(m.Region)
+	if !ok {
+		return polder.Region{}, fmt.Errorf("region %q %w %s; it has %s", m.Region, ErrNoRegion, m.Config, regionNames(reading.Model))
 	}
-	if b.Control == "" {
-		b.Control = region.Listen.XDS
+	return region, nil
+}
+
+// complete fills in what follows from the region, and tells what is missing there.
+func (m *Machine) complete(region polder.Region) error {
+	if m.Control == "" {
+		m.Control = region.Listen.XDS
 	}
-	if _, _, err := net.SplitHostPort(b.Control); err != nil {
-		return fmt.Errorf("address of the control plane is %q: %w; write it like 10.0.0.1:7444", b.Control, err)
+	if _, _, err := net.SplitHostPort(m.Control); err != nil {
+		return fmt.Errorf("address of the control plane is %q: %w; write it like 10.0.0.1:7444", m.Control, err)
 	}
 	var err error
-	if b.Out, err = filepath.Abs(b.Out); err != nil {
+	if m.Out, err = filepath.Abs(m.Out); err != nil {
 		return err
 	}
-	if b.Home == "" {
-		b.Home = b.Out
+	if m.Home == "" {
+		m.Home = m.Out
 	}
-	if !filepath.IsAbs(b.Home) {
-		return fmt.Errorf("the folder on the node's machine is %q: write an absolute path", b.Home)
+	if !filepath.IsAbs(m.Home) {
+		return fmt.Errorf("the folder on the other machine is %q: write an absolute path", m.Home)
 	}
 	return nil
+}
+
+// open opens the authority of the region's Polder on this machine.
+func (m *Machine) open() (*authority.Authority, *authority.Issuer, error) {
+	layout, err := NewLayout(m.State, m.Region)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := os.Stat(layout.Authority()); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("there is no authority in %s: run this where region %s runs, with its --state", layout.Authority(), m.Region)
+	}
+	ca, err := authority.Open(layout.Authority())
+	if err != nil {
+		return nil, nil, err
+	}
+	issuer, err := ca.Issuer(m.Region, layout.Certificates())
+	return ca, issuer, err
 }
 
 func (b NodeBootstrap) write(identity authority.Identity, domain string) error {

@@ -37,7 +37,7 @@ var defaultListen = polder.Listen{HTTPS: ":443", HTTP: ":80", Peer: ":7443", Gos
 
 // listenOn joins flags, configuration and defaults, in this order.
 func listenOn(flags, file polder.Listen) polder.Listen {
-	return polder.Listen{
+	l := polder.Listen{
 		HTTPS:  cmp.Or(flags.HTTPS, file.HTTPS, defaultListen.HTTPS),
 		HTTP:   cmp.Or(flags.HTTP, file.HTTP, defaultListen.HTTP),
 		Peer:   cmp.Or(flags.Peer, file.Peer, defaultListen.Peer),
@@ -46,6 +46,10 @@ func listenOn(flags, file polder.Listen) polder.Listen {
 		XDS:    unlessOff(cmp.Or(flags.XDS, file.XDS)),
 		HTTP3:  cmp.Or(flags.HTTP3, file.HTTP3),
 	}
+	if l.XDS != "" { // where clients without an Envoy have their control plane
+		l.Clients = cmp.Or(flags.Clients, file.Clients)
+	}
+	return l
 }
 
 // Off in the place of an address for DNS queries, or for Envoys on other machines,

@@ -26,6 +26,9 @@ const (
 	ControlPlane = "polder"
 	// SecretIdentity is the peer's certificate and key for mTLS between gateways.
 	SecretIdentity = "peer/identity"
+	// ClientCredentials names, in the bootstrap of a client without an Envoy, the
+	// files with its identity and with the authority that it trusts.
+	ClientCredentials = "polder"
 	// SecretTrust is the authority that peers' certificates must come from.
 	SecretTrust = "peer/trust"
 )
@@ -50,6 +53,54 @@ func ServiceCluster(s polder.ServiceName) string { return servicePrefix + string
 // ClusterService is the inverse of ServiceCluster.
 func ClusterService(cluster string) (polder.ServiceName, bool) {
 	name, ok := strings.CutPrefix(cluster, servicePrefix)
+	return polder.ServiceName(name), ok
+}
+
+// Names for clients without an Envoy. The listener that such a client looks for is
+// named like the host; no host has a slash, and no service is called like a prefix.
+const (
+	clientPrefix          = "client/"
+	clientInstancesPrefix = "client-instances/"
+	clientActivatorPrefix = "client-activator/"
+	// endpointsClientActivator is the load assignment with the activator for clients.
+	endpointsClientActivator = "client-activator"
+)
+
+func clientRoutes(host string) string             { return clientPrefix + host }
+func clientCluster(s polder.ServiceName) string   { return clientPrefix + string(s) }
+func clientInstances(s polder.ServiceName) string { return clientInstancesPrefix + string(s) }
+func clientActivator(s polder.ServiceName) string { return clientActivatorPrefix + string(s) }
+
+// ClientEndpoints is the key of the load assignment with a service's instances, for
+// clients, that belongs to the one for Envoys.
+func ClientEndpoints(of Key) (Key, bool) {
+	service, ok := ClusterService(of.Name)
+	return Key{TypeEndpoint, clientInstances(service)}, ok && of.Type == TypeEndpoint
+}
+
+// ClientService tells to whose instances, or for whom to the activator, a cluster of
+// clients leads.
+func ClientService(cluster string) (s polder.ServiceName, activator, ok bool) {
+	if name, ok := strings.CutPrefix(cluster, clientInstancesPrefix); ok {
+		return polder.ServiceName(name), false, true
+	}
+	name, ok := strings.CutPrefix(cluster, clientActivatorPrefix)
+	return polder.ServiceName(name), true, ok
+}
+
+// ServiceOfResource is the service that a cluster or load assignment belongs to, of an
+// Envoy or of clients without one.
+func ServiceOfResource(key Key) (polder.ServiceName, bool) {
+	if key.Type != TypeCluster && key.Type != TypeEndpoint {
+		return "", false
+	}
+	if s, ok := ClusterService(key.Name); ok {
+		return s, true
+	}
+	if s, _, ok := ClientService(key.Name); ok {
+		return s, true
+	}
+	name, ok := strings.CutPrefix(key.Name, clientPrefix)
 	return polder.ServiceName(name), ok
 }
 
@@ -97,7 +148,9 @@ func IsAboutHost(key Key, host string) bool {
 	case TypeScope:
 		return key.Name == scopeOf(host)
 	case TypeRoute:
-		return key.Name == hostRoutes(host)
+		return key.Name == hostRoutes(host) || key.Name == clientRoutes(host)
+	case TypeListener:
+		return key.Name == host // of a client without an Envoy
 	case TypeCluster:
 		return key.Name == byName(host)
 	}

@@ -132,7 +132,7 @@ instances from zero when a request comes, and puts them to sleep again.`,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: 2,
 	}
-	command.AddCommand(upCommand(), runCommand(), checkCommand(), statusCommand(), logsCommand(), whyCommand(), costCommand(), adviseCommand(), auditCommand(), drainCommand(), undrainCommand(), nodeCommand(), dnsCommand(),
+	command.AddCommand(upCommand(), runCommand(), checkCommand(), statusCommand(), logsCommand(), whyCommand(), costCommand(), adviseCommand(), auditCommand(), drainCommand(), undrainCommand(), nodeCommand(), clientCommand(), dnsCommand(),
 		loadCommand(), benchCommand(), versionCommand(), guardCommand(), keepCommand())
 	command.SetHelpCommand(helpCommand())
 	command.InitDefaultHelpCmd()

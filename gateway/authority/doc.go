@@ -5,9 +5,9 @@
 // shares. It holds two roots that never vouch for each other's purpose: one for
 // the services' hosts, whose certificate people export and trust, and one for
 // the identities by which peers recognise each other (SPIFFE IDs,
-// spiffe://TRUST-DOMAIN/region/REGION/peer/PEER, and .../node/NODE for Envoys on
-// other machines). The folder also holds the
-// membership's encryption key.
+// spiffe://TRUST-DOMAIN/region/REGION/peer/PEER, .../node/NODE for Envoys on
+// other machines, and spiffe://TRUST-DOMAIN/client/REGION/NAME for programs that
+// call without an Envoy). The folder also holds the membership's encryption key.
 //
 // A region issues through an Issuer, which writes keys below that region's own
 // folder and nowhere else, and refuses a folder that belongs to another region:

@@ -47,6 +47,27 @@ func ParseNodeID(id spiffeid.ID) (region polder.RegionName, node string, err err
 	return polder.RegionName(parts[2]), parts[4], nil
 }
 
+// ClientID is the SPIFFE ID of a program that calls without an Envoy:
+// spiffe://TRUST-DOMAIN/client/REGION/NAME. It does not begin like those of a
+// region's peers and nodes: whoever accepts these by their beginning, as peers'
+// listeners do, takes a client for nobody. Names are as for PeerID.
+func ClientID(domain spiffeid.TrustDomain, region polder.RegionName, name string) (spiffeid.ID, error) {
+	id, err := spiffeid.FromSegments(domain, "client", string(region), name)
+	if err != nil {
+		return spiffeid.ID{}, fmt.Errorf("identity of client %q in region %q: %w", name, region, err)
+	}
+	return id, nil
+}
+
+// ParseClientID is the inverse of ClientID.
+func ParseClientID(id spiffeid.ID) (region polder.RegionName, name string, err error) {
+	parts := strings.Split(id.Path(), "/")
+	if len(parts) != 4 || parts[1] != "client" {
+		return "", "", fmt.Errorf("%q is no client's identity: want spiffe://TRUST-DOMAIN/client/REGION/NAME", id)
+	}
+	return polder.RegionName(parts[2]), parts[3], nil
+}
+
 // RegionPrefix is what the SPIFFE IDs of all peers of a region start with, and
 // those of no other region.
 func RegionPrefix(domain spiffeid.TrustDomain, region polder.RegionName) string {

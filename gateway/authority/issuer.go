@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -113,16 +114,55 @@ func (i *Issuer) Node(node string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	return i.remote("node "+node, id, identityTemplate(id))
+}
+
+// Client returns the identity of one of the programs that call the region's
+// services without an Envoy. Nobody takes it for a server's.
+func (i *Issuer) Client(name string) (Identity, error) {
+	id, err := ClientID(i.authority.domain, i.region, name)
+	if err != nil {
+		return Identity{}, err
+	}
+	template := identityTemplate(id)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return i.remote("client "+name, id, template)
+}
+
+// remote is the identity of somebody on another machine.
+func (i *Issuer) remote(who string, id spiffeid.ID, template *x509.Certificate) (Identity, error) {
 	now := time.Now()
 	_, root, err := i.authority.roots(now)
 	if err != nil {
-		return Identity{}, fmt.Errorf("identity of node %s: %w", node, err)
+		return Identity{}, fmt.Errorf("identity of %s: %w", who, err)
 	}
-	pair, err := i.obtain(filepath.Join(i.dir, "peers", fileName(id.String())), root, identityTemplate(id), peerLife, now)
+	pair, err := i.obtain(filepath.Join(i.dir, "peers", fileName(id.String())), root, template, peerLife, now)
 	if err != nil {
-		return Identity{}, fmt.Errorf("identity of node %s: %w", node, err)
+		return Identity{}, fmt.Errorf("identity of %s: %w", who, err)
 	}
 	return Identity{Pair: pair, ID: id, TrustPEM: root.pem()}, nil
+}
+
+// Door issues a peer's identity that also carries the name by which somebody
+// looks for it: an IP address or a DNS name. Clients that know hosts only, and
+// no SPIFFE IDs, recognise the peer by it. It is written nowhere.
+func (i *Issuer) Door(peer, name string) (Pair, error) {
+	id, err := PeerID(i.authority.domain, i.region, peer)
+	if err != nil {
+		return Pair{}, err
+	}
+	now := time.Now()
+	_, root, err := i.authority.roots(now)
+	if err != nil {
+		return Pair{}, fmt.Errorf("identity of peer %s as %s: %w", peer, name, err)
+	}
+	template := identityTemplate(id)
+	if ip := net.ParseIP(name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{name}
+	}
+	return root.issue(template, peerLife, now)
 }
 
 func identityTemplate(id spiffeid.ID) *x509.Certificate {
