@@ -36,6 +36,11 @@ type Site struct {
 	// ActivatorAt is where remote Envoys of the region reach the activator, inside
 	// mTLS with a peer of the region. The zero value means nowhere.
 	ActivatorAt netip.AddrPort
+	// Clients says that the resources are for programs that call without an Envoy:
+	// gRPC clients. They listen nowhere, reach the activator at ActivatorAt, and
+	// tell it the service by the host that they call. Identity and Trust then name
+	// what their own bootstrap has.
+	Clients bool
 	// Remote says where further Envoys of the region may listen, on their machines.
 	Remote []Entrypoints
 	// Identity and Trust name the secrets of mTLS between gateways.

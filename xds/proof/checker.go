@@ -204,7 +204,7 @@ func (p *Proposal) findGates(changed map[Key]bool) {
 		_, rests := p.checker.gated[k]
 		before, after := p.next.resources[k], p.next.resource(k)
 		opened := func(f *facts) bool {
-			return f != nil && f.listener != nil && (!f.listener.internal || f.listener.opens())
+			return f != nil && f.listener != nil && f.listener.entry == nil && (!f.listener.internal || f.listener.opens())
 		}
 		touched = touched || rests || opened(before) || opened(after)
 	}
@@ -329,12 +329,15 @@ func (s *state) wayTo(routes string) []string {
 		if f.listener == nil {
 			return
 		}
+		if e := f.listener.entry; e != nil && e.routes == routes {
+			chains = append(chains, f.path())
+		}
 		for _, c := range f.listener.chains {
 			if c.http != nil && c.http.routes == routes {
-				chains = append(chains, extend(f.key.path(), at("chain", c.name)))
+				chains = append(chains, extend(f.path(), at("chain", c.name)))
 			}
 			if c.http != nil && c.http.bySNI && scope != "" {
-				chains = append(chains, extend(f.key.path(), at("chain", c.name), at("scope", scope)))
+				chains = append(chains, extend(f.path(), at("chain", c.name), at("scope", scope)))
 			}
 		}
 	})

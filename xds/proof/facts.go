@@ -12,6 +12,9 @@ type facts struct {
 	key    Key
 	body   *anypb.Any
 	faults []fault // what is wrong whatever else there is
+	// clients are constructs that only clients without an Envoy understand as they
+	// are meant: wrong in every other book.
+	clients []fault
 
 	// One of these, by the resource's type; nil when it could not be read.
 	listener  *listenerFacts
@@ -74,6 +77,7 @@ type tlsFacts struct {
 	requireSNI bool
 	quic       bool // as a server: inside QUIC
 	resumes    bool // as a server: takes up sessions that began earlier
+	provided   bool // identity and trust are what the client's bootstrap has, and no secrets
 }
 
 // peerName is a name that the other side's certificate may have.
@@ -134,6 +138,7 @@ type listenerFacts struct {
 	chains    []chainFacts
 	byName    map[string]string // domain to chain name; nil without a matcher
 	otherwise string            // chain for all other names, with a matcher
+	entry     *httpFacts        // where a client that resolves the listener's name goes on; nil for one that listens
 }
 
 // chainFacts is a filter chain.

@@ -25,8 +25,13 @@ func (v *view) judge(u unit) {
 	for _, x := range f.faults {
 		v.report(v.concerned(f, x), extend(f.path(), x.path...), v.addressOf(x), x.reason)
 	}
+	for _, x := range f.clients {
+		if !v.site().Clients {
+			v.report(v.concerned(f, x), extend(f.path(), x.path...), v.addressOf(x), x.reason)
+		}
+	}
 	if slices.Contains(v.site().Local, f.key.Name) && f.key.Type == typeCluster {
-		v.report(nil, f.key.path(), f.key.Name, "takes the name of the cluster that ends in this node's Polder")
+		v.report(nil, f.path(), f.key.Name, "takes the name of the cluster that ends in this node's Polder")
 	}
 	switch {
 	case f.listener != nil:
@@ -99,6 +104,8 @@ func (v *view) concerned(f *facts, x fault) []polder.ServiceName {
 	switch {
 	case len(x.domains) > 0:
 		return v.ownersOf(x.domains)
+	case f.listener != nil && f.listener.entry != nil:
+		return v.ownersOf([]string{f.key.Name})
 	case f.listener != nil && f.listener.internal && f.listener.byName == nil:
 		return v.users(f.key)
 	case x.chain != "" && f.listener != nil:
@@ -172,6 +179,8 @@ func (v *view) usersWithin(k Key, depth int) []polder.ServiceName {
 					list = append(list, v.servicesOf(f.listener, c.name)...)
 				}
 			}
+		case f.cluster != nil && slices.ContainsFunc(f.cluster.members, func(m string) bool { return leads(way{cluster: m}) }):
+			list = append(list, v.usersWithin(f.key, depth-1)...)
 		case f.cluster != nil && k.Type == typeListener:
 			if slices.ContainsFunc(f.cluster.places, func(p place) bool { return p.internal && p.address == k.Name }) {
 				list = append(list, v.usersWithin(f.key, depth-1)...)

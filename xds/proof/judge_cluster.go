@@ -11,7 +11,7 @@ import (
 // judgeCluster proves what holds for a cluster whoever leads to it. That it is
 // lawful does not mean that everybody may be led to it.
 func (v *view) judgeCluster(f *facts) {
-	c, path := f.cluster, f.key.path()
+	c, path := f.cluster, f.path()
 	if !c.understood {
 		return // its faults say why
 	}
@@ -24,7 +24,7 @@ func (v *view) judgeCluster(f *facts) {
 		if v.facts(Key{typeEndpoint, c.eds}) == nil {
 			v.report(v.users(f.key), path, at("endpoints", c.eds), "has endpoints that do not exist")
 		}
-		if c.socket.kind != clear {
+		if c.socket.kind != clear && !v.onlyActivator(c) {
 			v.report(v.users(f.key), path, at("endpoints", c.eds), "wraps what it sends to instances in a way that the proof does not follow")
 		}
 		for _, p := range v.placesOf(c) {
@@ -51,7 +51,7 @@ func (v *view) judgeCluster(f *facts) {
 // judgeStray proves that an address, reached in clear, is the activator or an
 // instance of some service that this region serves.
 func (v *view) judgeStray(f *facts, p place) {
-	path := extend(f.key.path(), p.path)
+	path := extend(f.path(), p.path)
 	switch {
 	case p.internal:
 		v.report(v.users(f.key), path, at("listener", p.address), "leads into this Envoy in a way that the proof does not follow")

@@ -36,6 +36,8 @@ const (
 func (v *view) judgeListener(f *facts) {
 	l, path := f.listener, f.key.path()
 	switch {
+	case l.entry != nil:
+		v.judgeEntry(f)
 	case l.internal:
 		v.restsOn(Key{onGates, ""})
 		if slices.ContainsFunc(v.gates, func(g gate) bool { return g.inner && g.key == f.key }) {

@@ -61,7 +61,7 @@ func (v *view) gateOf(key Key, l *listenerFacts, path []string, public bool) gat
 func (v *view) findGates() []gate {
 	var gates []gate
 	v.eachResource(func(f *facts) {
-		if f.listener == nil {
+		if f.listener == nil || f.listener.entry != nil {
 			return
 		}
 		v.restsOn(f.key)

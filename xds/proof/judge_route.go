@@ -12,30 +12,33 @@ const maxClusters = 16
 
 // judgeScope proves that the connections for a host find the routes of its own
 // service, and that this region may serve it.
-func (v *view) judgeScope(f *facts) {
-	path := f.path()
-	e := v.owner(f.scope.key)
+func (v *view) judgeScope(f *facts) { v.judgeLead(f.path(), f.scope.key, f.scope.routes) }
+
+// judgeLead proves that callers of a host find the routes of its own service, and
+// that this region may serve it.
+func (v *view) judgeLead(path []string, host, routes string) {
+	e := v.owner(host)
 	if e == nil {
-		v.report(nil, path, "host "+f.scope.key, "is for a host that nobody owns")
+		v.report(nil, path, "host "+host, "is for a host that nobody owns")
 		return
 	}
 	name := []polder.ServiceName{e.name}
 	if !e.opened {
-		v.report(name, path, at("routes", f.scope.routes), v.book.mayNot(e))
+		v.report(name, path, at("routes", routes), v.book.mayNot(e))
 	}
-	to := v.facts(Key{typeRoute, f.scope.routes})
+	to := v.facts(Key{typeRoute, routes})
 	if to == nil || to.routes == nil {
-		v.report(name, path, at("routes", f.scope.routes), "leads to routes that do not exist")
+		v.report(name, path, at("routes", routes), "leads to routes that do not exist")
 		return
 	}
-	h, found := to.routes.choose(f.scope.key)
+	h, found := to.routes.choose(host)
 	if !found || h.local() {
 		return // every request is answered on the spot
 	}
 	for _, d := range h.domains {
 		if other := v.owner(d); other != nil && other != e {
 			v.report(name, extend(path, append(to.key.path(), at("virtual host", h.name))...), at("host", d),
-				fmt.Sprintf("leads callers of %s to the routes of service %s", f.scope.key, other.name))
+				fmt.Sprintf("leads callers of %s to the routes of service %s", host, other.name))
 			return
 		}
 	}
@@ -62,7 +65,7 @@ func (v *view) judgeDomains(f *facts) {
 	for i, h := range f.routes.hosts {
 		for _, d := range h.domains {
 			if _, twice := byDomain[d]; twice {
-				v.report(v.ownersOf([]string{d}), extend(f.key.path(), at("virtual host", h.name)), at("host", d), "is named by two virtual hosts")
+				v.report(v.ownersOf([]string{d}), extend(f.path(), at("virtual host", h.name)), at("host", d), "is named by two virtual hosts")
 			}
 			byDomain[d] = i
 		}
@@ -83,7 +86,7 @@ func (v *view) judgeDomains(f *facts) {
 					continue
 				}
 				if domain, _ := match(has, host); byDomain[domain] == i {
-					v.report([]polder.ServiceName{other.name}, extend(f.key.path(), at("virtual host", h.name), at("domain", d)),
+					v.report([]polder.ServiceName{other.name}, extend(f.path(), at("virtual host", h.name), at("domain", d)),
 						v.firstAddress(h), fmt.Sprintf("captures requests for %s and leads them to service %s", host, e.name))
 				}
 			}
@@ -97,7 +100,7 @@ func (v *view) judgeHost(f *facts, h virtualHost) {
 	if h.local() {
 		return
 	}
-	path := extend(f.key.path(), at("virtual host", h.name))
+	path := extend(f.path(), at("virtual host", h.name))
 	var e *entry
 	for _, d := range h.domains {
 		o := v.owner(d)
@@ -189,7 +192,7 @@ func (v *view) provesActivator(s socket) string {
 	switch {
 	case s.kind != tlsKind:
 		return "is the activator on another machine, reached in clear"
-	case s.tls.identity == "" || s.tls.identity != v.site().Identity || s.tls.trust == "" || s.tls.trust != v.site().Trust:
+	case s.tls.provided != v.site().Clients || s.tls.identity == "" || s.tls.identity != v.site().Identity || s.tls.trust == "" || s.tls.trust != v.site().Trust:
 		return "is the activator on another machine, and nobody checks who signed whose certificate"
 	case !slices.Equal(s.tls.peerNames, []peerName{peers}):
 		return fmt.Sprintf("is the activator on another machine, and others than peers of region %s may take its place", v.site().Region)
@@ -200,6 +203,9 @@ func (v *view) provesActivator(s socket) string {
 // namesService tells what is wrong unless the activator is told the service,
 // and no other.
 func (v *view) namesService(e *entry, h virtualHost) string {
+	if v.site().Clients {
+		return "" // no header does: it goes by the host that is called
+	}
 	header, set := v.site().ActivatorHeader, false
 	for _, m := range h.sets {
 		if m.name != header {
@@ -237,11 +243,19 @@ func (v *view) firstAddress(h virtualHost) string {
 	if len(h.ways) == 0 {
 		return unknown
 	}
-	w := h.ways[0]
-	if f := v.facts(Key{typeCluster, w.cluster}); f != nil && f.cluster != nil {
+	name := h.ways[0].cluster
+	for range maxClusters {
+		f := v.facts(Key{typeCluster, name})
+		if f == nil || f.cluster == nil {
+			break
+		}
 		if places := v.placesOf(f.cluster); len(places) > 0 {
 			return places[0].address
 		}
+		if len(f.cluster.members) == 0 {
+			break
+		}
+		name = f.cluster.members[0]
 	}
-	return at("cluster", w.cluster)
+	return at("cluster", name)
 }

@@ -188,6 +188,7 @@ func TestEveryWordIsSpoken(t *testing.T) {
 		hear(s.resources())
 	}
 	hear(remoteWorld(t).snapshot())
+	hear(clientWorld(t).snapshot())
 	hear(quicWorld(t).snapshot())
 	hear([]proof.Resource{{Body: pack(t, goodBootstrap(t))}})
 	for message, fields := range proof.Words() {

@@ -35,8 +35,12 @@ const (
 func (c *Checker) Reach(host string) []Way {
 	e := explorer{view: view{state: &c.now, rests: map[Key]struct{}{}}, host: host}
 	c.now.eachResource(func(f *facts) {
-		if l := f.listener; l != nil && !l.internal {
-			e.enter(l, f.key.path(), 0)
+		switch l := f.listener; {
+		case l == nil || l.internal:
+		case l.entry == nil:
+			e.enter(l, f.path(), 0)
+		case f.key.Name == host:
+			e.request(l.entry, f.path())
 		}
 	})
 	slices.SortFunc(e.ways, func(a, b Way) int {

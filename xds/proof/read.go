@@ -34,7 +34,10 @@ type step struct {
 }
 
 // fault records something wrong. Called during the walk it finds out where.
-func (r *reader) fault(f fault) {
+func (r *reader) fault(f fault) { r.facts.faults = append(r.facts.faults, r.placed(f)) }
+
+// placed says of a fault where it lies, as far as it does not itself.
+func (r *reader) placed(f fault) fault {
 	if f.path == nil {
 		f.path = r.path()
 	}
@@ -49,7 +52,7 @@ func (r *reader) fault(f fault) {
 			f.chain = m.Name
 		}
 	}
-	r.facts.faults = append(r.facts.faults, f)
+	return f
 }
 
 // path names the steps of the walk, as far as they have names.
@@ -128,8 +131,11 @@ func (r *reader) walk(m protoreflect.Message) {
 	m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		rule := fields[field.Name()]
 		if !rule.known {
-			r.notListed(field, v)
+			r.facts.faults = append(r.facts.faults, r.danger(field, v))
 			return true
+		}
+		if rule.clients {
+			r.facts.clients = append(r.facts.clients, r.danger(field, v))
 		}
 		if rule.format {
 			r.format++
@@ -142,14 +148,15 @@ func (r *reader) walk(m protoreflect.Message) {
 	})
 }
 
-func (r *reader) notListed(field protoreflect.FieldDescriptor, v protoreflect.Value) {
+// danger is the fault of having a field that may not be there.
+func (r *reader) danger(field protoreflect.FieldDescriptor, v protoreflect.Value) fault {
 	d, ok := dangers[field.FullName()]
 	if !ok {
 		d = danger{unknown, "is a construct that the proof does not understand"}
 	}
 	r.stack = append(r.stack, step{field: field})
-	r.fault(fault{address: d.address, strings: mentionsIn(field, v), reason: d.reason})
-	r.stack = r.stack[:len(r.stack)-1]
+	defer func() { r.stack = r.stack[:len(r.stack)-1] }()
+	return r.placed(fault{address: d.address, strings: mentionsIn(field, v), reason: d.reason})
 }
 
 func (r *reader) walkField(field protoreflect.FieldDescriptor, v protoreflect.Value) {

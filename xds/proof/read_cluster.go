@@ -14,6 +14,9 @@ import (
 func (r *reader) readCluster(c *cluster.Cluster) *clusterFacts {
 	f := &clusterFacts{socket: r.readUpstream(c.TransportSocket)}
 	r.readLabelled(c, f)
+	if c.LrsServer != nil && c.LrsServer.GetSelf() == nil {
+		r.fault(fault{path: []string{at("field", "lrs_server")}, address: "a load report service", reason: "reports load to another place than whoever sent this"})
+	}
 	if threshold := c.GetCommonLbConfig().GetHealthyPanicThreshold(); threshold == nil || threshold.Value != 0 {
 		r.fault(fault{path: []string{at("field", "common_lb_config.healthy_panic_threshold")}, address: "endpoints that are out",
 			reason: "panic routing is on: when many endpoints are out, requests go to all of them"})

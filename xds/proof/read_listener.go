@@ -36,6 +36,9 @@ func (r *reader) readListener(l *listener.Listener) *listenerFacts {
 			r.fault(fault{path: []string{at("field", "address")}, address: bind.address, reason: "listens where the proof does not understand it"})
 		}
 	}
+	if l.ApiListener != nil {
+		f.entry = r.readEntry(l)
+	}
 	for _, filter := range l.ListenerFilters {
 		switch r.unpack(filter.GetTypedConfig()).(type) {
 		case *tlsinspector.TlsInspector, *proxyprotocol.ProxyProtocol:

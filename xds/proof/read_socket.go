@@ -100,5 +100,6 @@ func (r *reader) readTLS(c *tls.CommonTlsContext) *tlsFacts {
 		}
 		t.peerNames = append(t.peerNames, name)
 	}
+	r.readProvided(c, t)
 	return t
 }

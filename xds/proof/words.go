@@ -37,10 +37,13 @@ import (
 // says which, in a test that sets it.
 //
 // A field with "%" holds formats; the commands that they may use are in formats.
+// One with "&" is for clients without an Envoy, and may occur in their books only.
 const words = `
 envoy.config.listener.v3.Listener: name address internal_listener listener_filters filter_chains filter_chain_matcher
   per_connection_buffer_limit_bytes listener_filters_timeout tcp_backlog_size
   max_connections_to_accept_per_socket_event enable_reuse_port traffic_direction stat_prefix metadata udp_listener_config
+  api_listener&
+envoy.config.listener.v3.ApiListener: api_listener
 envoy.config.listener.v3.UdpListenerConfig: quic_options downstream_socket_config
 envoy.config.listener.v3.QuicProtocolOptions: quic_protocol_options idle_timeout crypto_handshake_timeout packets_to_read_to_connection_count_ratio
 envoy.config.core.v3.UdpSocketConfig: prefer_gro max_rx_datagram_size
@@ -127,7 +130,7 @@ envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig:
 
 envoy.config.cluster.v3.Cluster: name type cluster_type eds_cluster_config load_assignment transport_socket common_lb_config
   circuit_breakers connect_timeout dns_lookup_family lb_policy outlier_detection per_connection_buffer_limit_bytes
-  typed_extension_protocol_options transport_socket_matches
+  typed_extension_protocol_options transport_socket_matches lrs_server&
 envoy.config.cluster.v3.Cluster.TransportSocketMatch: name match transport_socket
 envoy.config.cluster.v3.Cluster.CustomClusterType: name typed_config
 envoy.extensions.clusters.aggregate.v3.ClusterConfig: clusters
@@ -154,7 +157,8 @@ envoy.config.core.v3.SocketAddress: address port_value protocol
 envoy.config.core.v3.Pipe: path mode
 envoy.config.core.v3.EnvoyInternalAddress: server_listener_name
 envoy.config.core.v3.Locality: region zone sub_zone
-envoy.config.core.v3.ConfigSource: ads resource_api_version
+envoy.config.core.v3.ConfigSource: ads resource_api_version self&
+envoy.config.core.v3.SelfConfigSource:
 envoy.config.core.v3.AggregatedConfigSource:
 envoy.config.core.v3.DataSource: inline_bytes inline_string
 envoy.config.core.v3.GrpcService: envoy_grpc timeout
@@ -182,10 +186,12 @@ envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext: common_tls_conte
   disable_stateful_session_resumption disable_stateless_session_resumption
 envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext: common_tls_context
 envoy.extensions.transport_sockets.tls.v3.CommonTlsContext: alpn_protocols tls_params custom_tls_certificate_selector
-  tls_certificate_sds_secret_configs combined_validation_context
+  tls_certificate_sds_secret_configs combined_validation_context tls_certificate_provider_instance& validation_context&
 envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext: default_validation_context
   validation_context_sds_secret_config
-envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext: match_typed_subject_alt_names
+envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext: match_typed_subject_alt_names match_subject_alt_names&
+  ca_certificate_provider_instance&
+envoy.extensions.transport_sockets.tls.v3.CertificateProviderPluginInstance: instance_name
 envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher: san_type matcher
 envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig: name sds_config
 envoy.extensions.transport_sockets.tls.v3.TlsParameters: cipher_suites ecdh_curves tls_maximum_protocol_version tls_minimum_protocol_version
@@ -217,7 +223,7 @@ type vocabulary struct {
 	formats  map[string]bool
 }
 
-type fieldRule struct{ known, format bool }
+type fieldRule struct{ known, format, clients bool }
 
 // known parses the tables once. They are constants, and nobody writes to them.
 var known = sync.OnceValue(func() *vocabulary {
@@ -235,7 +241,8 @@ var known = sync.OnceValue(func() *vocabulary {
 		}
 		for _, word := range strings.Fields(list) {
 			name, format := strings.CutSuffix(word, "%")
-			fields[protoreflect.Name(name)] = fieldRule{known: true, format: format}
+			name, clients := strings.CutSuffix(name, "&")
+			fields[protoreflect.Name(name)] = fieldRule{known: true, format: format, clients: clients}
 		}
 	}
 	return v

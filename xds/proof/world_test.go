@@ -32,7 +32,8 @@ type world struct {
 	disputed  map[polder.ServiceName][]polder.Residency // what peers take policies to be
 	instances []polder.Endpoint                         // without those of the configuration
 	http3     bool
-	remote    *xds.Remote // for the region's Envoys on other machines
+	remote    *xds.Remote  // for the region's Envoys on other machines
+	clients   *xds.Clients // for programs that call without an Envoy
 }
 
 const (
@@ -59,6 +60,11 @@ func (w world) site() proof.Site {
 		Identity: "peer/identity", Trust: "peer/trust",
 		Resident: "resident/", Ending: "until/", Now: w.now, Others: w.others(),
 		Local: []string{"polder"}, ByName: "to/", LogFiles: []string{logFile}, Ejections: ejectionsFile,
+	}
+	if w.clients != nil {
+		site.Activator, site.ActivatorAt, site.Clients = "", w.clients.Activator, true
+		site.Identity, site.Trust = "polder", "polder"
+		site.HTTPS, site.HTTP, site.Peer = netip.AddrPort{}, netip.AddrPort{}, netip.AddrPort{}
 	}
 	if w.remote != nil {
 		site.Activator, site.ActivatorAt = "", w.remote.Activator
@@ -121,6 +127,12 @@ func (w world) gateway() xds.Gateway {
 func (w world) snapshot() []proof.Resource {
 	judged := w.judge()
 	var set []xds.Resource
+	if w.clients != nil {
+		for _, a := range judged {
+			set = append(set, w.clients.Service(a)...)
+		}
+		return plain(append(set, w.clients.Node()...))
+	}
 	for _, a := range judged {
 		set = append(set, xds.Service(a, w.gateway())...)
 	}
