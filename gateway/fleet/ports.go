@@ -38,6 +38,7 @@ func plan(port, n int) ([]polder.Listen, error) {
 		return nil, fmt.Errorf("HTTPS port: %w", err)
 	}
 	listens := make([]polder.Listen, n)
+	chosen := map[string]bool{}
 	var faults []error
 	for i := range listens {
 		l := &listens[i]
@@ -55,6 +56,10 @@ func plan(port, n int) ([]polder.Listen, error) {
 				wanted = port + a.offset + i
 			}
 			address, err := choose(wanted, a.packets)
+			for port == 0 && err == nil && chosen[address] { // free, but not for two of us
+				address, err = choose(wanted, a.packets)
+			}
+			chosen[address] = true
 			if err != nil {
 				faults = append(faults, fmt.Errorf("%s port of peer %d: %w", a.what, i+1, err))
 			}
