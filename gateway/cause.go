@@ -26,7 +26,7 @@ func serviceOf(m *polder.Model, key xds.Key) (polder.Service, bool) {
 		return polder.Service{}, false
 	}
 	var is func(polder.Service) bool
-	if name, ok := xds.ClusterService(key.Name); ok && (key.Type == xds.TypeCluster || key.Type == xds.TypeEndpoint) {
+	if name, ok := xds.ServiceOfResource(key); ok {
 		is = func(s polder.Service) bool { return s.Name == name }
 	} else {
 		is = func(s polder.Service) bool {

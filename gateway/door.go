@@ -35,27 +35,46 @@ const (
 
 // door lets the region's Envoys on other machines in, by mTLS: to the control
 // plane, or, when they say so in ALPN, to the activator. Whoever shows no
-// certificate of this installation's peers and nodes is not let in at all. Safe
-// for concurrent use.
+// certificate of this installation's peers and nodes is not let in at all. Programs
+// that call without an Envoy come to the same control plane's address, and have a
+// door of their own behind it. Safe for concurrent use.
 type door struct {
 	// Fixed after construction.
 	log      *slog.Logger
 	region   polder.RegionName
 	keys     *keyring
-	listed   func(node string) bool // the configuration names it; asked often
+	guests   guests
+	listed   func(name string) bool // the configuration names it; asked often
 	refusals *refusals
 	accepts  *rate.Limiter
+	shown    func(*tls.ClientHelloInfo) (*tls.Certificate, error) // the door's own certificate
+	clients  *door                                                // of clients without an Envoy, who come here as well; may be nil
+	calls    bool                                                 // whoever comes to it by itself comes to call
+	farewell time.Duration                                        // how long those who are no longer listed keep the control plane
 
 	control, activator *inbox
 
 	mu   sync.Mutex
-	open map[net.Conn]string // by node
+	open map[*doorConn]string // by name
 }
 
-func newDoor(log *slog.Logger, region polder.RegionName, keys *keyring, listed func(string) bool, refused *refusals, at net.Addr) *door {
+// guests are one kind of those whom a door lets in.
+type guests struct {
+	what  string                                                               // in messages
+	parse func(spiffeid.ID) (region polder.RegionName, name string, err error) // what a certificate names
+	write string                                                               // format of what to write to list one, of the region and the name
+}
+
+var (
+	nodeGuests   = guests{"node", authority.ParseNodeID, "regions.%[1]s.nodes.%[2]s"}
+	clientGuests = guests{"client", authority.ParseClientID, "%[2]s into regions.%[1]s.clients"}
+)
+
+func newDoor(log *slog.Logger, region polder.RegionName, keys *keyring, kind guests, listed func(string) bool, refused *refusals, at net.Addr) *door {
 	return &door{
-		log: log, region: region, keys: keys, listed: listed, refusals: refused, accepts: rate.NewLimiter(doorRate, doorBurst),
-		control: newInbox(at), activator: newInbox(at), open: map[net.Conn]string{},
+		log: log, region: region, keys: keys, guests: kind, listed: listed, refusals: refused, accepts: rate.NewLimiter(doorRate, doorBurst),
+		shown:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return keys.peerCertificate() },
+		control: newInbox(at), activator: newInbox(at), open: map[*doorConn]string{},
 	}
 }
 
@@ -80,10 +99,10 @@ func (d *door) run(ctx context.Context, listener net.Listener) error {
 			}
 			return nil
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
-			d.log.Warn("a connection of an Envoy on another machine is not accepted", "reason", err)
+			d.log.Warn("a connection from another machine is not accepted", "reason", err)
 			continue
 		case err != nil:
-			return fmt.Errorf("control plane for other machines: %w", err)
+			return fmt.Errorf("accepting connections from other machines at %s: %w", listener.Addr(), err)
 		}
 		slots <- struct{}{}
 		handshakes.Go(func() {
@@ -104,47 +123,68 @@ func (d *door) admit(ctx context.Context, conn net.Conn) {
 		return
 	}
 	state := inside.ConnectionState()
-	is, err := d.identify(state)
-	if state.NegotiatedProtocol != xds.ActivatorProtocol {
-		// That it may not be here is told to it in words, once it speaks.
-		tracked := d.track(inside, is.Node)
-		tracked.endAt(state.PeerCertificates[0].NotAfter)
-		d.control.put(ctx, tracked)
-		return
+	switch {
+	case d.clients != nil && d.clients.guests.are(state):
+		d.clients.enter(ctx, inside, d.clients.control)
+	case d.calls || state.NegotiatedProtocol == xds.ActivatorProtocol:
+		d.enter(ctx, inside, d.activator)
+	default:
+		d.enter(ctx, inside, d.control)
 	}
+}
+
+// are tells whether a certificate is one of the kind's, whoever it names.
+func (g guests) are(state tls.ConnectionState) bool {
+	id, err := identityIn(state)
 	if err != nil {
-		d.refusals.add(Refusal{From: conn.RemoteAddr().String(), Certificate: certificateName(state), Reason: err.Error()})
-		inside.Close()
-		return
+		return false
 	}
-	d.activator.put(ctx, d.track(inside, is.Node))
+	_, _, err = g.parse(id)
+	return err == nil
+}
+
+// enter hands a connection over, if its owner may be here.
+func (d *door) enter(ctx context.Context, inside *tls.Conn, to *inbox) {
+	state := inside.ConnectionState()
+	is, err := d.identify(state)
+	switch {
+	case to == d.control:
+		// That it may not be here is told to it in words, once it speaks.
+		tracked := d.track(inside, is.Node, d.farewell)
+		tracked.endAt(state.PeerCertificates[0].NotAfter)
+		to.put(ctx, tracked)
+	case err != nil:
+		d.refusals.add(Refusal{From: inside.RemoteAddr().String(), Certificate: certificateName(state), Reason: err.Error()})
+		inside.Close()
+	default:
+		to.put(ctx, d.track(inside, is.Node, 0))
+	}
 }
 
 // config demands a certificate that the peers' authority has signed, and shows
 // the peer's own. Both are those of the moment, so that they can be renewed.
 func (d *door) config() *tls.Config {
+	protocols := []string{"h2", xds.ActivatorProtocol}
+	if d.calls {
+		protocols = protocols[:1]
+	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"h2", xds.ActivatorProtocol},
-		ClientAuth: tls.RequireAndVerifyClientCert,
-		ClientCAs:  d.keys.trust(),
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return d.keys.peerCertificate()
-		},
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             protocols,
+		ClientAuth:             tls.RequireAndVerifyClientCert,
+		ClientCAs:              d.keys.trust(),
+		GetCertificate:         d.shown,
 		SessionTicketsDisabled: true, // a resumed session would outlive the list of nodes
 	}
 }
 
 // identify tells who is at the other end, if it may be here.
 func (d *door) identify(state tls.ConnectionState) (server.Identity, error) {
-	if len(state.PeerCertificates) == 0 || len(state.PeerCertificates[0].URIs) != 1 {
-		return server.Identity{}, errors.New("its certificate names no node")
-	}
-	id, err := spiffeid.FromURI(state.PeerCertificates[0].URIs[0])
+	id, err := identityIn(state)
 	if err != nil {
-		return server.Identity{}, fmt.Errorf("its certificate names no node: %w", err)
+		return server.Identity{}, fmt.Errorf("its certificate names no %s: %w", d.guests.what, err)
 	}
-	region, node, err := authority.ParseNodeID(id)
+	region, name, err := d.guests.parse(id)
 	switch {
 	case err != nil:
 		return server.Identity{}, err
@@ -152,28 +192,41 @@ func (d *door) identify(state tls.ConnectionState) (server.Identity, error) {
 		return server.Identity{}, fmt.Errorf("its certificate is of the trust domain %s; this is %s", id.TrustDomain(), d.keys.trustDomain())
 	case region != d.region:
 		return server.Identity{}, fmt.Errorf("its certificate is for region %s; this is region %s", region, d.region)
-	case !d.listed(node):
-		return server.Identity{}, fmt.Errorf("the configuration has no node %q in region %s: write regions.%s.nodes.%s to let it in", node, d.region, d.region, node)
+	case !d.listed(name):
+		return server.Identity{}, fmt.Errorf("the configuration has no %s %q in region %s: write %s to let it in", d.guests.what, name, d.region,
+			fmt.Sprintf(d.guests.write, d.region, name))
 	}
-	return server.Identity{Region: region, Node: node}, nil
+	return server.Identity{Region: region, Node: name}, nil
 }
 
-// sweep ends the connections of nodes that are no longer listed.
+// identityIn is the one SPIFFE ID in the certificate of the other end.
+func identityIn(state tls.ConnectionState) (spiffeid.ID, error) {
+	if len(state.PeerCertificates) == 0 || len(state.PeerCertificates[0].URIs) != 1 {
+		return spiffeid.ID{}, errors.New("it has not exactly one URI")
+	}
+	return spiffeid.FromURI(state.PeerCertificates[0].URIs[0])
+}
+
+// sweep ends the connections of those who are no longer listed.
 func (d *door) sweep() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for conn, node := range d.open {
-		if !d.listed(node) {
+	for conn, name := range d.open {
+		switch {
+		case d.listed(name):
+		case conn.farewell > 0:
+			conn.endLocked(time.Now().Add(conn.farewell))
+		default:
 			go conn.Close() // may write a last alert
 		}
 	}
 }
 
-func (d *door) track(conn *tls.Conn, node string) *doorConn {
-	tracked := &doorConn{Conn: conn, tls: conn, door: d}
+func (d *door) track(conn *tls.Conn, name string, farewell time.Duration) *doorConn {
+	tracked := &doorConn{Conn: conn, tls: conn, door: d, farewell: farewell}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.open[tracked] = node
+	d.open[tracked] = name
 	return tracked
 }
 
@@ -181,15 +234,30 @@ func (d *door) track(conn *tls.Conn, node string) *doorConn {
 // like one in clear.
 type doorConn struct {
 	net.Conn
-	tls  *tls.Conn // the same, as what it is
-	door *door
-	ends *time.Timer // closes it; nil when nothing does. Guarded by door.mu
+	tls      *tls.Conn // the same, as what it is
+	door     *door
+	farewell time.Duration // that it lasts when its owner is no longer listed
+	ends     *time.Timer   // closes it; nil when nothing does. Guarded by door.mu
+	endsAt   time.Time     // likewise
 }
 
 // endAt closes the connection at that time.
 func (c *doorConn) endAt(when time.Time) {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
+	c.endLocked(when)
+}
+
+// endLocked closes the connection at that time, unless it ends sooner anyway.
+// Called with door.mu held.
+func (c *doorConn) endLocked(when time.Time) {
+	if c.ends != nil {
+		if !when.Before(c.endsAt) {
+			return
+		}
+		c.ends.Stop()
+	}
+	c.endsAt = when
 	c.ends = time.AfterFunc(time.Until(when), func() { c.Close() })
 }
 

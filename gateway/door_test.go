@@ -75,7 +75,7 @@ func newDoorRig(t *testing.T) *doorRig {
 	}
 	r.address = listener.Addr().String()
 	listed := func(node string) bool { return node == "fr-2" && !r.delisted.Load() }
-	r.door = newDoor(slog.New(slog.DiscardHandler), "fr", r.keys, listed, r.refusals, listener.Addr())
+	r.door = newDoor(slog.New(slog.DiscardHandler), "fr", r.keys, nodeGuests, listed, r.refusals, listener.Addr())
 	control := grpc.NewServer(r.door.guard()...)
 	r.server.Register(control)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -348,7 +348,7 @@ func TestACrowdIsLetInAtABoundedRate(t *testing.T) {
 	r := newDoorRig(t)
 	faketime.Test(t, func(t *testing.T) {
 		crowd := &crowdAtTheDoor{inbox: inbox{closed: make(chan struct{})}}
-		d := newDoor(slog.New(slog.DiscardHandler), "fr", r.keys, func(string) bool { return true }, &refusals{log: slog.New(slog.DiscardHandler)}, nil)
+		d := newDoor(slog.New(slog.DiscardHandler), "fr", r.keys, nodeGuests, func(string) bool { return true }, &refusals{log: slog.New(slog.DiscardHandler)}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- d.run(ctx, crowd) }()

@@ -22,6 +22,7 @@ type gate struct {
 	site      proof.Site // without what changes: PeerOf and Alive
 
 	remote    *remotePlane  // of Envoys on other machines; nil without any
+	clients   *clientPlane  // of programs that call without an Envoy; nil without any
 	mirror    *audit.Mirror // told of everything that is published
 	journal   *journal
 	rebooked  func()    // told that another address book is in force, and published; may be nil
@@ -39,6 +40,7 @@ type change struct {
 	remove    []xds.Key
 	instances map[polder.ServiceName][]polder.Endpoint
 	book      *proof.Book // nil keeps the one in force
+	clients   toClients
 }
 
 func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *gate {
@@ -68,23 +70,26 @@ func (g *gate) newBook(m *polder.Model, s surroundings, now time.Time) *proof.Bo
 	site.PeerOf, site.Alive, site.Others, site.Now = s.known, s.health, s.others, now
 	g.addresses.configured(m, site.Region, now)
 	g.remote.prepare(m, site)
+	g.clients.prepare(m, site)
 	return proof.NewBook(m, site)
 }
 
 // nextBook writes the address book of a model of which only these services differ.
 func (g *gate) nextBook(before, after []polder.Service, former map[string]polder.Service) *proof.Book {
 	g.remote.follow(before, after, former)
+	g.clients.follow(before, after, former)
 	return g.book.Load().With(before, after, former)
 }
 
 // publish proves a change and publishes it, or returns why it must not be.
 func (g *gate) publish(c change) []proof.Violation {
 	commitRemote, remote := g.remote.propose(c)
+	commitClients, clients := g.clients.propose(c)
 	c = g.news(c)
 	proposal := g.checker.Propose(proof.Change{
 		Set: proofResources(c.set), Remove: proofKeys(c.remove), Instances: c.instances, Book: c.book,
 	})
-	violations := append(proposal.Violations(), remote...)
+	violations := slices.Concat(proposal.Violations(), remote, clients)
 	if len(violations) == 0 {
 		if err := proposal.Commit(); err != nil {
 			panic("gateway: " + err.Error()) // the checker has one owner, so nothing came between
@@ -102,6 +107,7 @@ func (g *gate) publish(c change) []proof.Violation {
 		g.mirror.Publish(c.set, c.remove, c.instances, c.book)
 		g.publisher.Apply(c.set, c.remove)
 		commitRemote()
+		commitClients()
 		g.journal.accepted(len(c.set)+len(c.remove), c.book == nil)
 		g.refused.Store(nil)
 		if c.book != nil && g.rebooked != nil {

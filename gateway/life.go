@@ -120,6 +120,7 @@ func (r *reconciler) retire(s *service, i *running, reason string) {
 		if !pause(r.ctx, settle) {
 			return // the manager ends, or keeps, all instances
 		}
+		r.reported()
 		r.awaitIdle(name)
 		r.post(r.ctx, func(time.Time) { r.endRetired(name, id, turn, reason) })
 	})

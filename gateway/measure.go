@@ -117,7 +117,7 @@ func (r *Region) reading(ctx context.Context) (metrics.Reading, error) {
 func connectedNodes(list []server.NodeStatus) int {
 	n := 0
 	for _, node := range list {
-		if !node.Since.IsZero() {
+		if !node.Since.IsZero() && !node.Client {
 			n++
 		}
 	}

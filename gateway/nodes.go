@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
+	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/server"
 )
@@ -49,7 +50,6 @@ func (r *Region) connectNodes() error {
 	})
 	n.plane.publisher = n.server
 	r.reconciler.gate.remote = n.plane
-	r.reconciler.publisher = planes{r.server, n.server}
 	r.nodes = n
 	return nil
 }
@@ -99,12 +99,20 @@ func (r *Region) serveNodes(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("region %s: control plane for other machines: %w; set listen.xds to a free address of this machine", r.options.Region, err)
 	}
-	d := newDoor(r.options.Log, r.options.Region, r.keys, r.nodes.listed, r.nodes.refusals, listener.Addr())
+	d := newDoor(r.options.Log, r.options.Region, r.keys, nodeGuests, r.nodes.listed, r.nodes.refusals, listener.Addr())
+	d.shown = (&doorCertificates{issue: func(name string) (authority.Pair, error) { return r.issuer.Door(r.options.Peer, name) }}).get
+	var forClients []func(context.Context) error
+	if d.clients, forClients, err = r.openClients(listener.Addr()); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	r.nodes.door.Store(d)
 	group, inner := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.nodes.archive.Run(inner) })
+	for _, part := range forClients {
+		group.Go(func() error { return part(inner) })
+	}
 	group.Go(func() error { return d.run(inner, listener) })
-	group.Go(func() error { return r.serveControl(inner, d.control, r.nodes.server, d.guard()...) })
+	group.Go(func() error { return r.serveControl(inner, d.control, r.envoyServices(r.nodes.server), d.guard()...) })
 	group.Go(func() error { return r.activator.Serve(inner, d.activator) })
 	return group.Wait()
 }
@@ -148,22 +156,6 @@ func (doorCredentials) Info() credentials.ProtocolInfo {
 func (doorCredentials) Clone() credentials.TransportCredentials { return doorCredentials{} }
 func (doorCredentials) OverrideServerName(string) error         { return nil }
 
-// planes are the region's control planes: of the local Envoy, and of those on
-// other machines. What is published goes to the first, and from there through
-// the gate to the second; whoever waits, waits for both.
-type planes struct{ local, remote *server.Server }
-
-func (p planes) Apply(set []xds.Resource, remove []xds.Key) int { return p.local.Apply(set, remove) }
-
-func (p planes) Touch(names ...string) {
-	p.local.Touch(names...)
-	p.remote.Touch(names...)
-}
-
-func (p planes) Wait(ctx context.Context, keys ...xds.Key) error {
-	return errors.Join(p.local.Wait(ctx, keys...), p.remote.Wait(ctx, keys...))
-}
-
 // servers are the control planes of the local Envoy and of those on other machines.
 func (r *Region) servers() []*server.Server {
 	if r.nodes == nil {
@@ -180,10 +172,11 @@ func (r *Region) touchSecrets() {
 }
 
 // allNodes lists every Envoy of the region, also those on other machines that
-// are not connected.
-func (r *Region) allNodes() []server.NodeStatus {
-	all := r.server.Nodes()
+// are not connected, and every client without an Envoy.
+func (r *Region) allNodes() (all []server.NodeStatus) {
+	all = r.server.Nodes()
 	defer func() { traceCauses(r.config.snapshot(), all) }()
+	defer func() { all = append(all, r.allClients()...) }()
 	if r.nodes == nil {
 		return all
 	}

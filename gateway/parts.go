@@ -89,16 +89,24 @@ func (r *Region) setKnown(served map[polder.ServiceName]law.Approved) {
 	r.greetings.keep(served)
 }
 
-// serveControl serves discovery and load reports to Envoys of the region.
-func (r *Region) serveControl(ctx context.Context, listener net.Listener, discovery *server.Server, more ...grpc.ServerOption) error {
+// envoyServices are what Envoys of the region are served: discovery, load reports,
+// and an ear for ClientHellos.
+func (r *Region) envoyServices(discovery *server.Server) func(grpc.ServiceRegistrar) {
+	return func(to grpc.ServiceRegistrar) {
+		discovery.Register(to)
+		r.load.Register(to)
+		r.greeter.Register(to)
+	}
+}
+
+// serveControl serves a control plane's gRPC services.
+func (r *Region) serveControl(ctx context.Context, listener net.Listener, services func(grpc.ServiceRegistrar), more ...grpc.ServerOption) error {
 	control := grpc.NewServer(append(more,
 		grpc.MaxRecvMsgSize(maxControlMessage),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: controlPing}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)...)
-	discovery.Register(control)
-	r.load.Register(control)
-	r.greeter.Register(control)
+	services(control)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

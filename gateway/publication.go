@@ -202,11 +202,13 @@ func (r *reconciler) publishSome(d difference, now time.Time) {
 	c := change{instances: map[polder.ServiceName][]polder.Endpoint{}}
 	for _, s := range d.gone {
 		c.remove = append(c.remove, p.remove(s.spec.Name)...)
+		c.clients.gone = append(c.clients.gone, s.spec.Name)
 		c.instances[s.spec.Name] = nil
 	}
 	for _, spec := range d.after {
 		set, outdated := p.put(r.services[spec.Name].approved, r.gateway)
 		c.set, c.remove = append(c.set, set...), append(c.remove, outdated...)
+		c.clients.judged = append(c.clients.judged, r.forClients(r.services[spec.Name]))
 		c.instances[spec.Name] = r.services[spec.Name].runningEndpoints()
 	}
 	// What one service no longer has, another may have now.
@@ -296,11 +298,12 @@ func (r *reconciler) publishAll(names []polder.ServiceName, now time.Time) {
 
 // everything gathers the resources of the node and of all services but those withheld.
 func (r *reconciler) everything(p *publication, names []polder.ServiceName, withheld map[polder.ServiceName]bool, book *proof.Book, now time.Time) change {
-	c := change{book: book, instances: map[polder.ServiceName][]polder.Endpoint{}}
+	c := change{book: book, instances: map[polder.ServiceName][]polder.Endpoint{}, clients: toClients{whole: true}}
 	for _, name := range names {
 		if s := r.services[name]; !withheld[name] {
 			set, _ := p.put(s.approved, r.gateway)
 			c.set = append(c.set, set...)
+			c.clients.judged = append(c.clients.judged, r.forClients(s))
 			c.instances[name] = s.runningEndpoints()
 		}
 	}

@@ -82,6 +82,7 @@ type reconciler struct {
 	pausing      prewarm.Pausing
 	berths       berths                                                 // nil for none
 	open         func(context.Context, polder.ServiceName) (int, error) // requests of a service that Envoy has open now; may be nil
+	settled      func(context.Context) error                            // returns when clients' load reports are as of now; nil without clients
 	certificates certificates
 	peer         string                                    // this peer's name
 	peers        int                                       // of the region at one time, at most, as the command says
@@ -335,9 +336,23 @@ func (r *reconciler) follow(s *service, now time.Time) {
 }
 
 func (r *reconciler) judge(s *service) law.Approved {
+	return r.judgeWith(s, s.endpoints(r.gateway.Region))
+}
+
+// forClients is the verdict for clients without an Envoy. gRPC connects to whatever
+// endpoint it is told of before anybody calls, and again whenever the connection is
+// lost: at an empty berth it would wake the service, and never let it sleep.
+func (r *reconciler) forClients(s *service) law.Approved {
+	if r.gate.clients == nil || !s.berth.IsValid() {
+		return s.approved
+	}
+	return r.judgeWith(s, append(s.readyEndpoints(), s.fixedEndpoints(r.gateway.Region)...))
+}
+
+func (r *reconciler) judgeWith(s *service, endpoints []polder.Endpoint) law.Approved {
 	return law.Judge(s.spec, law.Circumstances{
 		Here: r.gateway.Region, Regions: r.model.Regions,
-		Alive: r.around.health, Rank: r.around.rank, Endpoints: s.endpoints(r.gateway.Region),
+		Alive: r.around.health, Rank: r.around.rank, Endpoints: endpoints,
 		Now: r.judged, Others: r.around.others[s.spec.Name],
 		Home: s.place.home, Leaving: r.around.leaving,
 	})
@@ -351,6 +366,7 @@ func (r *reconciler) publishEndpoints(s *service) {
 		r.gate.publish(change{
 			set:       []xds.Resource{s.assignment(r.gateway)},
 			instances: map[polder.ServiceName][]polder.Endpoint{s.spec.Name: s.runningEndpoints()},
+			clients:   toClients{moved: []law.Approved{r.forClients(s)}},
 		})
 	}
 	r.announceIfWarm(s)

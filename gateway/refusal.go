@@ -55,7 +55,7 @@ func (r *refusals) add(refusal Refusal) {
 	}
 	r.list = slices.Insert(r.list, 0, refusal)
 	r.list = r.list[:min(len(r.list), maxRefusals)]
-	r.log.Error("an Envoy on another machine is refused; it gets nothing", "from", refusal.From,
+	r.log.Error("somebody on another machine is refused, and gets nothing", "from", refusal.From,
 		"node", refusal.Node, "claimed-region", refusal.Region, "certificate", refusal.Certificate, "reason", refusal.Reason)
 	r.journal.record(ledger.NodeRefused, refusal)
 }

@@ -69,7 +69,8 @@ type Region struct {
 	keys       *keyring
 	archive    *server.Archive
 	server     *server.Server
-	nodes      *nodes // on other machines; nil without listen.xds
+	nodes      *nodes   // on other machines; nil without listen.xds
+	clients    *clients // without an Envoy; nil without listen.clients
 	load       *load.Server
 	greeter    *greeting.Server
 	reconciler *reconciler
@@ -212,6 +213,10 @@ func (r *Region) connectControl() error {
 	if err := r.connectNodes(); err != nil {
 		return err
 	}
+	if err := r.connectClients(); err != nil {
+		return err
+	}
+	r.reconciler.publisher = r.planes()
 	r.reconciler.remembered = learned{o.Log, r.layout.Learned()}.read()
 	r.reconciler.scored = learned{o.Log, r.layout.Scores()}.read()
 	r.reconciler.peer, r.reconciler.busyChanged, r.reconciler.tempo = o.Peer, r.setBusy, o.Tempo
@@ -371,7 +376,9 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 	support.Go(func() error { return r.activator.Serve(inner, waiting) })
 	support.Go(func() error { return r.activator.Serve(inner, r.berths.Callers()) })
 	support.Go(func() error { return r.serveNodes(inner) })
-	serve := func(l net.Listener) { support.Go(func() error { return r.serveControl(inner, l, r.server) }) }
+	serve := func(l net.Listener) {
+		support.Go(func() error { return r.serveControl(inner, l, r.envoyServices(r.server)) })
+	}
 	serve(control)
 	relisten := relistener(r.layout.ControlPlane(), serve)
 	front, stopFront := context.WithCancel(ctx)

@@ -205,14 +205,20 @@ func (s *service) countAll() prewarm.Instances {
 // runningEndpoints lists where instances of any version answer or, while there
 // is none, will answer.
 func (s *service) runningEndpoints() []polder.Endpoint {
+	list := s.readyEndpoints()
+	if len(list) == 0 && s.berthOpen() {
+		list = append(list, polder.Endpoint{Service: s.spec.Name, Region: s.here, Address: s.berth})
+	}
+	return list
+}
+
+// readyEndpoints lists the ready instances.
+func (s *service) readyEndpoints() []polder.Endpoint {
 	var list []polder.Endpoint
 	for _, i := range s.running {
 		if i.State == polder.Ready {
 			list = append(list, polder.Endpoint{Service: s.spec.Name, Region: i.Region, Address: i.Address})
 		}
-	}
-	if len(list) == 0 && s.berthOpen() {
-		list = append(list, polder.Endpoint{Service: s.spec.Name, Region: s.here, Address: s.berth})
 	}
 	return list
 }
@@ -220,7 +226,12 @@ func (s *service) runningEndpoints() []polder.Endpoint {
 // endpoints lists where the service can be reached in this region: the ready
 // instances, or what the file says.
 func (s *service) endpoints(here polder.RegionName) []polder.Endpoint {
-	list := s.runningEndpoints()
+	return append(s.runningEndpoints(), s.fixedEndpoints(here)...)
+}
+
+// fixedEndpoints lists what the file says.
+func (s *service) fixedEndpoints(here polder.RegionName) []polder.Endpoint {
+	var list []polder.Endpoint
 	for _, a := range s.spec.Endpoints[here] {
 		list = append(list, polder.Endpoint{Service: s.spec.Name, Region: here, Address: a})
 	}

@@ -49,6 +49,9 @@ func TestMain(m *testing.M) {
 	if after, is := os.LookupEnv(beRPC); is {
 		os.Exit(runRPC(after))
 	}
+	if name, is := os.LookupEnv(beGRPC); is {
+		os.Exit(runGRPC(name))
+	}
 	if os.Getenv(bePolder) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		context.AfterFunc(ctx, stop)

@@ -127,11 +127,12 @@ func writeShadows(table io.Writer, statuses []gateway.Status) {
 	}
 }
 
-// writeNodes lists the Envoys of regions that have some on other machines.
+// writeNodes lists the Envoys, and the clients without one, of regions that have more
+// than the one beside Polder.
 func writeNodes(table io.Writer, statuses []gateway.Status) {
 	titled := false
 	for _, s := range statuses {
-		if !slices.ContainsFunc(s.Nodes, func(n server.NodeStatus) bool { return n.Remote }) {
+		if !slices.ContainsFunc(s.Nodes, func(n server.NodeStatus) bool { return n.Remote || n.Client }) {
 			continue
 		}
 		if !titled {
@@ -140,8 +141,11 @@ func writeNodes(table io.Writer, statuses []gateway.Status) {
 		}
 		for _, n := range s.Nodes {
 			where := "this machine"
-			if n.Remote {
+			switch {
+			case n.Remote:
 				where = "other machine"
+			case n.Client:
+				where = "without an Envoy"
 			}
 			accepted, pending := 0, 0
 			for _, t := range n.Types {

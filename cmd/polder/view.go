@@ -132,6 +132,9 @@ func (v *view) awaitReady(ctx context.Context, members []fleet.Member, clients [
 // everything that it was sent.
 func serving(s gateway.Status) bool {
 	for _, node := range s.Nodes {
+		if node.Client {
+			continue
+		}
 		listeners := false
 		for _, t := range node.Types {
 			if strings.HasSuffix(t.Type, "Listener") && t.Accepted > 0 && t.Pending == 0 {

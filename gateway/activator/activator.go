@@ -71,9 +71,12 @@ func (a *Activator) Stats() Stats { return a.book.snapshot() }
 func (a *Activator) ColdRequests() []ColdRequest { return a.ledger.all() }
 
 // ServeHTTP holds and forwards one request, as the package promises.
-func (a *Activator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *Activator) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.answer(w, r, false) }
+
+// answer does the same. A request that stays is never moved: nobody would repeat it.
+func (a *Activator) answer(w http.ResponseWriter, r *http.Request, stays bool) {
 	service, named := serviceOf(r.Header)
-	c := &call{Activator: a, w: w, r: r, service: service, id: requestID(r.Header), noticed: time.Now()}
+	c := &call{Activator: a, w: w, r: r, service: service, id: requestID(r.Header), stays: stays, noticed: time.Now()}
 	if !named || !a.options.Known(service) {
 		c.fail(r.Context(), &Failure{Reason: UnknownService, Err: errNotNamed(r.Header)})
 		return

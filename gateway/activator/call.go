@@ -32,6 +32,7 @@ type call struct {
 	r       *http.Request
 	service polder.ServiceName
 	id      string
+	stays   bool // until it is answered: no Envoy sent it
 	class   Class
 	bytes   polder.Bytes // what holding it is charged
 	stage   stage

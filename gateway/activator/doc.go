@@ -4,7 +4,8 @@
 // Envoy sends a request here while a service's cluster has no endpoint of
 // priority 0; the activator's socket is the cluster's last priority. The
 // request header x-polder-service, which Envoy sets and overwrites, names the
-// service. Every x-polder-* header is removed before an instance sees the
+// service. Programs that call without an Envoy come by another way (ServeHosts),
+// on which the host that they call names it. Every x-polder-* header is removed before an instance sees the
 // request; all else arrives as on the warm path.
 //
 // # What it promises

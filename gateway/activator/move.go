@@ -43,7 +43,7 @@ var errMoved = errors.New("moved to the instance")
 // movable tells whether the request may last so long that its end here would be
 // felt, and Envoy can send it again. before is how often it was moved already.
 func (c *call) movable() (before int, ok bool) {
-	if c.options.Published == nil || c.id == "" || !mayLast(c.r) || !isKept(c.r) {
+	if c.stays || c.options.Published == nil || c.id == "" || !mayLast(c.r) || !isKept(c.r) {
 		return 0, false
 	}
 	most := movesOfOne

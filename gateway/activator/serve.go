@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/polder/polder"
 )
 
 const (
@@ -37,6 +39,24 @@ var ErrHandOver = errors.New("the activator is handed over to the next process")
 // ones that remain are refused as Stopping and forwarded ones broken off. It
 // closes the listener and returns nil after a stop, else why it failed.
 func (a *Activator) Serve(ctx context.Context, listener net.Listener) error {
+	return a.serve(ctx, listener, a.ServeHTTP)
+}
+
+// ServeHosts does the same for callers who are not led here by an Envoy: what they
+// say of the service in headers counts for nothing, and named tells which service
+// they may call by the host that they ask for. Other hosts are refused as
+// UnknownService, and no request is moved.
+func (a *Activator) ServeHosts(ctx context.Context, listener net.Listener, named func(host string) (polder.ServiceName, bool)) error {
+	return a.serve(ctx, listener, func(w http.ResponseWriter, r *http.Request) {
+		dropOurs(r.Header)
+		if service, ok := named(r.Host); ok {
+			r.Header.Set(serviceHeader, string(service))
+		}
+		a.answer(w, r, true)
+	})
+}
+
+func (a *Activator) serve(ctx context.Context, listener net.Listener, handle http.HandlerFunc) error {
 	callers, err := newHangups()
 	if err != nil {
 		listener.Close()
@@ -52,7 +72,7 @@ func (a *Activator) Serve(ctx context.Context, listener net.Listener) error {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			present.enter()
 			defer present.leave()
-			a.ServeHTTP(w, r)
+			handle(w, r)
 		}),
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerLimit,

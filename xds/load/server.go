@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -37,15 +38,30 @@ func (r Report) Issued() uint64 { return r.Direct.Issued + r.Activated.Issued }
 // Server receives load reports.
 type Server struct {
 	loadstats.UnimplementedLoadReportingServiceServer
+	// Fixed after construction.
 	interval time.Duration
 	receive  func([]Report)
+	clients  bool // it is for programs that call without an Envoy
+
+	mu      sync.Mutex
+	number  uint64 // of the last stream
+	open    map[*watched]struct{}
+	changed chan struct{} // closed and replaced whenever somebody reported, or left
+}
+
+// watched is one stream. Its number and node are its own goroutine's until it is
+// among the open ones; reports is guarded by Server.mu.
+type watched struct {
+	node    string
+	number  uint64
+	reports uint64
 }
 
 // New makes a server that asks for a report every interval and hands each
 // Envoy's reports to receive, which must return soon and may be called from
 // several goroutines at once.
 func New(interval time.Duration, receive func([]Report)) *Server {
-	return &Server{interval: interval, receive: receive}
+	return &Server{interval: interval, receive: receive, open: map[*watched]struct{}{}, changed: make(chan struct{})}
 }
 
 // Register adds the load reporting service to a gRPC server.
@@ -53,9 +69,10 @@ func (s *Server) Register(to grpc.ServiceRegistrar) {
 	loadstats.RegisterLoadReportingServiceServer(to, s)
 }
 
-// StreamLoadStats serves one Envoy.
+// StreamLoadStats serves one Envoy, or one client.
 func (s *Server) StreamLoadStats(stream loadstats.LoadReportingService_StreamLoadStatsServer) error {
-	node := ""
+	w := new(watched)
+	defer s.leave(w)
 	for {
 		request, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -64,8 +81,8 @@ func (s *Server) StreamLoadStats(stream loadstats.LoadReportingService_StreamLoa
 		if err != nil {
 			return err
 		}
-		if node == "" {
-			node = request.GetNode().GetId()
+		if w.node == "" {
+			s.enter(w, request.GetNode().GetId())
 			if err := stream.Send(&loadstats.LoadStatsResponse{
 				SendAllClusters:       true,
 				LoadReportingInterval: durationpb.New(s.interval),
@@ -73,23 +90,52 @@ func (s *Server) StreamLoadStats(stream loadstats.LoadReportingService_StreamLoa
 				return err
 			}
 		}
-		if reports := reports(node, request.ClusterStats); len(reports) > 0 {
+		if reports := s.reports(w, request.ClusterStats); len(reports) > 0 {
 			s.receive(reports)
 		}
+		s.reported(w)
 	}
 }
 
-func reports(node string, clusters []*endpoint.ClusterStats) []Report {
+func (s *Server) enter(w *watched, node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.number++
+	w.node, w.number = node, s.number
+	s.open[w] = struct{}{}
+}
+
+func (s *Server) leave(w *watched) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, w)
+	s.changes()
+}
+
+func (s *Server) reported(w *watched) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.reports++
+	s.changes()
+}
+
+// changes wakes everyone in Settle. Called with mu held.
+func (s *Server) changes() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *Server) reports(w *watched, clusters []*endpoint.ClusterStats) []Report {
 	var list []Report
 	for _, c := range clusters {
-		service, ok := xds.ClusterService(c.ClusterName)
+		r, activator, ok := s.identify(c.ClusterName, w)
 		if !ok {
 			continue
 		}
-		r := Report{Node: node, Service: service, Interval: c.GetLoadReportInterval().AsDuration()}
+		r.Interval = c.GetLoadReportInterval().AsDuration()
 		for _, l := range c.UpstreamLocalityStats {
 			count := Count{Issued: l.TotalIssuedRequests, Failed: l.TotalErrorRequests}
-			if l.Priority == xds.PriorityActivator {
+			if activator || l.Priority == xds.PriorityActivator {
 				r.Activated.Issued += count.Issued
 				r.Activated.Failed += count.Failed
 			} else {

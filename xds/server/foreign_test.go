@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -266,5 +267,28 @@ func TestForeignClientIsNotToldOfWhatItMayNotSee(t *testing.T) {
 	leave()
 	if err := <-ended; status.Code(err) != codes.Canceled && status.Code(err) != codes.Unavailable {
 		t.Errorf("the stranger's call ended with %v", err)
+	}
+}
+
+// TestForeignClientLosesSight: a client that may see nothing any more is told so on the
+// stream that it has, while another goes on.
+func TestForeignClientLosesSight(t *testing.T) {
+	const host = "open.example.com"
+	var closed atomic.Bool
+	f := newForeign(t, Options{Sees: func(node string, _ xds.Key) bool { return node != "fr-client" || !closed.Load() }})
+	at := instance(t)
+	f.Apply(foreignService(t, host, at), nil)
+	one, other := f.client("fr-client", host), f.client("fr-other", host)
+	f.until(one, at)
+	f.until(other, at)
+	closed.Store(true)
+	f.Review("fr-client")
+	for answered := true; answered; {
+		answered = f.available(one)
+	}
+	f.until(other, at)
+	closed.Store(false)
+	f.Review("fr-client")
+	for !f.available(one) {
 	}
 }

@@ -126,6 +126,27 @@ func (s *Server) Apply(set []xds.Resource, remove []xds.Key) int {
 	return changes
 }
 
+// Review looks again at everything that a node has or asks for: Sees answers
+// otherwise for it than before.
+func (s *Server) Review(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	for st := range s.streams {
+		if st.node != node {
+			continue
+		}
+		for typeURL, sub := range st.types {
+			for name := range sub.names {
+				st.mark(xds.Key{Type: typeURL, Name: name})
+			}
+			for name := range sub.sent {
+				st.mark(xds.Key{Type: typeURL, Name: name})
+			}
+		}
+	}
+}
+
 // Touch says that the secrets of these names may have changed, so that Envoys
 // which asked for them are answered again.
 func (s *Server) Touch(names ...string) {

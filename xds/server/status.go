@@ -12,6 +12,7 @@ import (
 type NodeStatus struct {
 	Node       string       `json:"node"`
 	Remote     bool         `json:"remote,omitempty"` // on another machine; not audited from here
+	Client     bool         `json:"client,omitempty"` // no Envoy, but a program that calls without one
 	Variant    string       `json:"variant"`          // "delta" or "state-of-the-world"
 	Since      time.Time    `json:"since"`
 	Types      []TypeStatus `json:"types"`
