@@ -115,6 +115,11 @@ type accessLine struct {
 	Cluster string `json:"cluster"`
 	Address string `json:"address"`
 	Request string `json:"request-id"`
+	Status  int    `json:"status"`
+	// Began is Unix time in seconds, to the microsecond; First the microseconds from
+	// then to the first byte of the answer, "-" or null without one.
+	Began string          `json:"began"`
+	First json.RawMessage `json:"first-us"`
 }
 
 // judgeLine tells what is wrong with a line, "" if nothing is: the address is that
@@ -138,6 +143,7 @@ func (r *Region) judgeLine(line []byte) string {
 	if err != nil || !r.reconciler.gate.addresses.lawful(service, address) {
 		return fmt.Sprintf("request %s of service %s reached %s, which is no address of it in region %s", l.Request, service, l.Address, r.options.Region)
 	}
+	r.noteLine(l, service, address)
 	return ""
 }
 

@@ -97,6 +97,9 @@ func (r *reconciler) Rung(ctx context.Context, name polder.ServiceName) {
 		if i := s.atBerth(); i != nil && (i.State == polder.Ready || i.State == polder.Draining) {
 			return // it answers, or whoever is left in the queue rings when it is gone
 		}
+		if s.knocked.IsZero() {
+			s.knocked = now
+		}
 		waiting := r.berths.Waiting(name)
 		s.arrivals += max(waiting, 1)
 		s.total.Cold += uint64(waiting)

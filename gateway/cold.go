@@ -34,6 +34,7 @@ type ColdRequest struct {
 	Total    int64              `json:"total_us"` // from its arrival to the first byte of the answer: the sum of Phases
 	Phases   []ColdPhase        `json:"phases"`
 	Wakes    int                `json:"wakes"`            // 2 when the first instance was gone before the request reached it
+	Berth    bool               `json:"berth,omitempty"`  // waited at the program's inherited socket, past Polder; without an ID it stands for all who did
 	Moved    bool               `json:"moved,omitempty"`  // a stream that Envoy sent to the instance itself; its first byte is not seen here
 	Status   int                `json:"status"`           // what the caller got; 0 when the caller had left
 	Reason   activator.Reason   `json:"reason,omitempty"` // why no instance answered
@@ -71,7 +72,7 @@ func choose(all []activator.ColdRequest, q ColdQuery) []ColdRequest {
 func coldRequest(c activator.ColdRequest) ColdRequest {
 	out := ColdRequest{
 		ID: c.ID, Service: c.Service, Region: c.Region, Instance: c.Instance, Class: c.Class, Noticed: c.Noticed,
-		Wakes: c.Wakes, Status: c.Status, Reason: c.Reason, Cause: c.Cause, Why: c.Why, Answer: c.Answer, Moved: c.Moved,
+		Wakes: c.Wakes, Status: c.Status, Reason: c.Reason, Cause: c.Cause, Why: c.Why, Answer: c.Answer, Moved: c.Moved, Berth: c.Berth,
 	}
 	var end time.Duration
 	for _, step := range c.Phases.Steps() {

@@ -74,6 +74,7 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 	}
 	known.start = activator.Start{Decided: e.Phases.Asked, Started: e.Phases.Spawned, Listening: e.Phases.Listening, Ready: e.Phases.Ready}
 	s.failure, s.retryAt = "", time.Time{}
+	r.wokeAtBerth(s, known)
 	if len(s.waiters)+s.atBerthNow > 0 {
 		s.engaged = now
 	}
@@ -94,6 +95,7 @@ func (r *reconciler) instanceGone(s *service, was *running, i polder.Instance, n
 		r.publishEndpoints(s)
 	default:
 		s.failure = i.Reason
+		s.knocked = time.Time{} // the activator takes them in
 	}
 	if s.berth.IsValid() {
 		r.publishEndpoints(s) // the berth opens with an end, and closes with a failure

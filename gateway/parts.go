@@ -87,6 +87,7 @@ func (r *Region) cold(name polder.ServiceName) polder.Cold {
 func (r *Region) setKnown(served map[polder.ServiceName]law.Approved) {
 	r.known.Store(&served)
 	r.greetings.keep(served)
+	r.wakes.keep(func(name polder.ServiceName) bool { _, ok := served[name]; return ok })
 }
 
 // envoyServices are what Envoys of the region are served: discovery, load reports,

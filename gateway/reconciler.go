@@ -93,6 +93,7 @@ type reconciler struct {
 	asleep       func(polder.ServiceName)                  // told of a service whose last instance has stopped
 	events       chan func(now time.Time)
 	wall         func() time.Time // the machine\'s clock, which may step
+	woke         func(wake)       // told of a start for callers at a berth; may be nil
 	retiring     sync.WaitGroup
 	saturated    sync.Map // names of services whose instances are all busy; the activator asks
 

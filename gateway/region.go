@@ -102,6 +102,7 @@ type Region struct {
 	attestation attestation                 // of the Envoy
 
 	greetings greetings
+	wakes     wakes
 
 	keyIDs  atomic.Pointer[[]string] // of the membership's keys, in order
 	drained atomic.Bool              // it is to lose its callers, and goes on
@@ -231,7 +232,7 @@ func (r *Region) connectControl() error {
 	if r.berths, err = local.NewBerths(r.sockets, func(name polder.ServiceName) { r.reconciler.Rung(r.context(), name) }); err != nil {
 		return err
 	}
-	r.reconciler.berths, r.reconciler.open = r.berths, newCensus(r.openRequests).open
+	r.reconciler.berths, r.reconciler.open, r.reconciler.woke = r.berths, newCensus(r.openRequests).open, r.woke
 	provider, err := local.New(local.Options{Dir: r.layout.Processes(), Environ: os.Environ(), Log: o.Log, Berths: r.berths})
 	if err != nil {
 		return err

@@ -79,6 +79,7 @@ func (r *reconciler) wentOn(s *service, i *running, now time.Time) {
 	i.State = polder.Ready
 	i.start = activator.Start{Decided: i.resumed, Started: i.resumed, Listening: now, Ready: now}
 	s.total.Resumes++
+	r.wokeAtBerth(s, i)
 	s.engaged = now
 	r.serve(s, now)
 	r.publishEndpoints(s)

@@ -34,6 +34,7 @@ type service struct {
 	engaged    time.Time           // when a request was last seen to reach an instance before the load reports told of it
 	startUps   []time.Duration
 	expected   time.Time   // of an announced arrival; zero for none
+	knocked    time.Time   // when somebody was first seen to wait at the berth for the start under way; zero for nobody
 	hello      hello       // ClientHellos
 	query      hello       // DNS queries
 	outside    hello       // programs of the operator

@@ -73,7 +73,10 @@ func TestFloodKeepsToTheBudget(t *testing.T) {
 					go func() {
 						ctx, stop := context.WithTimeout(w.ctx, 15*time.Second)
 						defer stop()
-						_, err := w.r.Wake(ctx, "billing", activator.Cause{Kind: activator.CauseRequest})
+						target, err := w.r.Wake(ctx, "billing", activator.Cause{Kind: activator.CauseRequest})
+						if err == nil {
+							target.Release()
+						}
 						answers <- err
 					}()
 				}

@@ -17,7 +17,8 @@ func accessLog(file string) []*accesslog.AccessLog {
 		return nil
 	}
 	line, err := structpb.NewStruct(map[string]any{
-		"time": "%START_TIME%", "cluster": "%UPSTREAM_CLUSTER%", "address": "%UPSTREAM_HOST%", "request-id": "%REQ(X-REQUEST-ID)%",
+		"time": "%START_TIME%", "began": "%START_TIME(%s.%6f)%", "first-us": "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%",
+		"cluster": "%UPSTREAM_CLUSTER%", "address": "%UPSTREAM_HOST%", "request-id": "%REQ(X-REQUEST-ID)%",
 		"status": "%RESPONSE_CODE%", "flags": "%RESPONSE_FLAGS%", "ms": "%DURATION%", "received": "%BYTES_RECEIVED%", "sent": "%BYTES_SENT%",
 	})
 	if err != nil {

@@ -175,6 +175,8 @@ func writeCold(w io.Writer, c gateway.ColdRequest, now time.Time) {
 
 func outcome(c gateway.ColdRequest) string {
 	switch {
+	case c.Berth && c.Status != 0:
+		return fmt.Sprintf("%d by the instance, at whose inherited socket it waited", c.Status)
 	case c.Status == 0:
 		return "not at all: the caller had left"
 	case c.Moved:
@@ -201,10 +203,14 @@ func writeColdTable(w io.Writer, requests []gateway.ColdRequest, now time.Time) 
 	for _, c := range requests {
 		longest := slices.MaxFunc(c.Phases, func(a, b gateway.ColdPhase) int { return int(a.Took - b.Took) })
 		answer := fmt.Sprint(c.Status)
-		if c.Reason != "" {
+		id := c.ID
+		switch {
+		case c.Reason != "":
 			answer = string(c.Reason)
+		case c.Berth && c.Status == 0:
+			id, answer = "at the socket", "-"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s %s\n", now.Sub(c.Noticed).Round(time.Second), c.Region, c.ID, c.Instance,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s %s\n", now.Sub(c.Noticed).Round(time.Second), c.Region, id, c.Instance,
 			answer, milliseconds(c.Total), longest.Phase, milliseconds(longest.Took))
 	}
 	table.Flush()

@@ -284,9 +284,7 @@ func (c *call) record(now time.Time, status int, failure *Failure) Phases {
 			entry.Cause = strings.Clone(cause[:min(len(cause), maxCause)])
 		}
 	}
-	if c.options.MayRemember == nil || c.options.MayRemember(c.service) {
-		c.ledger.add(entry)
-	}
+	c.RememberMore(entry)
 	if c.options.Observe != nil && c.answer == "" { // the others did not wait
 		c.options.Observe(entry)
 	}

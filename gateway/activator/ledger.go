@@ -20,6 +20,7 @@ type ColdRequest struct {
 	Noticed  time.Time         // when it arrived here
 	Phases   Phases
 	Wakes    int               // 2 when the first instance was gone before the request reached it
+	Berth    bool              // it waited in the kernel, at the socket that the program inherits, and never passed the activator
 	Moved    bool              // Envoy sent it to the instance itself, where its first byte is not seen
 	Status   int               // what the caller got; 0 when the caller had left
 	Reason   Reason            // "" when an instance answered
@@ -106,6 +107,31 @@ func (m marks) split(noticed, end time.Time, answered bool) Phases {
 		}
 	}
 	return Phases{took[0], took[1], took[2], took[3], took[4], took[5], took[6], took[7]}
+}
+
+// NewPhases cuts the time of a request that an instance answered: it was noticed,
+// then queued, waited for the start and had its first byte at first. Nothing was
+// published or forwarded for it.
+func NewPhases(noticed, queued time.Time, start Start, first time.Time) Phases {
+	return newMarks(queued, start, time.Time{}, time.Time{}).split(noticed, first, true)
+}
+
+// Remember takes in a cold request that did not pass here, as if it had. The
+// figures of such requests, and what is told of them, are those of the first call;
+// RememberMore adds only to the ledger.
+func (a *Activator) Remember(c ColdRequest) {
+	a.RememberMore(c)
+	if a.options.Observe != nil {
+		a.options.Observe(c)
+	}
+}
+
+// RememberMore takes what is known of one request among those that Remember told
+// of together.
+func (a *Activator) RememberMore(c ColdRequest) {
+	if a.options.MayRemember == nil || a.options.MayRemember(c.Service) {
+		a.ledger.add(c)
+	}
 }
 
 // ledger keeps the last cold requests.
