@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"syscall"
+	"time"
 
 	"github.com/polder/polder/bench/testbed"
 )
@@ -125,14 +126,14 @@ var catalogue = []fault{
 				return func() error { return p.WriteConfig(s.options.Config(s.options.Services)) }, nil
 			}}
 	}},
-	{name: "program that dies at once", expect: "its callers get labelled errors, and nobody else", draw: lie("dies")},
-	{name: "program that never listens", expect: "its callers wait, or get labelled errors, and nobody else", draw: lie("sleeps")},
+	{name: "program that dies at once", expect: "its callers get labelled errors, and nobody else", draw: lie("dies", nextTry)},
+	{name: "program that never listens", expect: "its callers wait, or get labelled errors, and nobody else", draw: lie("sleeps", startTime+nextTry)},
 }
 
-func lie(mood string) func(*rand.Rand, *stage) strike {
+func lie(mood string, beyond time.Duration) func(*rand.Rand, *stage) strike {
 	return func(_ *rand.Rand, s *stage) strike {
 		return strike{on: "moody", begin: s.mood(mood),
-			excuse: []excuse{{why: "its program lies, or has lied so often that the next try is yet to come", beyond: nextTry, kinds: []kind{labelled, transport}, holds: func(c call) bool { return c.service.moody }}}}
+			excuse: []excuse{{why: "its program lies, or has lied so often that the next try is yet to come", beyond: beyond, kinds: []kind{labelled, transport}, holds: func(c call) bool { return c.service.moody }}}}
 	}
 }
 

@@ -48,6 +48,9 @@ const (
 	givenUp = 7 * time.Second
 	// nextTry is how long no instance may be started after some that failed.
 	nextTry = 15 * time.Second
+	// startTime is how long an instance may take to listen, and the only one that is
+	// tried after one that failed.
+	startTime = time.Minute
 )
 
 func anyPeer(r *rand.Rand, s *stage) *testbed.Peer { return s.site.Peers[r.IntN(len(s.site.Peers))] }
