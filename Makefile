@@ -133,6 +133,13 @@ bench-xds: build envoy ## From a change to its effect against the number of serv
 	$(GO) test ./gateway ./xds/proof -run '^$$' -bench 'ModelChange|Service|Book|Everything' -benchmem
 	./bin/polder bench xds --html bin/xds.html --svg bin/xds.svg --output json > bin/xds.json
 
+# The folder of the suite that bench/conformance runs, built as it says.
+HARNESS ?= xds-test-harness
+
+.PHONY: conformance
+conformance: ## Hold xds/server to the CNCF's xds-test-harness, built in HARNESS
+	$(GO) run ./bench/conformance --harness $(HARNESS)
+
 .PHONY: canary
 canary: compiler envoy samples ## Three regions in network namespaces, every frame between them captured (needs root)
 	POLDER_EXPECT_ROOT=1 $(GO) test ./cmd/polder -run CanaryOnTheWire -count 1 -v

@@ -74,10 +74,10 @@ var fences = []struct {
 	reason  string
 }{
 	{"github.com/hashicorp/memberlist", []string{"regions/gossip"}, false, "what the membership does is behind one package, which can be replaced"},
-	{"github.com/envoyproxy", []string{"xds", "bench/convergence"}, true, "Envoy's types outside of xds would let configuration be made that the law has not approved"},
+	{"github.com/envoyproxy", []string{"xds", "bench/convergence", "bench/conformance"}, true, "Envoy's types outside of xds would let configuration be made that the law has not approved"},
 	{"github.com/cncf/xds", []string{"xds"}, true, "Envoy's types outside of xds would let configuration be made that the law has not approved"},
-	{"google.golang.org/protobuf", []string{"xds", "bench/convergence"}, true, "protobufs are how we talk to Envoy, not how we think"},
-	{"google.golang.org/grpc", []string{"xds", "gateway", "bench/convergence"}, true, "gRPC is how we talk to Envoy: xds has the services, gateway the server with its socket"},
+	{"google.golang.org/protobuf", []string{"xds", "bench/convergence", "bench/conformance"}, true, "protobufs are how we talk to Envoy, not how we think"},
+	{"google.golang.org/grpc", []string{"xds", "gateway", "bench/convergence", "bench/conformance"}, true, "gRPC is how we talk to Envoy: xds has the services, gateway the server with its socket"},
 	{"github.com/goccy/go-yaml", []string{"."}, true, "one package reads the configuration, so that its rules are the same for every reader"},
 	{"github.com/miekg/dns", []string{"gateway/dns"}, true, "what is told over DNS is the law's choice, and made in one package"},
 	{"github.com/spf13/cobra", []string{"cmd", "bench"}, true, "flags are the command's matter"},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/polder/polder"
 )
 
 // kind is one kind of change. Changes are numbered, and each differs from the
@@ -14,11 +16,51 @@ type kind struct {
 	apply func(number int) error
 	host  string // whose answer shows the change; "" for a new one each time
 	want  func(number int) (host, answer string)
+	begin func(changes int) error // before the first; may be nil
 }
 
+// seen tells whether callers can see the change.
+func (k kind) seen() bool { return k.want != nil }
+
 // kinds are the changes that are measured. The first one of each kind differs
-// from what was there before.
+// from what was there before. What the usual shape has no word for is left out of it.
 func (r *rig) kinds() []kind {
+	kinds := r.usualKinds()
+	if p, ok := r.shape.(*polderShape); ok {
+		kinds = append(kinds, r.polderKinds(p)...)
+	}
+	return kinds
+}
+
+// polderKinds are the changes of services that go, and of those that are not opened here.
+func (r *rig) polderKinds(p *polderShape) []kind {
+	gone := func(i int) string { return fmt.Sprintf("gone%06d", i) }
+	closed := func(name string, way polder.Elsewhere) func(int) error {
+		return func(i int) error { return p.put(r.fleet.closed(fmt.Sprintf("%s%06d", name, i), way)) }
+	}
+	return []kind{
+		{
+			name: "removed",
+			begin: func(changes int) error {
+				services := make([]polder.Service, changes)
+				for i := range services {
+					services[i] = r.fleet.named(gone(i))
+				}
+				return p.put(services...)
+			},
+			apply: func(i int) error { return p.remove(polder.ServiceName(gone(i))) },
+		},
+		{
+			name:  "passed", // the first one brings the way out, and the table with it
+			begin: func(int) error { return p.put(r.fleet.closed("way", polder.PassThrough)) },
+			apply: closed("passed", polder.PassThrough),
+		},
+		{name: "refused", apply: closed("refused", polder.Refuse)},
+	}
+}
+
+// usualKinds are those that every control plane has.
+func (r *rig) usualKinds() []kind {
 	subject := r.fleet.service(0)
 	subjectHost := string(subject.Hosts[0])
 	return []kind{
@@ -56,17 +98,28 @@ func (r *rig) changes(ctx context.Context, k kind) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	if number%2 == 1 { // back to where it began
+	if k.seen() && number%2 == 1 { // back to where it began
 		if err := r.acknowledged(ctx, k, number); err != nil {
 			return Change{}, err
 		}
 		number++
+	}
+	if !k.seen() {
+		return result, nil
 	}
 	return result, r.effect(ctx, k, number, &result)
 }
 
 // cost makes changes one after the other, each acknowledged.
 func (r *rig) cost(ctx context.Context, k kind, result *Change) (int, error) {
+	if k.begin != nil {
+		if err := k.begin(r.o.Changes + 2); err != nil {
+			return 0, err
+		}
+		if err := r.settle(ctx); err != nil {
+			return 0, err
+		}
+	}
 	for number := range 2 { // the first ones are not counted
 		if err := r.acknowledged(ctx, k, number); err != nil {
 			return 0, err
@@ -117,11 +170,15 @@ func since(before time.Duration, now func() (time.Duration, error)) (time.Durati
 }
 
 func (r *rig) acknowledged(ctx context.Context, k kind, number int) error {
-	ctx, cancel := context.WithTimeout(ctx, effectLimit)
-	defer cancel()
 	if err := k.apply(number); err != nil {
 		return err
 	}
+	return r.settle(ctx)
+}
+
+func (r *rig) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, effectLimit)
+	defer cancel()
 	return r.shape.settled(ctx)
 }
 

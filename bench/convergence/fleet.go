@@ -13,6 +13,8 @@ import (
 const (
 	// region is where everything runs.
 	region = polder.RegionName("here")
+	// elsewhere is another region, to which callers are passed on.
+	elsewhere = polder.RegionName("elsewhere")
 	// domain is what all hosts are below of.
 	domain = "bench.example"
 	// movingHost belongs to the first or to the second service, in turn.
@@ -43,6 +45,16 @@ func (f fleet) named(name string) polder.Service {
 	}
 }
 
+// closed is a service that may run elsewhere only: callers are passed on unopened, or
+// refused.
+func (f fleet) closed(name string, way polder.Elsewhere) polder.Service {
+	s := f.named(name)
+	s.Residency.Allow = []polder.Place{polder.Place(elsewhere)}
+	s.Residency.Elsewhere = way
+	s.Endpoints = map[polder.RegionName][]netip.AddrPort{elsewhere: {f.origins[0]}}
+	return s
+}
+
 func (f fleet) services(n int) []polder.Service {
 	list := make([]polder.Service, n)
 	for i := range list {
@@ -69,7 +81,8 @@ func (f fleet) moved(to int) []polder.Service {
 }
 
 func judge(s polder.Service) law.Approved {
-	c := law.Circumstances{Here: region, Regions: []polder.Region{{Name: region}}}
+	c := law.Circumstances{Here: region, Regions: []polder.Region{{Name: region}, {Name: elsewhere}},
+		Alive: polder.RegionHealth{region: true, elsewhere: true}, Rank: []polder.RegionName{region, elsewhere}}
 	for _, address := range s.Endpoints[region] {
 		c.Endpoints = append(c.Endpoints, polder.Endpoint{Service: s.Name, Region: region, Address: address})
 	}

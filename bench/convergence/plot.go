@@ -16,7 +16,7 @@ const (
 	panelLeft, panelRight   = 56, 14
 	panelTop, panelBottom   = 34, 40
 	panels                  = 2 // in a row
-	legendHeight            = 60
+	legendHeight            = 80
 )
 
 // figure is what one panel shows. Values that are not above zero are left out.
@@ -40,7 +40,7 @@ type series struct {
 
 var (
 	colors = map[string]string{"polder": "#1a6e8e", "usual": "#c0392b"}
-	dashes = map[string]string{"endpoints": "", "route": "6 3", "host": "2 3"}
+	dashes = map[string]string{"endpoints": "", "route": "6 3", "host": "2 3", "removed": "8 2 2 2", "passed": "1 2", "refused": "10 4"}
 )
 
 func (r Report) series(f figure) []series {
@@ -138,7 +138,7 @@ func (r Report) panel(b *strings.Builder, f figure) {
 }
 
 func (r Report) legend(b *strings.Builder, top int) {
-	for i, s := range r.series(figures[0]) {
+	for i, s := range r.series(figures[1]) { // every kind is acknowledged
 		left, y := panelLeft+i%3*190, top+i/3*20
 		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%d" y2="%d" stroke="%s" stroke-width="1.8" stroke-dasharray="%s"/><text x="%d" y="%d">%s, %s</text>`+"\n",
 			left, left+34, y, y, colors[s.shape], dashes[s.kind], left+42, y+4, s.shape, s.kind)
@@ -161,7 +161,7 @@ svg { max-width: 100% }
 </style>
 <h1>From a change to its effect</h1>
 <p>Envoy {{.Report.Envoy}} with {{.Report.Workers}} workers on {{.Report.Processors}} processors; load average {{.Report.LoadBefore}} before and {{.Report.LoadAfter}} after.
-One service of many is changed: its endpoints, the service of one of its hosts (route), or a service with a new host is added (host).
+One service of many is changed: its endpoints, the service of one of its hosts (route), a service with a new host is added (host) or removed (removed), or a host of another region is passed on (passed) or refused (refused).
 "usual" is one route configuration with a virtual host per service, behind go-control-plane's SnapshotCache. Times are medians.</p>
 {{.Plot}}
 <table><tr><th>change<th>services<th>shape<th>count<th>to ACK, ms<th>p95<th>to effect, ms<th>p95<th>bytes<th>CPU, ms<th>Envoy's main thread, ms<th>all of Envoy, ms</tr>
@@ -170,7 +170,8 @@ One service of many is changed: its endpoints, the service of one of its hosts (
 <table><tr><th>services<th>shape<th>cold start, s<th>translate, s<th>Envoy, MB<th>control plane, MB<th>kB per service</tr>
 {{range .Report.Points}}<tr><td>{{.Services}}<td>{{.Shape}}<td>{{s .ColdStart}}<td>{{s .Translate}}<td>{{mb .EnvoyResident}}<td>{{mb .PolderBytes}}<td>{{kb .PerService}}</tr>
 {{end}}</table>
-<table><tr><th>shape<th>change<th>services<th>against<th>to ACK, times<th>to effect, times</tr>
+{{range .Report.Points}}{{with .Unknown}}<p>A connection for a name that nobody owns takes {{ms .EnvoyCPU}} ms of Envoy and {{round .Bytes}} bytes of discovery; after {{.Connections}} of them Envoy has {{kb .EnvoyGrowth}} kB more.</p>
+{{end}}{{end}}<table><tr><th>shape<th>change<th>services<th>against<th>to ACK, times<th>to effect, times</tr>
 {{range .Report.Ratios}}<tr><td>{{.Shape}}<td>{{.Kind}}<td>{{.To}}<td>{{.From}}<td>{{ratio .ToACK}}<td>{{ratio .ToEffect}}</tr>
 {{end}}</table>
 {{with .Report.FanOut}}<p>Fan-out: {{.Envoys}} fake Envoys with {{.Services}} services each acknowledge a change after {{ms .ToACK.P50}} ms (p95 {{ms .ToACK.P95}}),

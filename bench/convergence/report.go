@@ -31,6 +31,16 @@ type Point struct {
 	PolderBytes    int64         `json:"control_plane_bytes"`
 	PerService     int64         `json:"bytes_per_service,omitempty"` // of both; only if there is a smaller point
 	Changes        []Change      `json:"changes"`
+	Unknown        *Flood        `json:"unknown_names,omitempty"`
+}
+
+// Flood is what callers for names that nobody owns cost, each once.
+type Flood struct {
+	Connections int           `json:"connections"`
+	CPU         time.Duration `json:"control_plane_cpu"` // for each, the caller in the same process included
+	EnvoyCPU    time.Duration `json:"envoy_cpu"`         // of all threads, for each
+	Bytes       float64       `json:"bytes"`             // of discovery, for each
+	EnvoyGrowth int64         `json:"envoy_growth_bytes"`
 }
 
 // Change is what one change of a kind takes, on average where nothing else is said.
@@ -60,7 +70,7 @@ type Ratio struct {
 	From     int     `json:"from_services"`
 	To       int     `json:"to_services"`
 	ToACK    float64 `json:"to_ack"`
-	ToEffect float64 `json:"to_effect"`
+	ToEffect float64 `json:"to_effect,omitempty"` // unless callers cannot see the change
 }
 
 // derive fills what follows from the points.
@@ -82,11 +92,12 @@ func (r *Report) derive() {
 	for _, shape := range shapes {
 		for i, c := range last[shape].Changes {
 			base := first[shape].Changes[i]
-			r.Ratios = append(r.Ratios, Ratio{
-				Shape: shape, Kind: c.Kind, From: first[shape].Services, To: last[shape].Services,
-				ToACK:    float64(c.ToACK.P50) / float64(base.ToACK.P50),
-				ToEffect: float64(c.ToEffect.P50) / float64(base.ToEffect.P50),
-			})
+			x := Ratio{Shape: shape, Kind: c.Kind, From: first[shape].Services, To: last[shape].Services,
+				ToACK: float64(c.ToACK.P50) / float64(base.ToACK.P50)}
+			if base.ToEffect.P50 > 0 {
+				x.ToEffect = float64(c.ToEffect.P50) / float64(base.ToEffect.P50)
+			}
+			r.Ratios = append(r.Ratios, x)
 		}
 	}
 }
@@ -124,6 +135,12 @@ func (r Report) WriteText(w io.Writer) error {
 	fmt.Fprintln(w)
 	for _, x := range r.Ratios {
 		fmt.Fprintf(w, "%s, %s: %d services against %d: to ACK %.2f, to effect %.2f times as long\n", x.Shape, x.Kind, x.To, x.From, x.ToACK, x.ToEffect)
+	}
+	for _, p := range r.Points {
+		if f := p.Unknown; f != nil {
+			fmt.Fprintf(w, "%d services, %s: a connection for a name that nobody owns takes %.3f ms of Envoy, %.3f ms of the control plane and the caller, and %.1f bytes of discovery; after %d of them Envoy has %d kB more\n",
+				p.Services, p.Shape, ms(f.EnvoyCPU), ms(f.CPU), f.Bytes, f.Connections, f.EnvoyGrowth/1000)
+		}
 	}
 	if f := r.FanOut; f != nil {
 		fmt.Fprintf(w, "\nfan-out: %d Envoys with %d services each; all acknowledge a change after %.1f ms (p95 %.1f), %.0f bytes and %.3f ms of CPU for each Envoy, its fake included; %.1f kB of memory for each Envoy; all start with nothing and have everything after %.2f s\n",

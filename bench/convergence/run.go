@@ -155,6 +155,11 @@ func measure(ctx context.Context, o Options, binary string, n int, make func(con
 		o.progress("%6d services, %s: %-9s %3d changes, to ACK %6.2f ms, to effect %6.2f ms, %7.0f bytes, CPU %6.2f ms, Envoy's main thread %6.2f ms",
 			n, point.Shape, kind.name, change.Count, ms(change.ToACK.P50), ms(change.ToEffect.P50), change.Bytes, ms(change.CPU), ms(change.EnvoyCPU))
 	}
+	if _, ok := r.shape.(*polderShape); ok {
+		if point.Unknown, err = r.flood(ctx); err != nil {
+			return Point{}, fmt.Errorf("names that nobody owns: %w", err)
+		}
+	}
 	return point, nil
 }
 

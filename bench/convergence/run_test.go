@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,15 +25,16 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Points) != 4 || len(report.Ratios) != 6 {
-		t.Fatalf("%d points and %d ratios, want 4 and 6", len(report.Points), len(report.Ratios))
+	if len(report.Points) != 4 || len(report.Ratios) != 9 {
+		t.Fatalf("%d points and %d ratios, want 4 and 9", len(report.Points), len(report.Ratios))
 	}
 	for _, p := range report.Points {
 		if p.ColdStart <= 0 || p.EnvoyResident <= 0 || p.EnvoyAllocated <= 0 {
 			t.Errorf("%s, %d services: figures are missing: %+v", p.Shape, p.Services, p)
 		}
 		for _, c := range p.Changes {
-			if c.Count != o.Changes || c.ToACK.P50 <= 0 || c.ToEffect.P50 <= 0 || c.Bytes <= 0 || c.BytesDown > c.Bytes || c.EnvoyCPU > c.EnvoyAllCPU {
+			unseen := slices.Contains([]string{"removed", "passed", "refused"}, c.Kind)
+			if c.Count != o.Changes || c.ToACK.P50 <= 0 || unseen != (c.ToEffect.P50 == 0) || c.Bytes <= 0 || c.BytesDown > c.Bytes || c.EnvoyCPU > c.EnvoyAllCPU {
 				t.Errorf("%s, %d services, %s: figures are missing or do not add up: %+v", p.Shape, p.Services, c.Kind, c)
 			}
 		}
@@ -41,6 +43,7 @@ func TestRun(t *testing.T) {
 	if small, large := report.Points[0].Changes[0], report.Points[2].Changes[0]; large.Bytes > small.Bytes*1.05 || large.Bytes > 1_000 {
 		t.Errorf("a change of endpoints takes %.0f bytes with 2 services and %.0f with 6", small.Bytes, large.Bytes)
 	}
+	checkFlat(t, report.Points[0], report.Points[2])
 	if f := report.FanOut; f == nil || f.Envoys != 4 || f.ToACK.P50 <= 0 || f.Bytes <= 0 {
 		t.Errorf("fan-out: %+v", f)
 	}
@@ -48,6 +51,24 @@ func TestRun(t *testing.T) {
 		t.Error("no progress was told")
 	}
 	checkWriters(t, report)
+}
+
+// checkFlat holds what does not depend on the machine: what changes of hosts send, however
+// many there are, and that a name which nobody owns is asked of nobody and not kept.
+func checkFlat(t *testing.T, small, large Point) {
+	t.Helper()
+	most := map[string]float64{"route": 1_000, "host": 3_000, "removed": 1_000, "passed": 600}
+	for i, c := range large.Changes {
+		limit, flat := most[c.Kind]
+		if flat && (c.Bytes > small.Changes[i].Bytes*1.05 || c.Bytes > limit) {
+			t.Errorf("%s takes %.0f bytes with %d services and %.0f with %d, want %.0f at most", c.Kind, small.Changes[i].Bytes, small.Services, c.Bytes, large.Services, limit)
+		}
+	}
+	for _, p := range []Point{small, large} {
+		if f := p.Unknown; f == nil || f.Connections == 0 || f.Bytes > 1 || f.EnvoyGrowth > int64(f.Connections)*100 {
+			t.Errorf("%d services: names that nobody owns: %+v", p.Services, f)
+		}
+	}
 }
 
 func checkWriters(t *testing.T, report Report) {

@@ -39,7 +39,8 @@ type polderShape struct {
 func newPolderShape(g xds.Gateway, entrypoint netip.AddrPort, other [2]netip.AddrPort, pair authority.Pair) *polderShape {
 	return &polderShape{
 		gateway: g,
-		node:    xds.NodeConfig{Region: region, HTTPS: entrypoint, HTTP: other[0], Peer: other[1], TrustDomain: "bench.polder"},
+		node: xds.NodeConfig{Region: region, HTTPS: entrypoint, HTTP: other[0], Peer: other[1], TrustDomain: "bench.polder",
+			PeerOf: map[polder.RegionName][]string{elsewhere: {"127.0.0.1:7443"}}},
 		server: server.New(server.Options{
 			Log: slog.New(slog.DiscardHandler),
 			Secret: func(name string) (xds.Resource, bool) {
@@ -73,6 +74,20 @@ func (p *polderShape) put(services ...polder.Service) error {
 		p.hosts.Put(a)
 		set = append(set, resources...)
 	}
+	p.apply(set, remove)
+	return nil
+}
+
+// remove removes a service.
+func (p *polderShape) remove(name polder.ServiceName) error {
+	p.hosts.Remove(name)
+	p.apply(nil, p.published[name])
+	delete(p.published, name)
+	return nil
+}
+
+// apply publishes a change of services with what the node says of their hosts.
+func (p *polderShape) apply(set []xds.Resource, remove []xds.Key) {
 	// What one service no longer has, another may have now.
 	remove = slices.DeleteFunc(remove, func(key xds.Key) bool {
 		return slices.ContainsFunc(set, func(r xds.Resource) bool { return r.Key == key })
@@ -88,7 +103,6 @@ func (p *polderShape) put(services ...polder.Service) error {
 		p.changed = append(p.changed, r.Key)
 	}
 	p.changed = append(p.changed, remove...)
-	return nil
 }
 
 func (p *polderShape) putEndpoints(s polder.Service) error {

@@ -150,6 +150,7 @@ func (u *usualShape) take(s polder.Service, kinds ...string) error {
 	if len(kinds) > 1 {
 		resources = xds.Service(judge(s), u.gateway)
 	}
+	var all []string
 	for _, r := range resources {
 		if r.Type == xds.TypeScope {
 			continue
@@ -160,7 +161,9 @@ func (u *usualShape) take(s polder.Service, kinds ...string) error {
 		}
 		switch m := m.(type) {
 		case *route.RouteConfiguration:
+			all = append(all, m.VirtualHosts[0].Domains...)
 			u.hosts[s.Name] = m.VirtualHosts[0]
+			u.hosts[s.Name].Domains = all // of the service, in one virtual host
 		default:
 			if r.Type == xds.TypeCluster {
 				u.clusters[s.Name] = m
