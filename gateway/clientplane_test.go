@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -220,5 +221,44 @@ func TestPlanesWaitForClients(t *testing.T) {
 	}
 	if err := p.Wait(t.Context(), key); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWhatClientsAreToldOf holds which endpoints are for clients: ready instances, also
+// at a berth; not an empty berth, which gRPC would connect to before anybody calls; and
+// none while all instances are busy.
+func TestWhatClientsAreToldOf(t *testing.T) {
+	const berth, instance = "127.0.0.1:20001", "127.0.0.1:20002"
+	r := newReconciler(slog.New(slog.DiscardHandler), xds.Gateway{Region: "fr"}, xds.NodeConfig{Region: "fr"}, nil, nil, nil)
+	r.gate.clients = newClientPlane(r.gate.site, netip.MustParseAddrPort("127.0.0.1:7445"), func([]string) {})
+	r.model = &polder.Model{Regions: []polder.Region{{Name: "fr"}}}
+	ready := func(at string) *running {
+		return &running{Instance: polder.Instance{ID: polder.InstanceID(at), Service: "billing", Region: "fr", State: polder.Ready, Address: netip.MustParseAddrPort(at)}}
+	}
+	for name, c := range map[string]struct {
+		berth, ready string
+		hidden       bool
+		want         []netip.AddrPort
+	}{
+		"asleep":                       {},
+		"an instance":                  {ready: instance, want: []netip.AddrPort{netip.MustParseAddrPort(instance)}},
+		"an empty berth":               {berth: berth},
+		"an instance at the berth":     {berth: berth, ready: berth, want: []netip.AddrPort{netip.MustParseAddrPort(berth)}},
+		"an instance beside the berth": {berth: berth, ready: instance, want: []netip.AddrPort{netip.MustParseAddrPort(instance)}},
+		"busy instances":               {ready: instance, hidden: true},
+		"a busy instance at the berth": {berth: berth, ready: berth, hidden: true},
+	} {
+		s := newService(called("billing", "billing.example.com"))
+		s.here, s.busyNow.hidden = "fr", c.hidden
+		if c.berth != "" {
+			s.berth = netip.MustParseAddrPort(c.berth)
+		}
+		if c.ready != "" {
+			s.running["1"] = ready(c.ready)
+		}
+		s.approved = r.judge(s)
+		if got := r.forClients(s); !slices.Equal(got.Endpoints(), c.want) || got.Verdict() != law.Serve {
+			t.Errorf("%s: clients are told of %v, %v; want %v", name, got.Endpoints(), got.Verdict(), c.want)
+		}
 	}
 }

@@ -343,11 +343,17 @@ func (r *reconciler) judge(s *service) law.Approved {
 // forClients is the verdict for clients without an Envoy. gRPC connects to whatever
 // endpoint it is told of before anybody calls, and again whenever the connection is
 // lost: at an empty berth it would wake the service, and never let it sleep.
+// Instances that are all busy are hidden from clients as they are from Envoys.
 func (r *reconciler) forClients(s *service) law.Approved {
-	if r.gate.clients == nil || !s.berth.IsValid() {
+	switch {
+	case r.gate.clients == nil:
 		return s.approved
+	case s.busyNow.hidden:
+		return r.judgeWith(s, nil)
+	case s.berth.IsValid():
+		return r.judgeWith(s, append(s.readyEndpoints(), s.fixedEndpoints(r.gateway.Region)...))
 	}
-	return r.judgeWith(s, append(s.readyEndpoints(), s.fixedEndpoints(r.gateway.Region)...))
+	return s.approved
 }
 
 func (r *reconciler) judgeWith(s *service, endpoints []polder.Endpoint) law.Approved {
