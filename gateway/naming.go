@@ -88,6 +88,9 @@ func (r *reconciler) announced(ctx context.Context, name polder.ServiceName, sig
 
 func (r *reconciler) announce(name polder.ServiceName, sign func(*service) *hello, now time.Time) {
 	s := r.services[name]
+	if s != nil && s.spec.Run != nil && sign(s) != &s.hello {
+		r.passOn(s, now)
+	}
 	if s == nil || s.spec.Run == nil || s.approved.Verdict() != law.Serve || s.spec.Scale.Prewarm == polder.PrewarmOff {
 		return
 	}

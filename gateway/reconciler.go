@@ -91,6 +91,7 @@ type reconciler struct {
 	served       func(map[polder.ServiceName]law.Approved) // told of the services that are served here
 	kept         func(recordSet)                           // told which records may be kept
 	asleep       func(polder.ServiceName)                  // told of a service whose last instance has stopped
+	knock        func(polder.Host)                         // tells the home elsewhere that callers may come; may be nil
 	events       chan func(now time.Time)
 	wall         func() time.Time // the machine\'s clock, which may step
 	woke         func(wake)       // told of a start for callers at a berth; may be nil

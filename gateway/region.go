@@ -103,6 +103,7 @@ type Region struct {
 
 	greetings greetings
 	wakes     wakes
+	knocker   *knocker
 
 	keyIDs  atomic.Pointer[[]string] // of the membership's keys, in order
 	drained atomic.Bool              // it is to lose its callers, and goes on
@@ -222,6 +223,8 @@ func (r *Region) connectControl() error {
 	r.reconciler.scored = learned{o.Log, r.layout.Scores()}.read()
 	r.reconciler.peer, r.reconciler.busyChanged, r.reconciler.tempo = o.Peer, r.setBusy, o.Tempo
 	r.reconciler.peers = o.Peers
+	r.knocker = newKnocker(https)
+	r.reconciler.knock = r.knocker.offer
 	r.reconciler.served, r.reconciler.asleep, r.reconciler.kept = r.setKnown, r.fellAsleep, r.records.set
 	r.reconciler.gate.journal, r.reconciler.gate.rebooked = r.journal, r.withdrawKeys
 	keeper := sockets.Options{Dir: r.layout.Keeper(), Socket: r.layout.Sockets(), Label: "keeper of " + string(o.Region), Log: o.Log}
@@ -331,7 +334,7 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 	defer context.AfterFunc(ctx, func() { r.options.Log.Info("region stops", "reason", context.Cause(ctx)) })()
 	for _, part := range []func(context.Context) error{
 		r.reconciler.Run, r.gossip.Run, r.followMembership, r.followConfig, r.renew, r.watchHealth, r.keepLearned, r.keepBooks, r.archive.Run, r.berths.Run,
-		r.serveMetrics, r.serveDNS, r.journal.Run,
+		r.serveMetrics, r.serveDNS, r.journal.Run, r.knocker.Run,
 		r.exportTraces,
 		func(ctx context.Context) error { return serveAPI(ctx, r.layout.API(), r, r.metrics) },
 	} {

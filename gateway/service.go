@@ -39,6 +39,7 @@ type service struct {
 	query      hello       // DNS queries
 	outside    hello       // programs of the operator
 	noticed    NoticeCause // what announced it last
+	passedOn   time.Time   // when its home elsewhere was last told of callers
 	promised   bool        // somebody was told to come back when an instance is ready
 	called     time.Time   // when it was last called here, or had requests open
 	pace       pace

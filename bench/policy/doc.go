@@ -28,8 +28,8 @@
 // call: each takes its duration and a place at an instance, which has
 // Options.Concurrency of them, and each start takes Options.StartUp. A call is cold
 // if no ready instance has a place when it arrives; it then waits for the first
-// place, at an instance that starts or at one whose call ends. (Envoy would send it
-// to a full instance instead: concurrency is a target there, and a limit here.)
+// place, at an instance that starts or at one whose call ends. (In production it
+// may find a full instance for the second that a load report takes.)
 // All policies run prewarm.Step, whenever a call arrives or ends, an instance
 // becomes ready, or a decision falls due. Waste is instance time without a call,
 // relative to a keep-alive of ten minutes.

@@ -29,6 +29,27 @@ services:
     scale: { prewarm: off }
 `
 
+// outsideOf is a program of the owner's, with the region's API at its socket.
+func outsideOf(layout gateway.Layout) *http.Client {
+	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", layout.API())
+	}}}
+}
+
+// notice tells that callers are on the way. The code is 0 when nobody answers.
+func notice(outside *http.Client, values url.Values) (int, string) {
+	response, err := outside.Post("http://polder/v1/notice?"+values.Encode(), "", nil)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return response.StatusCode, string(text)
+}
+
 // TestNotice tells a region in production over its socket that callers are on the
 // way, as a program of its owner does: the service wakes before anybody connects,
 // one that may not be prewarmed sleeps on, and what cannot be is said.
@@ -68,21 +89,8 @@ func TestNotice(t *testing.T) {
 	}
 	client := gateway.NewClient(layout)
 	defer client.Close()
-	outside := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", layout.API())
-	}}}
-	post := func(values url.Values) (int, string) {
-		response, err := outside.Post("http://polder/v1/notice?"+values.Encode(), "", nil)
-		if err != nil {
-			return 0, err.Error()
-		}
-		defer response.Body.Close()
-		text, err := io.ReadAll(response.Body)
-		if err != nil {
-			return 0, err.Error()
-		}
-		return response.StatusCode, string(text)
-	}
+	outside := outsideOf(layout)
+	post := func(values url.Values) (int, string) { return notice(outside, values) }
 	eventually(t, "the region takes a notice for each service", func() bool {
 		for _, name := range []string{"billing", "deaf"} {
 			if code, _ := post(url.Values{"service": {name}}); code != http.StatusAccepted {
@@ -126,5 +134,37 @@ func TestNotice(t *testing.T) {
 	response.Body.Close()
 	if response.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("a question instead of a notice: %d", response.StatusCode)
+	}
+}
+
+// TestQueryReachesTheHome asks for a sleeping service's address at a gateway whose
+// callers go on to another region, as a DNS query there would: its home wakes, in
+// that region, before anybody connects, and nothing wakes where it was asked.
+func TestQueryReachesTheHome(t *testing.T) {
+	u := startUp(t, "testdata/homes.yaml")
+	var home, entry polder.RegionName
+	eventually(t, "all agree on the home of amber", func() bool {
+		home, entry = "", ""
+		for _, region := range everywhere {
+			switch at := u.service(region, "amber").Home; {
+			case at == "" && home == "":
+				home = region
+			case at != "":
+				entry = region
+			}
+		}
+		return home != "" && entry != "" && u.service(entry, "amber").Home == string(home)+"-1"
+	})
+	if code, text := notice(outsideOf(u.layout(entry)), url.Values{"service": {"amber"}, "cause": {"dns"}}); code != http.StatusAccepted {
+		t.Fatalf("%d %s", code, text)
+	}
+	eventually(t, "amber is awake at its home, and nobody has called", func() bool {
+		service := u.service(home, "amber")
+		return len(service.Instances) == 1 && service.Instances[0].State == polder.Ready && service.Totals.Requests == 0
+	})
+	for _, region := range everywhere {
+		if n := u.service(region, "amber").Totals.Starts; region != home && n > 0 {
+			t.Errorf("%d instances were started in %s, and its home is %s", n, region, home)
+		}
 	}
 }
