@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/polder/polder"
@@ -29,6 +30,25 @@ func pausing() prewarm.Pausing {
 		return prewarm.Pausing{Possible: true, Share: 1, Resume: resumeTime}
 	}
 	return prewarm.Pausing{Possible: true, Share: pagedShare, Resume: pagedTime}
+}
+
+// thawsKept is how many times of a service are remembered that its paused instances
+// took to go on.
+const thawsKept = 8
+
+// thawed notes how long a paused instance took to go on.
+func (s *service) thawed(took time.Duration) {
+	s.thaws = append(s.thaws, max(took, 0))
+	s.thaws = s.thaws[max(0, len(s.thaws)-thawsKept):]
+}
+
+// pausing is what a paused instance of the service gives: once some have gone on,
+// the slowest of the last times, in place of what the machine's kind lets expect.
+func (s *service) pausing(expected prewarm.Pausing) prewarm.Pausing {
+	if len(s.thaws) > 0 {
+		expected.Resume = slices.Max(s.thaws)
+	}
+	return expected
 }
 
 // instancePaused notes that an instance was frozen after its retirement. At a
@@ -79,6 +99,7 @@ func (r *reconciler) wentOn(s *service, i *running, now time.Time) {
 	i.State = polder.Ready
 	i.start = activator.Start{Decided: i.resumed, Started: i.resumed, Listening: now, Ready: now}
 	s.total.Resumes++
+	s.thawed(now.Sub(i.resumed))
 	r.wokeAtBerth(s, i)
 	s.engaged = now
 	r.serve(s, now)

@@ -54,6 +54,11 @@ func TestPauseAndGoOn(t *testing.T) {
 		if err != nil || again.Instance != first.Instance {
 			t.Fatalf("woke %v, %v; want the paused instance", again, err)
 		}
+		w.r.do(w.ctx, func(now time.Time) {
+			if got := w.r.terms(w.r.services["billing"], now).Pausing.Resume; got != time.Millisecond {
+				t.Errorf("the next pause is weighed with %s until it goes on, and this one took a millisecond", got)
+			}
+		})
 		want := []string{"resume billing-1", "publish endpoints of service/billing"}
 		if !slices.Equal(w.journal()[:2], want) {
 			t.Errorf("order: %v, want %v", w.journal(), want)

@@ -33,15 +33,16 @@ type service struct {
 	atBerthNow int                 // who waits at the berth for want of a ready instance
 	engaged    time.Time           // when a request was last seen to reach an instance before the load reports told of it
 	startUps   []time.Duration
-	expected   time.Time   // of an announced arrival; zero for none
-	knocked    time.Time   // when somebody was first seen to wait at the berth for the start under way; zero for nobody
-	hello      hello       // ClientHellos
-	query      hello       // DNS queries
-	outside    hello       // programs of the operator
-	noticed    NoticeCause // what announced it last
-	passedOn   time.Time   // when its home elsewhere was last told of callers
-	promised   bool        // somebody was told to come back when an instance is ready
-	called     time.Time   // when it was last called here, or had requests open
+	thaws      []time.Duration // that paused instances took to go on, the last thawsKept
+	expected   time.Time       // of an announced arrival; zero for none
+	knocked    time.Time       // when somebody was first seen to wait at the berth for the start under way; zero for nobody
+	hello      hello           // ClientHellos
+	query      hello           // DNS queries
+	outside    hello           // programs of the operator
+	noticed    NoticeCause     // what announced it last
+	passedOn   time.Time       // when its home elsewhere was last told of callers
+	promised   bool            // somebody was told to come back when an instance is ready
+	called     time.Time       // when it was last called here, or had requests open
 	pace       pace
 	place      abode
 

@@ -201,7 +201,7 @@ func (r *reconciler) terms(s *service, now time.Time) prewarm.Terms {
 	}
 	prices := r.spending.book.Prices()
 	prices.ColdStart = prewarm.Nanos(s.spec.Scale.ColdStart)
-	return prewarm.Terms{Pausing: r.pausing, Prices: prices, Footprint: budget.FootprintOf(s.spec), Rung: rung, Standing: standing, Announcer: s.noticed.words()}
+	return prewarm.Terms{Pausing: s.pausing(r.pausing), Prices: prices, Footprint: budget.FootprintOf(s.spec), Rung: rung, Standing: standing, Announcer: s.noticed.words()}
 }
 
 // reserve sets an instance-minute aside before a start. The name is that of the

@@ -176,11 +176,15 @@ func (p *Process) Resident() (bytes int64) {
 }
 
 // PageOut asks the kernel to take the memory of a paused group out of RAM: what
-// comes from files at once, the rest where there is swap. It returns as it was
-// and as it is, in bytes. Without the right to do so (CAP_SYS_NICE) it is an
-// error, and nothing has changed.
+// comes from files at once, the rest where there is swap. It does so for the cgroup
+// of v2 that limits the group's memory, if there is one, else for each process. It
+// returns as it was and as it is, in bytes. Without the right to do so (to the
+// cgroup, or CAP_SYS_NICE) it is an error, and nothing has changed.
 func (p *Process) PageOut() (before, after int64, err error) {
 	before = p.Resident()
+	if slices.ContainsFunc(p.cgroups(), reclaim) {
+		return before, p.Resident(), nil
+	}
 	members, err := p.members()
 	for _, pid := range append(members, p.record.PID) {
 		err = errors.Join(err, pageOut(pid))
@@ -189,6 +193,19 @@ func (p *Process) PageOut() (before, after int64, err error) {
 		err = fmt.Errorf("page out %s (pid %d): %w", p.record.Label, p.record.PID, err)
 	}
 	return before, p.Resident(), err
+}
+
+// reclaim asks the kernel to take all of a cgroup's memory out of RAM, with page
+// cache and what the kernel keeps for it, which needs no right beyond that to the
+// cgroup (memory.reclaim, since Linux 5.19). It takes what it can, and says so when
+// that is not all. False means that there is no such cgroup, or no such file.
+func reclaim(dir string) bool {
+	current, err := readWords(dir, "memory.current")
+	if err != nil || len(current) != 1 {
+		return false
+	}
+	err = writeFile(dir, "memory.reclaim", current[0])
+	return err == nil || errors.Is(err, unix.EAGAIN)
 }
 
 func pageOut(pid int) error {
