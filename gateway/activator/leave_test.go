@@ -23,7 +23,9 @@ func gone(t *testing.T, r *rig, asked *wake) {
 	t.Helper()
 	receive(t, asked.ctx.Done(), "Wake to be told that the caller left")
 	r.idle()
-	eventually(t, "it is counted", func() bool { return r.stats("svc").Failed[activator.CallerGone] == 1 })
+	eventually(t, "it is counted, and in the ledger", func() bool {
+		return r.stats("svc").Failed[activator.CallerGone] == 1 && len(r.ColdRequests()) > 0
+	})
 	if cold := r.ColdRequests(); len(cold) != 1 || cold[0].Status != 0 || cold[0].Reason != activator.CallerGone {
 		t.Errorf("the ledger has %+v", cold)
 	}
