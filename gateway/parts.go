@@ -97,6 +97,9 @@ func (r *Region) envoyServices(discovery *server.Server) func(grpc.ServiceRegist
 		discovery.Register(to)
 		r.load.Register(to)
 		r.greeter.Register(to)
+		if r.tracer != nil {
+			r.tracer.Register(to)
+		}
 	}
 }
 

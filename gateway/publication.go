@@ -30,8 +30,8 @@ type publication struct {
 }
 
 // newPublication begins anew, and takes over the ways out that Envoy has.
-func newPublication(w xds.Ways) *publication {
-	return &publication{hosts: xds.Hosts{Ways: w}, keys: map[polder.ServiceName][]xds.Key{}}
+func newPublication(w xds.Ways, traces bool) *publication {
+	return &publication{hosts: xds.Hosts{Ways: w, Traces: traces}, keys: map[polder.ServiceName][]xds.Key{}}
 }
 
 // put takes in a service and gives its resources, and the keys that it had before
@@ -272,7 +272,7 @@ func (r *reconciler) publishAll(names []polder.ServiceName, now time.Time) {
 	withheld := map[polder.ServiceName]bool{}
 	ways := r.ways
 	for {
-		p := newPublication(ways)
+		p := newPublication(ways, r.node.Traces)
 		violations := r.gate.publish(r.everything(p, names, withheld, book, now))
 		if len(violations) == 0 {
 			r.ways = p.hosts.Ways

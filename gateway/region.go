@@ -209,8 +209,8 @@ func (r *Region) connectControl() error {
 	r.load = load.New(o.Tempo.period(loadInterval, leastLoadInterval), func(reports []load.Report) { r.reconciler.LoadReported(r.context(), reports) })
 	r.greeter = greeting.New(r.greeted)
 	r.reconciler = newReconciler(o.Log,
-		xds.Gateway{Region: o.Region, Activator: r.layout.Activator(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
-		xds.NodeConfig{Region: o.Region, HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain(), AccessLog: r.layout.AccessLog(), Ejections: r.layout.Ejections(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
+		xds.Gateway{Region: o.Region, Traces: o.Traces != "", Activator: r.layout.Activator(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
+		xds.NodeConfig{Region: o.Region, Traces: o.Traces != "", HTTPS: https, HTTP: http, Peer: peer, TrustDomain: r.keys.trustDomain(), AccessLog: r.layout.AccessLog(), Ejections: r.layout.Ejections(), HTTP3: r.listen.HTTP3 == polder.HTTP3On},
 		r.server, r.keys, r.setWarm)
 	if err := r.connectNodes(); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/gateway/trace"
 	"github.com/polder/polder/regions/law"
+	"github.com/polder/polder/xds"
 )
 
 // connectTraces makes what exports spans, if the options name a collector.
@@ -20,7 +21,7 @@ func (r *Region) connectTraces(m *polder.Model) (err error) {
 	if _, ok := m.Region(r.tracesRegion()); !ok {
 		return fmt.Errorf("the collector's region is %q, which is not in the configuration: it has %s", r.tracesRegion(), regionNames(m))
 	}
-	r.tracer, err = trace.New(trace.Options{Endpoint: o.Traces, Region: o.Region, Peer: o.Peer, Version: o.Version, Log: o.Log})
+	r.tracer, err = trace.New(trace.Options{Endpoint: o.Traces, Region: o.Region, Peer: o.Peer, Version: o.Version, Log: o.Log, Admit: r.admitSpan})
 	return err
 }
 
@@ -48,6 +49,13 @@ func (r *Region) mayExport(service polder.ServiceName, collector polder.RegionNa
 	}
 	approved, ok := (*known)[service]
 	return ok && approved.Verdict() == law.Serve && approved.Permission().MayKeep(polder.RecordTraces, collector)
+}
+
+// admitSpan tells whose requests a cluster's are, and whether the collector may
+// have spans of them.
+func (r *Region) admitSpan(cluster string) (polder.ServiceName, bool) {
+	service, ok := xds.ClusterService(cluster)
+	return service, ok && r.mayExport(service, r.tracesRegion())
 }
 
 // traceCold tells the collector of a cold request, where the law permits it.

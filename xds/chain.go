@@ -28,17 +28,13 @@ const (
 // the key is held.
 func servingChains(stat string, t hostTable) []*listener.FilterChain {
 	chains := []*listener.FilterChain{
-		t.servingFilterChain(chainServe, onDemandTLS(), scopedManager(stat, "", t.here)),
-		t.servingFilterChain(chainWildcard, onDemandTLS(), wildcardManager(stat, "", t.here)),
+		t.servingFilterChain(chainServe, onDemandTLS(), scopedManager(stat, observed{traced: t.traces}, t.here)),
+		t.servingFilterChain(chainWildcard, onDemandTLS(), wildcardManager(stat, observed{traced: t.traces}, t.here)),
 	}
 	for _, c := range t.owned {
-		log := ""
-		if c.logged {
-			log = t.accessLog
-		}
-		manager, socket := scopedManager(stat, log, t.here), onDemandTLS()
+		manager, socket := scopedManager(stat, t.observed(c), t.here), onDemandTLS()
 		if c.wild {
-			manager = wildcardManager(stat, log, t.here)
+			manager = wildcardManager(stat, t.observed(c), t.here)
 		}
 		if c.resident != "" {
 			socket = residentTLS(c.resident)

@@ -22,6 +22,8 @@ import (
 // hosts are treated as before, or a host that moves between services which are
 // served alike, changes nothing. The zero value is ready; not safe for concurrent use.
 type Hosts struct {
+	// Traces is what NodeConfig says: fixed before the first use.
+	Traces bool
 	// Ways are the ways out that the last Node knew of. Whoever begins anew with
 	// other Hosts takes them over, or what goes through these ways is cut.
 	Ways Ways
@@ -55,11 +57,11 @@ func (t treatment) alike(u treatment) bool {
 }
 
 // shared tells whether the connections go with those of other services. Those that
-// do not have chains which hold a key, end with a broken glass, or note requests, and
+// do not have chains which hold a key, end with a broken glass, or note or trace other requests than all do, and
 // go at once.
 func (t treatment) shared() bool {
 	return !t.glass && !strings.HasPrefix(t.chain, ResidentSecrets) && !strings.HasPrefix(t.chain, EndingChains) &&
-		!strings.HasPrefix(t.chain, loggedChains)
+		!strings.HasPrefix(t.chain, loggedChains) && !strings.HasPrefix(t.chain, untracedChains)
 }
 
 // ledTo is the internal listener for connections that are led by their name.
@@ -106,7 +108,7 @@ func (h *Hosts) Put(a law.Approved) {
 	for _, host := range s.Hosts {
 		h.stale = h.stale || h.Ways.offends(string(host), a, true)
 		if now.verdict == law.Serve {
-			now.chain = servingChain(a, string(host))
+			now.chain = servingChain(a, string(host), h.Traces)
 			if a.Home() != (law.Home{}) {
 				now.chain += " " + passOf(a).name
 			}
@@ -239,7 +241,7 @@ func (h *Hosts) Node(n NodeConfig) []Resource {
 	for host := range h.led {
 		h.touched[host] = true
 	}
-	t := sortHosts(judged, n.Region)
+	t := sortHosts(judged, n.Region, h.Traces)
 	var kept []pass
 	h.Ways, kept = h.Ways.next(t.passes, h.approved, n.Now)
 	t.passes = append(t.passes, kept...)

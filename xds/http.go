@@ -40,13 +40,13 @@ const (
 
 // scopedManager speaks HTTP with callers of exact hosts. The routes are chosen
 // by the SNI, so upper case, ports and trailing dots in Host change nothing.
-func scopedManager(stat, log string, here polder.RegionName) *listener.Filter {
-	return networkFilter(managerName, scoped(stat, log, here))
+func scopedManager(stat string, of observed, here polder.RegionName) *listener.Filter {
+	return networkFilter(managerName, scoped(stat, of, here))
 }
 
 // scoped is that manager.
-func scoped(stat, log string, here polder.RegionName) *hcm.HttpConnectionManager {
-	m := serving(stat, log, here)
+func scoped(stat string, of observed, here polder.RegionName) *hcm.HttpConnectionManager {
+	m := serving(stat, of, here)
 	m.LocalReplyConfig.Mappers = append([]*hcm.ResponseMapper{misdirectedReply()}, m.LocalReplyConfig.Mappers...)
 	m.EarlyHeaderMutationExtensions = []*core.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation",
@@ -71,22 +71,25 @@ func scoped(stat, log string, here polder.RegionName) *hcm.HttpConnectionManager
 }
 
 // wildcardManager speaks HTTP with callers of wildcard hosts.
-func wildcardManager(stat, log string, here polder.RegionName) *listener.Filter {
-	return networkFilter(managerName, wild(stat, log, here))
+func wildcardManager(stat string, of observed, here polder.RegionName) *listener.Filter {
+	return networkFilter(managerName, wild(stat, of, here))
 }
 
 // wild is that manager.
-func wild(stat, log string, here polder.RegionName) *hcm.HttpConnectionManager {
-	m := serving(stat, log, here)
+func wild(stat string, of observed, here polder.RegionName) *hcm.HttpConnectionManager {
+	m := serving(stat, of, here)
 	m.RouteSpecifier = routes(routesWildcard)
 	return m
 }
 
 // serving is a manager whose answers come from services, without its routes. What
 // every answer has is said here, and not with the routes of each host.
-func serving(stat, log string, here polder.RegionName) *hcm.HttpConnectionManager {
+func serving(stat string, of observed, here polder.RegionName) *hcm.HttpConnectionManager {
 	m := manager(stat)
-	m.AccessLog = accessLog(log)
+	m.AccessLog = accessLog(of.log)
+	if of.traced {
+		m.Tracing = tracing()
+	}
 	m.HttpFilters = append([]*hcm.HttpFilter{{
 		Name: "answers",
 		ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: packed(&headers.HeaderMutation{Mutations: &headers.Mutations{

@@ -77,7 +77,11 @@ func without(list, other []string) []string {
 // served here and of no others. Only below wildcards the name decides whose routes
 // are meant; what merely lies below a wildcard of ours does not end here: a
 // connection is passed on once and never again.
+//
+// Nothing is traced here: a name that it does not know may be of a service whose
+// requests may not be.
 func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
+	t.traces = false
 	return &listener.Listener{
 		Name:                             listenerInward,
 		ListenerSpecifier:                &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},

@@ -25,6 +25,7 @@ type NodeConfig struct {
 	RTT         map[polder.RegionName]time.Duration
 	TrustDomain string // of the peers' SPIFFE identities
 	HTTP3       bool   // serve HTTP/3 on the entrypoint's port as well
+	Traces      bool   // make spans of requests whose caller traces them and whose policy permits it
 	AccessLog   string // file for the requests of services whose policy permits it; "" for none
 	Ejections   string // file of the bootstrap, for the proof; "" for none
 	// Draining asks Envoy to end the connections that it has opened, each after its
@@ -38,7 +39,7 @@ type NodeConfig struct {
 // routes of plain HTTP and of wildcard hosts, and the ways to other regions.
 // They depend on the services only through the verdict on each host.
 func Node(judged []law.Approved, n NodeConfig) []Resource {
-	return sortHosts(judged, n.Region).resources(n)
+	return sortHosts(judged, n.Region, n.Traces).resources(n)
 }
 
 func (t hostTable) resources(n NodeConfig) []Resource {
@@ -79,6 +80,7 @@ type hostTable struct {
 	passes      []pass
 	draining    bool
 	accessLog   string
+	traces      bool
 	wildcards   []wildService // served, with at least one wildcard host
 	captured    []string      // of other services, below a wildcard host that ends here
 	outside     []string      // of all services, the ones that may not end here though the key would not tell
@@ -90,6 +92,7 @@ type hostTable struct {
 type wildService struct {
 	polder.Service
 	resident bool // and with a key that stays
+	traced   bool // and whose requests may be traced
 }
 
 // pass is one way out: the hosts whose connections go to the same home and
@@ -101,8 +104,8 @@ type pass struct {
 	hosts   []string // of callers at the entrypoint
 }
 
-func sortHosts(judged []law.Approved, here polder.RegionName) hostTable {
-	t := hostTable{here: here}
+func sortHosts(judged []law.Approved, here polder.RegionName, traces bool) hostTable {
+	t := hostTable{here: here, traces: traces}
 	passes := map[string]*pass{}
 	way := func(a law.Approved) *pass {
 		p := passOf(a)
@@ -127,7 +130,7 @@ func sortHosts(judged []law.Approved, here polder.RegionName) hostTable {
 				}
 			}
 			if slices.ContainsFunc(hosts, isWildcard) {
-				t.wildcards = append(t.wildcards, wildService{s, a.Resident()})
+				t.wildcards = append(t.wildcards, wildService{s, a.Resident(), a.MayKeep(polder.RecordTraces)})
 			}
 			if a.Home() != (law.Home{}) {
 				p := way(a)

@@ -75,13 +75,9 @@ func quicEntrypoint(n NodeConfig, t hostTable) *listener.Listener {
 
 func (t hostTable) quicChain(c ownChain) *listener.FilterChain {
 	const stat = "http3"
-	log := ""
-	if c.logged {
-		log = t.accessLog
-	}
-	m := scoped(stat, log, t.here)
+	m := scoped(stat, t.observed(c), t.here)
 	if c.wild {
-		m = wild(stat, log, t.here)
+		m = wild(stat, t.observed(c), t.here)
 	}
 	m.CodecType = hcm.HttpConnectionManager_HTTP3
 	m.HttpProtocolOptions, m.Http2ProtocolOptions, m.UpgradeConfigs = nil, nil, nil

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
 )
 
 const (
@@ -82,9 +83,12 @@ func hostScope(host string) *route.ScopedRouteConfiguration {
 // opened for it. A request for any other host on this connection finds no route: see
 // misdirectedReply. The service's other hosts are not here either, though they share
 // its certificate: a host that comes, goes or moves would change the routes of them all.
-func routesOf(host string, s polder.Service, g Gateway, resident bool) *route.RouteConfiguration {
+func routesOf(host string, s polder.Service, g Gateway, a law.Approved) *route.RouteConfiguration {
 	own := serviceHosts(s, []string{host}, g.HTTP3)
-	if g.HTTP3 && resident {
+	if g.Traces && a.MayKeep(polder.RecordTraces) {
+		own.RequestHeadersToAdd = append(own.RequestHeadersToAdd, callersTrace())
+	}
+	if g.HTTP3 && a.Resident() {
 		own.ResponseHeadersToAdd = append(own.ResponseHeadersToAdd, advertised())
 	}
 	return &route.RouteConfiguration{Name: hostRoutes(host), VirtualHosts: []*route.VirtualHost{own}}
@@ -208,6 +212,9 @@ func wildcardRoutes(t hostTable, n NodeConfig) *route.RouteConfiguration {
 	hosts := make([]*route.VirtualHost, 0, len(t.wildcards)+1)
 	for _, s := range t.wildcards {
 		own := serviceHosts(s.Service, plain(s.Hosts), n.HTTP3)
+		if n.Traces && s.traced {
+			own.RequestHeadersToAdd = append(own.RequestHeadersToAdd, callersTrace())
+		}
 		if n.HTTP3 && s.resident {
 			own.ResponseHeadersToAdd = append(own.ResponseHeadersToAdd, advertised())
 		}

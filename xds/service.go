@@ -13,6 +13,7 @@ import (
 type Gateway struct {
 	Region    polder.RegionName
 	Activator string // path of the activator's Unix socket
+	Traces    bool   // Envoy traces requests, as NodeConfig says
 	HTTP3     bool   // tell callers of services with a resident key that HTTP/3 is there
 }
 
@@ -34,7 +35,7 @@ func Service(a law.Approved, g Gateway) []Resource {
 	}
 	for _, host := range slices.DeleteFunc(plain(s.Hosts), isWildcard) {
 		resources = append(resources,
-			newResource(TypeRoute, hostRoutes(host), routesOf(host, s, g, a.Resident())),
+			newResource(TypeRoute, hostRoutes(host), routesOf(host, s, g, a)),
 			newResource(TypeScope, scopeOf(host), hostScope(host)))
 	}
 	return resources

@@ -3,6 +3,7 @@ package activator
 import (
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"strings"
 
 	"github.com/polder/polder"
@@ -11,6 +12,13 @@ import (
 // serviceHeader names the service. Envoy's route sets it and overwrites what a
 // caller may have sent.
 const serviceHeader = "X-Polder-Service"
+
+// traceHeader is where Envoy keeps what the caller said of its trace, behind
+// callersTrace, where it writes a traceparent header of its own.
+const (
+	traceHeader  = "X-Polder-Trace"
+	callersTrace = "caller="
+)
 
 // reasonHeader labels what no instance answered.
 const reasonHeader = "X-Polder-Reason"
@@ -50,14 +58,27 @@ func requestID(h http.Header) string {
 	return visible(id)
 }
 
-// traceOf returns the caller's trace, if the header has the length of one.
+// traceOf returns the trace that a request is part of, if the header has the
+// length of one. An Envoy that traces writes the header of each request: where the
+// caller said nothing and Envoy makes no span, there is none.
 func traceOf(h http.Header) string {
 	const length = 55 // version 00 of W3C Trace Context
 	trace := h.Get("Traceparent")
 	if len(trace) != length {
 		return ""
 	}
+	said, kept := strings.CutPrefix(h.Get(traceHeader), callersTrace)
+	if kept && len(said) != length && !sampled(trace) {
+		return ""
+	}
 	return visible(trace)
+}
+
+// sampled tells whether the last bit of the flags is set, which are the last two
+// digits.
+func sampled(trace string) bool {
+	flags, err := strconv.ParseUint(trace[len(trace)-2:], 16, 8)
+	return err == nil && flags&1 == 1
 }
 
 // visible returns a text of visible ASCII, and "" for any other.

@@ -18,6 +18,8 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
+	spans "go.opentelemetry.io/proto/otlp/trace/v1"
+
 	"github.com/polder/polder"
 )
 
@@ -40,14 +42,20 @@ type Options struct {
 	Region   polder.RegionName
 	Peer     string
 	Version  string // of Polder
-	Log      *slog.Logger
+	// Admit tells whose requests Envoy sends to a cluster, and whether the collector
+	// may be told of them.
+	Admit func(cluster string) (polder.ServiceName, bool)
+	Log   *slog.Logger
 }
 
 // Tracer exports spans of cold requests, while it runs.
 type Tracer struct {
+	client   otlptrace.Client
 	export   *watched
 	resource *resource.Resource
 	requests chan Request
+	relayed  chan *spans.Span
+	admit    func(cluster string) (polder.ServiceName, bool)
 }
 
 // Request is a cold request, as far as a trace tells of it.
@@ -76,7 +84,8 @@ func New(o Options) (*Tracer, error) {
 		return nil, err
 	}
 	return &Tracer{
-		export: newWatched(otlptrace.NewUnstarted(client), o.Endpoint, o.Log),
+		client: client, export: newWatched(otlptrace.NewUnstarted(client), o.Endpoint, o.Log),
+		relayed: make(chan *spans.Span, mostQueued), admit: o.Admit,
 		resource: resource.NewSchemaless(
 			attribute.String("service.name", "polder"), attribute.String("service.version", o.Version),
 			attribute.String("service.instance.id", o.Peer), attribute.String("polder.region", string(o.Region))),
@@ -133,17 +142,20 @@ func (t *Tracer) Run(ctx context.Context) error {
 		sdk.WithIDGenerator(identifiers{}), sdk.WithResource(t.resource),
 	)
 	tracer := provider.Tracer("polder")
+	relaying := make(chan struct{})
+	go func() { defer close(relaying); t.relay(ctx) }()
 	for running := true; running; {
 		select {
 		case r := <-t.requests:
-			spans(tracer, r)
+			makeSpans(tracer, r)
 		case <-ctx.Done():
 			running = false
 		}
 	}
 	for range len(t.requests) {
-		spans(tracer, <-t.requests)
+		makeSpans(tracer, <-t.requests)
 	}
+	<-relaying
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
 	if err := provider.Shutdown(last); err != nil {
@@ -163,8 +175,8 @@ func (t *Tracer) Cold(r Request) {
 	}
 }
 
-// spans makes the spans of one request.
-func spans(tracer oteltrace.Tracer, r Request) {
+// makeSpans makes the spans of one request.
+func makeSpans(tracer oteltrace.Tracer, r Request) {
 	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": r.Traceparent})
 	ctx = withRequest(ctx, r.ID)
 	ctx, span := tracer.Start(ctx, "cold request", oteltrace.WithTimestamp(r.Noticed), oteltrace.WithSpanKind(oteltrace.SpanKindServer))

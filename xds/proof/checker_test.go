@@ -46,7 +46,7 @@ func TestReach(t *testing.T) {
 		return []string{to + "127.0.0.1:20004: instance 127.0.0.1:20004 fr", to + activator + ": activator " + activator + " fr"}
 	}
 	served := func(host string) []string {
-		list := []string{plain + "to-https: answer a fixed answer "}
+		list := []string{plain + "to-https: answer a fixed answer ", public + "chain serve > filter envoy.filters.network.http_connection_manager > tracing: sink cluster polder "}
 		for _, chain := range []string{public + "chain serve", inward + "chain serve"} {
 			list = append(list, chain+": key secret "+host+" fr")
 			list = append(list, catalog(chain, "safe")...)

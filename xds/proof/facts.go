@@ -164,6 +164,7 @@ type sink struct {
 	path    []string
 	cluster string // gRPC service
 	file    string
+	tracer  bool // it is told of requests as spans
 }
 
 // opens tells whether some chain reads requests.

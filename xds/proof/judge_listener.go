@@ -17,6 +17,7 @@ type deed struct {
 	kind    deedKind
 	ends    int64                        // the second at which the chain goes with its connections; 0 for never
 	log     string                       // the file that its requests are noted in
+	traced  bool                         // somebody is told of its requests as spans
 	keyOf   polder.ServiceName           // whose resident key it opens with; "" for those on demand
 	regions map[polder.RegionName]string // passed to, with an address there
 }
@@ -165,6 +166,7 @@ func (v *view) judgeOpening(whose callers, c *chainFacts, path []string) deed {
 	for _, s := range c.sinks {
 		v.judgeSink(whose, path, s)
 		d.log = cmp.Or(d.log, s.file)
+		d.traced = d.traced || s.tracer
 	}
 	return d
 }

@@ -136,6 +136,8 @@ func (v *view) judgeDeed(e *entry, d deed, path []string, host string) {
 		v.report(whose, path, "requests for "+host, fmt.Sprintf("are opened with the key of service %s", d.keyOf))
 	case d.kind == opens && d.log != "" && !e.records[polder.RecordAccessLog]:
 		v.report(whose, path, "file "+d.log, "notes requests whose policy does not permit it here")
+	case d.kind == opens && d.traced && !e.records[polder.RecordTraces]:
+		v.report(whose, path, "a tracer", "is told of requests whose policy keeps no traces here")
 	case d.kind == opens && e.ends[v.site().Region] != 0 && d.ends != e.ends[v.site().Region]:
 		v.report(whose, path, "requests for "+host, outlives(e.ends[v.site().Region]))
 	case d.kind == passes && !e.passed:

@@ -63,7 +63,7 @@ func TestWhatIsKeptStaysLawful(t *testing.T) {
 					w.homes[s.Name] = home
 				}
 			}
-			var hosts xds.Hosts
+			hosts := xds.Hosts{Traces: true}
 			checker := proof.NewChecker(w.book())
 			set := func() []proof.Resource {
 				var set []xds.Resource

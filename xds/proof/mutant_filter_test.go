@@ -7,7 +7,6 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	ratelimitconfig "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
-	trace "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	filelog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	grpclog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	limits "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
@@ -92,13 +91,6 @@ func sinkMutants() []mutant {
 				edit(s.t, h.HttpFilters[len(h.HttpFilters)-1].GetTypedConfig(), func(r *router.Router) { r.UpstreamLog = s.logTo(&filelog.FileAccessLog{Path: "/tmp/upstream.log"}) })
 			})
 		}, "billing", inManager("http_filters", "upstream_log"), "/tmp/upstream.log"},
-		{"traces", func(s *snapshot) {
-			s.add(staticCluster("traces", socketAt("203.0.113.9", 4317)))
-			s.manager("entrypoint-https", "serve", func(h *hcm.HttpConnectionManager) {
-				h.Tracing = &hcm.HttpConnectionManager_Tracing{Provider: &trace.Tracing_Http{Name: "otel", ConfigType: &trace.Tracing_Http_TypedConfig{
-					TypedConfig: pack(s.t, &trace.OpenTelemetryConfig{GrpcService: toCluster("traces"), ServiceName: "x"})}}}
-			})
-		}, "billing", inManager("tracing"), "203.0.113.9:4317"},
 		{"arrivals told to a service that the book does not know", func(s *snapshot) {
 			s.add(staticCluster("limits", socketAt("203.0.113.9", 8081)))
 			early(s, "serve", "limits")

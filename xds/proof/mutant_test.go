@@ -64,6 +64,10 @@ services:
     hosts: [standby.example.com]
     residency: { allow: [pl], failover: { listed: [fr] } }
     run: { command: [./standby] }
+  untold: # served here, and never traced
+    hosts: [untold.example.com]
+    residency: { allow: [fr], telemetry: { traces: nowhere } }
+    run: { command: [./untold] }
   vault: # refused
     hosts: [vault.example.com]
     residency: { allow: [nl], elsewhere: refuse }
@@ -117,7 +121,7 @@ var reasons = map[string]string{
 // a checker that had proved the good snapshot, and leaves it as it was.
 func TestMutants(t *testing.T) {
 	mutants := slices.Concat(endpointMutants(), clusterMutants(), routeMutants(), hostMutants(),
-		openingMutants(), residentMutants(), glassMutants(), loggedMutants(), sinkMutants(), filterMutants(), listenerMutants(), passMutants(), spareMutants(), strangeMutants(), nameMutants())
+		openingMutants(), residentMutants(), glassMutants(), loggedMutants(), sinkMutants(), traceMutants(), filterMutants(), listenerMutants(), passMutants(), spareMutants(), strangeMutants(), nameMutants())
 	if len(mutants) < 40 {
 		t.Fatalf("only %d mutants", len(mutants))
 	}

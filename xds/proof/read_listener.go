@@ -7,6 +7,7 @@ import (
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	trace "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	filelog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	grpclog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	headers "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
@@ -20,6 +21,7 @@ import (
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	earlyheaders "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	network "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	samplers "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/samplers/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -204,6 +206,9 @@ func (r *reader) readHTTP(path []string, m *hcm.HttpConnectionManager, chain *ch
 			strange(at("upgrade", u.UpgradeType), "opens tunnels")
 		}
 	}
+	if m.Tracing != nil {
+		chain.sinks = append(chain.sinks, r.readTracing(append(path[:len(path):len(path)], "tracing"), m.Tracing))
+	}
 	for _, log := range m.AccessLog {
 		chain.sinks = append(chain.sinks, r.readLog(append(path[:len(path):len(path)], at("access log", log.Name)), log))
 	}
@@ -275,6 +280,27 @@ func (r *reader) readLog(path []string, log *accesslog.AccessLog) sink {
 		return sink{path: path, cluster: grpcCluster(m.GetCommonConfig().GetGrpcService())}
 	}
 	return sink{path: path} // names nothing, and is judged so
+}
+
+func (r *reader) readTracing(path []string, t *hcm.HttpConnectionManager_Tracing) sink {
+	if m, ok := r.unpack(t.GetProvider().GetTypedConfig()).(*trace.OpenTelemetryConfig); ok && r.sampledByCallers(m.GetSampler()) {
+		return sink{path: path, cluster: grpcCluster(m.GetGrpcService()), tracer: true}
+	}
+	return sink{path: path, tracer: true} // names nothing, and is judged so
+}
+
+// sampledByCallers tells whether a sampler, if there is one, follows callers, and
+// takes a share of all other requests.
+func (r *reader) sampledByCallers(s *core.TypedExtensionConfig) bool {
+	if s == nil {
+		return true
+	}
+	m, ok := r.unpack(s.GetTypedConfig()).(*samplers.ParentBasedSamplerConfig)
+	if !ok {
+		return false
+	}
+	_, ok = r.unpack(m.GetWrappedSampler().GetTypedConfig()).(*samplers.TraceIdRatioBasedSamplerConfig)
+	return ok
 }
 
 func grpcCluster(s *core.GrpcService) string { return s.GetEnvoyGrpc().GetClusterName() }

@@ -8,6 +8,7 @@ import (
 
 	// The packages whose messages may occur, so that Any can be unpacked.
 	_ "github.com/cncf/xds/go/xds/type/matcher/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
@@ -22,6 +23,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/tracers/opentelemetry/samplers/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/quic/v3"
@@ -79,7 +81,7 @@ envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry: key value%
 envoy.config.ratelimit.v3.RateLimitServiceConfig: grpc_service transport_api_version
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager: stat_prefix codec_type rds scoped_routes
-  http_filters access_log early_header_mutation_extensions local_reply_config upgrade_configs
+  http_filters access_log tracing early_header_mutation_extensions local_reply_config upgrade_configs
   add_proxy_protocol_connection_state always_set_request_id_in_response append_x_forwarded_port common_http_protocol_options
   delayed_close_timeout drain_timeout forward_client_cert_details generate_request_id http2_protocol_options http3_protocol_options
   http_protocol_options internal_address_config max_request_headers_kb merge_slashes normalize_path
@@ -101,6 +103,11 @@ envoy.extensions.filters.http.header_mutation.v3.HeaderMutation: mutations
 envoy.extensions.filters.http.header_mutation.v3.Mutations: response_mutations
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation: mutations
 envoy.config.common.mutation_rules.v3.HeaderMutation: append
+envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing: client_sampling random_sampling overall_sampling provider
+envoy.config.trace.v3.Tracing.Http: name typed_config
+envoy.config.trace.v3.OpenTelemetryConfig: grpc_service service_name sampler
+envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig: wrapped_sampler
+envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig: sampling_percentage
 envoy.config.accesslog.v3.AccessLog: name typed_config
 envoy.config.accesslog.v3.AccessLogFilter: response_flag_filter
 envoy.config.accesslog.v3.ResponseFlagFilter: flags

@@ -116,11 +116,11 @@ func (w world) judge() []law.Approved {
 }
 
 func (w world) nodeConfig() xds.NodeConfig {
-	return xds.NodeConfig{HTTP3: w.http3, Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, PeerAt: w.peerAt, TrustDomain: trustDomain, AccessLog: logFile}
+	return xds.NodeConfig{Traces: true, HTTP3: w.http3, Region: w.here, HTTPS: bindHTTPS, HTTP: bindHTTP, Peer: bindPeer, PeerOf: w.peers, PeerAt: w.peerAt, TrustDomain: trustDomain, AccessLog: logFile}
 }
 
 func (w world) gateway() xds.Gateway {
-	return xds.Gateway{HTTP3: w.http3, Region: w.here, Activator: activator}
+	return xds.Gateway{Traces: true, HTTP3: w.http3, Region: w.here, Activator: activator}
 }
 
 // snapshot is what the gateway would publish.
