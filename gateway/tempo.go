@@ -10,8 +10,8 @@ import (
 )
 
 // Tempo is the clock that the predictor lives by, beside the wall clock of
-// everything else: it shows Then at the instant Real, and runs Speed times as
-// fast. A replay of a recorded day takes an hour so, with the code that decides
+// everything else: it shows Then up to the instant Real, and runs Speed times as
+// fast from there on. A replay of a recorded day takes an hour so, with the code that decides
 // in production: of its slots, keep-alives, windows, lead times and schedules a
 // minute passes in 60/Speed seconds. What a start takes is told to the predictor
 // in its own time.
@@ -62,7 +62,7 @@ func (t Tempo) at(now time.Time) time.Time {
 	if t.Speed == 0 {
 		return now
 	}
-	return t.Then.Add(t.stretch(now.Sub(t.Real)))
+	return t.Then.Add(t.stretch(max(0, now.Sub(t.Real))))
 }
 
 // when is the instant at which the predictor's clock shows the time.

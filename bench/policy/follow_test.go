@@ -27,6 +27,7 @@ func TestFollow(t *testing.T) {
 				prewarm.Step(&state, polder.Service{Scale: oneInstance(0, polder.PrewarmOff)}, prewarm.Observation{Now: slotCall(m), Arrivals: int(c)}, prewarm.Terms{})
 			}
 		}
+		prewarm.Step(&state, polder.Service{Scale: oneInstance(0, polder.PrewarmOff)}, prewarm.Observation{Now: slotStart(len(f.Counts))}, prewarm.Terms{})
 		got, err := Learn(f.Counts).MarshalBinary()
 		want, _ := state.MarshalBinary()
 		if err != nil || !bytes.Equal(got, want) {
