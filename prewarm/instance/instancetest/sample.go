@@ -3,6 +3,7 @@ package instancetest
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -54,7 +55,7 @@ func Sample() {
 		os.Exit(3)
 	case Idle:
 		fmt.Println("idling")
-		select {}
+		time.Sleep(math.MaxInt64) // a bare select is a deadlock to Go's runtime, unless the race detector runs
 	}
 	fmt.Fprintf(os.Stderr, "unknown behaviour %q\n", what)
 	os.Exit(98)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -60,13 +61,13 @@ func sample(what string, args []string) {
 		signal.Ignore(syscall.SIGTERM)
 		if len(args) > 0 { // the child
 			fmt.Println("child", os.Getpid())
-			select {}
+			forever()
 		}
 		child := exec.Command(os.Args[0], "sample", "stubborn", "child")
 		child.Stdout = os.Stdout
 		must(child.Start())
 		if what == "stubborn" {
-			select {}
+			forever()
 		}
 		_ = TailUntil("/proc/self/fd/1", "child")
 	case "cat":
@@ -93,7 +94,7 @@ func sample(what string, args []string) {
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		must(child.Start())
 		fmt.Println("child", child.Process.Pid)
-		select {}
+		forever()
 	case "delegate":
 		dir, err := delegate(args[0], args[1])
 		where, _ := ownCgroups()
@@ -104,12 +105,12 @@ func sample(what string, args []string) {
 		_, err := start(spec, func(*Process) {
 			if args[1] == "forked" {
 				must(syscall.Kill(os.Getpid(), syscall.SIGKILL))
-				select {}
+				forever()
 			}
 		})
 		must(err)
 		fmt.Println("owning")
-		select {}
+		forever()
 	}
 }
 
@@ -208,3 +209,7 @@ func noRecord(t *testing.T, s Spec) {
 		t.Fatalf("records left: %v, %v", left, err)
 	}
 }
+
+// forever waits. A bare select would be a deadlock to Go's runtime, unless the race
+// detector runs.
+func forever() { time.Sleep(math.MaxInt64) }
