@@ -212,4 +212,4 @@ func noRecord(t *testing.T, s Spec) {
 
 // forever waits. A bare select would be a deadlock to Go's runtime, unless the race
 // detector runs.
-func forever() { time.Sleep(math.MaxInt64) }
+func forever() { <-time.After(math.MaxInt64) }
