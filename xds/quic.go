@@ -83,11 +83,11 @@ func (t hostTable) quicChain(c ownChain) *listener.FilterChain {
 	m.HttpProtocolOptions, m.Http2ProtocolOptions, m.UpgradeConfigs = nil, nil, nil
 	m.Http3ProtocolOptions = &core.Http3ProtocolOptions{
 		QuicProtocolOptions: quicLimits(), OverrideStreamErrorOnInvalidHttpMessage: wrapperspb.Bool(false)}
-	chain := t.servingFilterChain(c.name, quicSocket(c), networkFilter(managerName, m))
-	if c.early {
-		chain.Filters = append([]*listener.Filter{helloFilter(stat)}, chain.Filters...)
-	}
-	return chain
+	// No filter may wait before the connection manager, as the one does that tells of
+	// ClientHellos over TCP: QUIC's handshake goes on, and Envoy 1.40 forgets a stream that
+	// comes before the manager is there, so that its caller hears nothing (it logs a "bug
+	// failure": "attempts to create stream 0 before HCM filter is initialized").
+	return t.servingFilterChain(c.name, quicSocket(c), networkFilter(managerName, m))
 }
 
 // quicSocket ends QUIC with the key of one service. Early data is off: it can be

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -281,30 +282,48 @@ func TestOpenStreamsKeepAwake(t *testing.T) {
 	}
 }
 
-// TestHelloOverQUIC: a ClientHello over QUIC wakes the service before there is a
-// request, also one that resumes a session. A greeting is a hint, which an Envoy
-// that waits too long for an answer does not repeat, and a session is resumed by
-// the worker that began it: so callers greet until it happened.
-func TestHelloOverQUIC(t *testing.T) {
+// TestAsleepOverQUIC: a sleeping service is called over QUIC, also on a connection
+// that resumes a session. A session is resumed by the worker that began it: so
+// callers connect until it happened.
+func TestAsleepOverQUIC(t *testing.T) {
 	u := startUp(t, kinds)
 	config := &tls.Config{RootCAs: u.roots, ServerName: "quick.example.com", NextProtos: []string{http3.NextProtoH3}, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
 	for _, resumed := range []bool{false, true} {
-		u.asleep("quick")
-		before := u.service("fr", "quick").Totals
-		eventually(t, "a ClientHello has woken quick", func() bool {
-			conn := u.quic(t, config)
-			defer conn.CloseWithError(0, "")
-			return u.service("fr", "quick").Totals.Starts > before.Starts
-		})
-		if after := u.service("fr", "quick").Totals; after.Cold != before.Cold {
-			t.Error("somebody waited for it")
-		}
 		eventually(t, "a request on a connection with the session that is wanted is answered", func() bool {
+			u.asleep("quick")
+			before := u.service("fr", "quick").Totals
 			conn := u.quic(t, config)
 			defer conn.CloseWithError(0, "")
-			u.askOver(t, conn)
+			u.askOver(t, conn, "quick.example.com")
+			if after := u.service("fr", "quick").Totals; after.Starts != before.Starts+1 {
+				t.Errorf("a call over QUIC started %d instances", after.Starts-before.Starts)
+			}
 			return conn.ConnectionState().TLS.DidResume || !resumed
 		})
+	}
+}
+
+// TestNothingWaitsBeforeStreamsOverQUIC: requests in the packets that end the
+// handshake are answered, however long Polder is silent.
+func TestNothingWaitsBeforeStreamsOverQUIC(t *testing.T) {
+	u := startUp(t, kinds)
+	const host = "awake.example.com"
+	config := &tls.Config{RootCAs: u.roots, ServerName: host, NextProtos: []string{http3.NextProtoH3}}
+	eventually(t, "its instance is called directly", func() bool {
+		conn := u.quic(t, config)
+		defer conn.CloseWithError(0, "")
+		u.askOver(t, conn, host)
+		return u.service("fr", "awake").Totals.Direct > 0
+	})
+	pid := u.mustStatus("fr").PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(pid, syscall.SIGCONT)
+	for range 20 {
+		conn := u.quic(t, config)
+		u.askOver(t, conn, host)
+		conn.CloseWithError(0, "")
 	}
 }
 
@@ -322,13 +341,13 @@ func (u *fleetUnderTest) quic(t *testing.T, config *tls.Config) (conn *quic.Conn
 }
 
 // askOver sends one request over QUIC.
-func (u *fleetUnderTest) askOver(t *testing.T, conn *quic.Conn) {
+func (u *fleetUnderTest) askOver(t *testing.T, conn *quic.Conn, host string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	transport := &http3.Transport{}
 	defer transport.Close()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://quick.example.com/", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestSaturation(t *testing.T) {
 		t.Errorf("the metrics do not tell how many waited: %s", text)
 	}
 
-	u.editHold(t, "{ requests: 20, per-service: 8, wait: 3s }", `class="saturated",peer="fr-1",region="fr"} 20`)
+	u.editHold(t, "{ requests: 20, per-service: 8, wait: 3s }", `polder_held_requests_limit{class="saturated",peer="fr-1",region="fr"} 20`+"\n")
 	if a := u.atOnce(1, "single.example.com", "/")[0]; a.status != http.StatusOK {
 		t.Fatalf("single: got %+v", a)
 	}
