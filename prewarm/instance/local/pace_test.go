@@ -20,7 +20,7 @@ func TestPaceIsLateByAPartOfTheStart(t *testing.T) {
 		if late, most := at-took, max(soonest, took/lookPart); late > most {
 			t.Errorf("a start of %s is noticed %s late, want at most %s", took, late, most)
 		}
-		if most := 2500; looks > most {
+		if most := 4000; looks > most {
 			t.Errorf("a start of %s takes %d looks", took, looks)
 		}
 	}

@@ -46,7 +46,7 @@ const answerWithin = 5 * time.Second
 // late: a connection costs next to nothing, a question for the readiness path is
 // work for a program that has something else to do.
 const (
-	lookPart = 400
+	lookPart = 1000
 	askPart  = 40
 )
 
