@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +13,7 @@ import (
 // Command returns "cold", for the command "polder bench".
 func Command() *cobra.Command {
 	o := DefaultOptions()
-	var output, html string
+	var out sheet.Sheet
 	cmd := &cobra.Command{
 		Use:   "cold",
 		Short: "Measure what callers of sleeping services feel, beside bare starts",
@@ -34,7 +33,7 @@ side by side in one report means more than its figures.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		PreRunE: func(*cobra.Command, []string) error {
-			if err := sheet.CheckFormat(output); err != nil {
+			if err := out.Check(); err != nil {
 				return err
 			}
 			return o.Validate()
@@ -43,15 +42,12 @@ side by side in one report means more than its figures.`,
 			if o.Polder, err = os.Executable(); err != nil {
 				return fmt.Errorf("path of this program: %w", err)
 			}
-			began := time.Now()
-			o.Progress = func(format string, values ...any) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%5.0f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, values...))
-			}
+			o.Progress = sheet.Progress(cmd.ErrOrStderr())
 			report, err := Run(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			return errors.Join(sheet.Write(cmd.OutOrStdout(), report, output, html), report.Faults())
+			return errors.Join(out.Write(cmd.OutOrStdout(), report), report.Faults())
 		},
 	}
 	flags := cmd.Flags()
@@ -66,7 +62,6 @@ side by side in one report means more than its figures.`,
 	flags.StringVar(&o.Samples, "samples", o.Samples, "`folder` of the sample services")
 	flags.StringVar(&o.Sleeper, "sleeper", o.Sleeper, "`path` of the artificial program, which make bench-cold builds")
 	flags.StringVar(&o.Tools, "tools", o.Tools, "`folder` with the Envoy of make envoy; else the one on PATH is taken")
-	flags.StringVarP(&output, "output", "o", "text", "text or json")
-	flags.StringVar(&html, "html", "", "write a page with the plots to this `file`")
+	out.Flags(flags)
 	return cmd
 }

@@ -1,19 +1,18 @@
 package convergence
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
-	"os"
-	"time"
+	"errors"
 
 	"github.com/spf13/cobra"
+
+	"github.com/polder/polder/bench/sheet"
 )
 
 // Command returns "xds", for the command "polder bench".
 func Command() *cobra.Command {
 	o := DefaultOptions()
-	var output, html, svg string
+	var out sheet.Sheet
+	var svg string
 	cmd := &cobra.Command{
 		Use:   "xds",
 		Short: "Measure how fast a change reaches the callers, against the number of services",
@@ -27,16 +26,14 @@ Leave the machine alone meanwhile: the report tells its load, and ratios within
 one report mean more than its figures.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
+		PreRunE:      func(*cobra.Command, []string) error { return out.Check() },
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			began := time.Now()
-			o.Progress = func(format string, values ...any) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%5.0f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, values...))
-			}
+			o.Progress = sheet.Progress(cmd.ErrOrStderr())
 			report, err := Run(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			return write(cmd.OutOrStdout(), report, output, html, svg)
+			return errors.Join(sheet.File(svg, report.WriteSVG), out.Write(cmd.OutOrStdout(), report))
 		},
 	}
 	flags := cmd.Flags()
@@ -47,42 +44,7 @@ one report mean more than its figures.`,
 	flags.IntVar(&o.Envoys, "envoys", o.Envoys, "fake Envoys of the fan-out; 0 leaves it out")
 	flags.IntVar(&o.FanOut, "fan-out-services", o.FanOut, "services of the fan-out")
 	flags.StringVar(&o.Tools, "tools", o.Tools, "`folder` with the Envoy of make envoy; else the one on PATH is taken")
-	flags.StringVarP(&output, "output", "o", "text", "text or json")
-	flags.StringVar(&html, "html", "", "write a page with the plot to this `file`")
+	out.Flags(flags)
 	flags.StringVar(&svg, "svg", "", "write the plot to this `file`")
 	return cmd
-}
-
-func write(w io.Writer, r Report, output, html, svg string) error {
-	if html != "" {
-		if err := writeFile(html, r.WriteHTML); err != nil {
-			return err
-		}
-	}
-	if svg != "" {
-		if err := writeFile(svg, r.WriteSVG); err != nil {
-			return err
-		}
-	}
-	switch output {
-	case "text":
-		return r.WriteText(w)
-	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
-	}
-	return fmt.Errorf("output %q: want text or json", output)
-}
-
-func writeFile(name string, write func(io.Writer) error) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	if err := write(f); err != nil {
-		f.Close()
-		return fmt.Errorf("write report %s: %w", name, err)
-	}
-	return f.Close()
 }

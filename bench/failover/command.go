@@ -3,7 +3,6 @@ package failover
 import (
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +13,7 @@ import (
 // Command returns "regions", for the command "polder bench".
 func Command() *cobra.Command {
 	o := DefaultOptions()
-	var output, html string
+	var out sheet.Sheet
 	cmd := &cobra.Command{
 		Use:   "regions",
 		Short: "Measure what callers feel when an Envoy, a machine or a region is lost",
@@ -34,7 +33,7 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		PreRunE: func(*cobra.Command, []string) error {
-			if err := sheet.CheckFormat(output); err != nil {
+			if err := out.Check(); err != nil {
 				return err
 			}
 			return o.Validate()
@@ -46,15 +45,12 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 			if o.Polder, err = os.Executable(); err != nil {
 				return fmt.Errorf("path of this program: %w", err)
 			}
-			began := time.Now()
-			o.Progress = func(format string, values ...any) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%5.0f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, values...))
-			}
+			o.Progress = sheet.Progress(cmd.ErrOrStderr())
 			report, err := Run(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			return sheet.Write(cmd.OutOrStdout(), report, output, html)
+			return out.Write(cmd.OutOrStdout(), report)
 		},
 	}
 	flags := cmd.Flags()
@@ -64,7 +60,6 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 	flags.StringVar(&o.Gossip, "gossip", "", "`file` with what the membership's benchmark printed, to show beside")
 	flags.StringVar(&o.Samples, "samples", o.Samples, "`folder` of the sample services, built")
 	flags.StringVar(&o.Tools, "tools", o.Tools, "`folder` with the Envoy of make envoy; else the one on PATH is taken")
-	flags.StringVarP(&output, "output", "o", "text", "text or json")
-	flags.StringVar(&html, "html", "", "write a page with the plots to this `file`")
+	out.Flags(flags)
 	return cmd
 }

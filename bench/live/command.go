@@ -3,7 +3,6 @@ package live
 import (
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +12,7 @@ import (
 // Command returns "live", for the command "polder bench".
 func Command() *cobra.Command {
 	o := DefaultOptions()
-	var output, html string
+	var out sheet.Sheet
 	cmd := &cobra.Command{
 		Use:   "live [TRACE]",
 		Short: "Replay a trace over real regions, and hold the simulator against them",
@@ -36,7 +35,7 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 		Args:         cobra.MaximumNArgs(1),
 		SilenceUsage: true,
 		PreRunE: func(_ *cobra.Command, args []string) error {
-			if err := sheet.CheckFormat(output); err != nil {
+			if err := out.Check(); err != nil {
 				return err
 			}
 			if len(args) > 0 {
@@ -48,15 +47,12 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 			if o.Polder, err = os.Executable(); err != nil {
 				return fmt.Errorf("path of this program: %w", err)
 			}
-			began := time.Now()
-			o.Progress = func(format string, values ...any) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%5.0f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, values...))
-			}
+			o.Progress = sheet.Progress(cmd.ErrOrStderr())
 			report, err := Run(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			if err := sheet.Write(cmd.OutOrStdout(), report, output, html); err != nil {
+			if err := out.Write(cmd.OutOrStdout(), report); err != nil {
 				return err
 			}
 			switch {
@@ -83,7 +79,6 @@ Leave the machine alone meanwhile: everything runs on its processors.`,
 	flags.Float64Var(&o.Within, "within", o.Within, "largest difference of the cold shares, relative to the simulated one")
 	flags.StringVar(&o.Sleeper, "sleeper", o.Sleeper, "`path` of the program that instances run, which make bench-live builds")
 	flags.StringVar(&o.Tools, "tools", o.Tools, "`folder` with the Envoy of make envoy; else the one on PATH is taken")
-	flags.StringVarP(&output, "output", "o", "text", "text or json")
-	flags.StringVar(&html, "html", "", "write a page with the plot to this `file`")
+	out.Flags(flags)
 	return cmd
 }

@@ -1,19 +1,19 @@
 package policy
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
-	"os"
+	"errors"
+
+	"github.com/spf13/cobra"
 
 	"github.com/polder/polder"
-	"github.com/spf13/cobra"
+	"github.com/polder/polder/bench/sheet"
 )
 
 // Command returns "policy", for the command "polder bench".
 func Command() *cobra.Command {
 	o := DefaultOptions()
-	var output, html, svg, half string
+	var out sheet.Sheet
+	var svg, half string
 	var memory float64
 	cmd := &cobra.Command{
 		Use:   "policy TRACE",
@@ -26,19 +26,14 @@ TRACE is a file of the Azure Functions 2019 data set (calls per minute) or of
 the 2021 one (single calls), as .csv, .gz, .xz, .zip or .tar.`,
 		Args:         cobra.ExactArgs(1),
 		SilenceUsage: true,
-		PreRunE: func(*cobra.Command, []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output is %q, want text or json", output)
-			}
-			return nil
-		},
+		PreRunE:      func(*cobra.Command, []string) error { return out.Check() },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Trace, o.Half, o.Memory = args[0], Half(half), polder.Bytes(memory*(1<<20))
 			report, err := Run(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			return write(cmd.OutOrStdout(), report, output, html, svg)
+			return errors.Join(sheet.File(svg, report.WriteSVG), out.Write(cmd.OutOrStdout(), report))
 		},
 	}
 	flags := cmd.Flags()
@@ -55,39 +50,7 @@ the 2021 one (single calls), as .csv, .gz, .xz, .zip or .tar.`,
 	flags.StringVar(&o.Prices.Currency, "currency", o.Prices.Currency, "currency of the price")
 	flags.IntVar(&o.Workers, "workers", o.Workers, "functions simulated at the same time")
 	flags.Lookup("workers").DefValue = "one per CPU"
-	flags.StringVarP(&output, "output", "o", "text", "text or json")
-	flags.StringVar(&html, "html", "", "write a page with the plot to this `file`")
+	out.Flags(flags)
 	flags.StringVar(&svg, "svg", "", "write the plot to this `file`")
 	return cmd
-}
-
-func write(w io.Writer, r Report, output, html, svg string) error {
-	if html != "" {
-		if err := writeFile(html, r.WriteHTML); err != nil {
-			return err
-		}
-	}
-	if svg != "" {
-		if err := writeFile(svg, r.WriteSVG); err != nil {
-			return err
-		}
-	}
-	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
-	}
-	return r.WriteText(w)
-}
-
-func writeFile(name string, write func(io.Writer) error) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	if err := write(f); err != nil {
-		f.Close()
-		return fmt.Errorf("write report %s: %w", name, err)
-	}
-	return f.Close()
 }
