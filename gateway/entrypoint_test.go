@@ -154,6 +154,27 @@ func TestEntrypoint(t *testing.T) {
 	}
 }
 
+// newCA is an authority of a test's own, and what its callers trust.
+func newCA(t testing.TB) (*authority.Authority, *x509.CertPool) {
+	t.Helper()
+	ca, err := authority.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.Root())
+	return ca, roots
+}
+
+// namingOrigin is a backend that answers with the service that Envoy says it is.
+func namingOrigin(t testing.TB) *httptest.Server {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
+	}))
+	t.Cleanup(origin.Close)
+	return origin
+}
+
 func newPlace(t testing.TB, region polder.RegionName, ca *authority.Authority, services []polder.Service) *place {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "polder-"+string(region))

@@ -10,14 +10,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/gateway/authority"
-	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/server"
 )
 
@@ -26,10 +23,7 @@ import (
 // what Host or :authority say must then be the service's own: as virtual hosts
 // would have it, with any case, port and trailing dot.
 func TestFormsOfHosts(t *testing.T) {
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
-	}))
-	defer origin.Close()
+	origin := namingOrigin(t)
 	routed := func(name string, hosts ...polder.Host) polder.Service {
 		return polder.Service{Name: polder.ServiceName(name), Hosts: hosts, Timeout: time.Minute,
 			Residency: polder.Residency{Allow: []polder.Place{"fr"}, Failover: polder.Failover{Class: polder.FailoverClosed}},
@@ -41,12 +35,7 @@ func TestFormsOfHosts(t *testing.T) {
 		routed("inside", "own.wild.example.com"),
 		routed("both", "both.example.com", "*.both.example.com"),
 	}
-	ca, err := authority.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.Root())
+	ca, roots := newCA(t)
 	p := newPlace(t, "fr", ca, services)
 	p.server = server.New(server.Options{Log: slog.New(slog.DiscardHandler), Secret: p.secret})
 	p.publish(services, polder.RegionHealth{"fr": true})

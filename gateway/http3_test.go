@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -18,8 +17,6 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/gateway/authority"
-	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/server"
 )
 
@@ -30,10 +27,7 @@ import (
 //     and one that is passed on are refused, and all of them answer over TCP as ever.
 //  3. Only callers whose connection ends here, and only for such a service, are told that HTTP/3 is there.
 func TestHTTP3(t *testing.T) {
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
-	}))
-	defer origin.Close()
+	origin := namingOrigin(t)
 	routed := func(name string, keys polder.Keys, hosts ...polder.Host) polder.Service {
 		return polder.Service{Name: polder.ServiceName(name), Hosts: hosts, Timeout: time.Minute,
 			Residency: polder.Residency{Allow: []polder.Place{"fr"}, Elsewhere: polder.PassThrough, Keys: keys, Failover: polder.Failover{Class: polder.FailoverClosed}},
@@ -47,12 +41,7 @@ func TestHTTP3(t *testing.T) {
 		routed("inside", polder.KeysOnDemand, "own.wild.example.com"),
 		routed("slow", polder.KeysOnDemand, "slow.example.com"),
 	}
-	ca, err := authority.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.Root())
+	ca, roots := newCA(t)
 	places, peerOf := map[polder.RegionName]*place{}, map[polder.RegionName][]string{}
 	for _, region := range testRegions {
 		p := newPlace(t, region.Name, ca, services)

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 )
@@ -86,12 +85,7 @@ func TestHostsThatComeLater(t *testing.T) {
 			Endpoints: map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort(origin.Listener.Addr().String())}}}
 	}
 	first, later, vault := service("first", polder.PassThrough), service("later", polder.PassThrough), service("vault", polder.Refuse)
-	ca, err := authority.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.Root())
+	ca, roots := newCA(t)
 	places := map[polder.RegionName]*settlement{}
 	peerOf := map[polder.RegionName][]string{}
 	for _, r := range testRegions {

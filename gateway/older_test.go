@@ -3,13 +3,11 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -19,7 +17,6 @@ import (
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/server"
 )
@@ -28,10 +25,7 @@ import (
 // and then a newer Polder in its place, while callers call on kept connections: Envoy
 // accepts the new ones, nothing of the old is left, and no request is lost.
 func TestScopesOfAnOlderPolder(t *testing.T) {
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
-	}))
-	defer origin.Close()
+	origin := namingOrigin(t)
 	var services []polder.Service
 	for i := range 20 {
 		name := fmt.Sprintf("s%02d", i)
@@ -39,12 +33,7 @@ func TestScopesOfAnOlderPolder(t *testing.T) {
 			Residency: polder.Residency{Allow: []polder.Place{"fr"}, Failover: polder.Failover{Class: polder.FailoverClosed}},
 			Endpoints: map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort(origin.Listener.Addr().String())}}})
 	}
-	ca, err := authority.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.Root())
+	ca, roots := newCA(t)
 	p := newPlace(t, "fr", ca, services)
 	now := p.resources(services, polder.RegionHealth{"fr": true})
 	var before []xds.Resource

@@ -2,11 +2,7 @@ package gateway
 
 import (
 	"context"
-	"crypto/x509"
-	"fmt"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -19,7 +15,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/server"
 )
@@ -34,10 +29,7 @@ import (
 //  3. Envoy and its control plane start anew with the bad configuration: again
 //     nobody is lost, and Envoy is not even asked to take what it rejected.
 func TestBadResourcesStopNobody(t *testing.T) {
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
-	}))
-	defer origin.Close()
+	origin := namingOrigin(t)
 	names := []polder.ServiceName{"one", "two", "three", "four", "five", "six"}
 	services := func(timeout time.Duration) []polder.Service {
 		var list []polder.Service
@@ -50,12 +42,7 @@ func TestBadResourcesStopNobody(t *testing.T) {
 		}
 		return list
 	}
-	ca, err := authority.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.Root())
+	ca, roots := newCA(t)
 	file := filepath.Join(t.TempDir(), "accepted")
 
 	life := func(t *testing.T, live func(p *place, rejected func() []server.Rejection)) {

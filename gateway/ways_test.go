@@ -9,13 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 )
@@ -110,22 +108,14 @@ func stuckPeer(t *testing.T) (address string, reached <-chan struct{}) {
 //  2. A connection that is open stays open, also once Envoy has ended what it drains.
 //  3. That of a service whose owner forbids the way does not.
 func TestAMovedHomeCutsNobody(t *testing.T) {
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
-	}))
-	defer origin.Close()
+	origin := namingOrigin(t)
 	service := func(name string) polder.Service {
 		return polder.Service{Name: polder.ServiceName(name), Hosts: []polder.Host{polder.Host(name + ".example.com")}, Timeout: time.Minute,
 			Residency: polder.Residency{Allow: []polder.Place{"fr"}, Elsewhere: polder.PassThrough, Failover: polder.Failover{Class: polder.FailoverClosed}},
 			Endpoints: map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort(origin.Listener.Addr().String())}}}
 	}
 	services := []polder.Service{service("made"), service("opened"), service("closed")}
-	ca, err := authority.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.Root())
+	ca, roots := newCA(t)
 	fr, nl := newPlace(t, "fr", ca, services), &passing{place: newPlace(t, "nl", ca, services)}
 	stuck, reached := stuckPeer(t)
 	well := fr.node.Peer.String()

@@ -1,9 +1,7 @@
 package xds_test
 
 import (
-	"bytes"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -39,21 +37,7 @@ func TestClientGolden(t *testing.T) {
 		if kind.typeURL == xds.TypeScope {
 			continue // gRPC has none
 		}
-		golden := filepath.Join("testdata", "clients", kind.file)
-		got := render(t, set, kind.typeURL, true)
-		if *update {
-			if err := os.WriteFile(golden, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatalf("%v; make golden writes it", err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s differs from line %d on; if that is right, run make golden and read the diff.\ngot:\n%s", golden, differsAt(got, want), got)
-		}
+		wantGolden(t, filepath.Join("testdata", "clients", kind.file), render(t, set, kind.typeURL, true))
 	}
 }
 

@@ -145,22 +145,7 @@ func TestGolden(t *testing.T) {
 			checkMessages(t, set)
 			checkReferences(t, set)
 			for _, kind := range kinds {
-				golden := filepath.Join(dir, kind.file)
-				got := render(t, set, kind.typeURL, filepath.Base(dir) == "everything")
-				if *update {
-					if err := os.WriteFile(golden, got, 0o644); err != nil {
-						t.Fatal(err)
-					}
-					continue
-				}
-				want, err := os.ReadFile(golden)
-				if err != nil {
-					t.Fatalf("%v; make golden writes it", err)
-				}
-				if !bytes.Equal(got, want) {
-					t.Errorf("%s differs from line %d on; if that is right, run make golden and read the diff.\ngot:\n%s",
-						golden, differsAt(got, want), got)
-				}
+				wantGolden(t, filepath.Join(dir, kind.file), render(t, set, kind.typeURL, filepath.Base(dir) == "everything"))
 			}
 		})
 	}
@@ -210,6 +195,24 @@ func abridge(t *testing.T, l *listener.Listener) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// wantGolden compares with a golden file, or writes it.
+func wantGolden(t *testing.T, golden string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatalf("%v; make golden writes it", err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs from line %d on; if that is right, run make golden and read the diff.\ngot:\n%s", golden, differsAt(got, want), got)
 	}
 }
 

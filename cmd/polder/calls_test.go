@@ -3,44 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
-	"net"
-	"os"
 	"testing"
-	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 )
 
-// calls answers the four kinds of gRPC calls. Whoever waits for the gate waits
-// until somebody has called EmptyCall.
+// calls answers gRPC calls as rpc does, except that those with one request wait for
+// the gate, until somebody has called EmptyCall.
 type calls struct {
-	testgrpc.UnimplementedTestServiceServer
+	rpc
 	gate chan struct{}
-}
-
-// runCalls is an instance that speaks gRPC and whose start takes the duration.
-func runCalls(after string) int {
-	pause, err := time.ParseDuration(after)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
-	}
-	<-time.After(pause) // this is the program's start, not a wait of a test
-	listener, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	server := grpc.NewServer()
-	testgrpc.RegisterTestServiceServer(server, &calls{gate: make(chan struct{})})
-	fmt.Fprintln(os.Stderr, server.Serve(listener))
-	return 1
 }
 
 // EmptyCall opens the gate.
@@ -70,49 +44,6 @@ func (c *calls) StreamingOutputCall(in *testgrpc.StreamingOutputCallRequest, str
 	return errors.Join(stream.Send(out), c.wait(stream.Context()), stream.Send(out))
 }
 
-// StreamingInputCall counts what it is sent.
-func (c *calls) StreamingInputCall(stream testgrpc.TestService_StreamingInputCallServer) error {
-	total := 0
-	for {
-		in, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&testgrpc.StreamingInputCallResponse{AggregatedPayloadSize: int32(total)})
-		}
-		if err != nil {
-			return err
-		}
-		total += len(in.GetPayload().GetBody())
-	}
-}
-
-// FullDuplexCall says what it is sent.
-func (c *calls) FullDuplexCall(stream testgrpc.TestService_FullDuplexCallServer) error {
-	for {
-		in, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(&testgrpc.StreamingOutputCallResponse{Payload: in.Payload}); err != nil {
-			return err
-		}
-	}
-}
-
-// grpc is a client of a service, through the entrypoint of fr.
-func (u *fleetUnderTest) grpc(t *testing.T, host string) testgrpc.TestServiceClient {
-	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+u.listen["fr"].HTTPS, grpc.WithAuthority(host),
-		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: u.roots, ServerName: host})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return testgrpc.NewTestServiceClient(conn)
-}
-
 // TestCallsThatBeganColdOutlivePolder begins a gRPC call of each kind while the
 // service sleeps. All are at the instance before long, by way of Envoy alone, and
 // go on to their end when Polder is killed.
@@ -120,7 +51,7 @@ func TestCallsThatBeganColdOutlivePolder(t *testing.T) {
 	u := startUp(t, "testdata/calls.yaml")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	client := u.grpc(t, "calls.example.com")
+	client := u.dialRPC(t, "calls.example.com")
 	payload := &testgrpc.Payload{Body: []byte("payload")}
 
 	type answer struct {
@@ -196,7 +127,7 @@ func TestUploadsMoveWhole(t *testing.T) {
 	u := startUp(t, "testdata/calls.yaml")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	client := u.grpc(t, "uploads.example.com")
+	client := u.dialRPC(t, "uploads.example.com")
 	const messages = 300
 	message := &testgrpc.StreamingInputCallRequest{Payload: &testgrpc.Payload{Body: bytes.Repeat([]byte("0123456789abcdef"), 1<<10)}}
 	moved := uint64(0)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,40 +23,8 @@ services:
 // TestDNS asks a region in production where a sleeping service is: it is told, and
 // the service wakes before anybody connects.
 func TestDNS(t *testing.T) {
-	samples, err := filepath.Abs("../../examples")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "polder-dns-") // short enough for sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	config, state := filepath.Join(dir, "polder.yaml"), filepath.Join(dir, "state")
-	if err := os.WriteFile(config, []byte(strings.ReplaceAll(named, "SAMPLES", samples)), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	address := freePort(t)
-	c := command(t, "run", "--region", "fr", "--config", config, "--state", state, "--tools", "../../.tools", "--dns", address,
-		"--https", freePort(t), "--http", freePort(t), "--peer", freePort(t), "--gossip", freePort(t))
-	var log strings.Builder
-	c.Stderr = &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
-	defer func() {
-		c.Process.Signal(os.Interrupt)
-		if err := <-ended; err != nil || t.Failed() {
-			t.Errorf("polder run: %v\n%s", err, log.String())
-		}
-	}()
-
-	layout, err := gateway.NewLayout(state, "fr")
-	if err != nil {
-		t.Fatal(err)
-	}
+	layout := runRegion(t, named, address)
 	client := gateway.NewClient(layout)
 	defer client.Close()
 	q := new(wire.Msg).SetQuestion("billing.example.com.", wire.TypeA)

@@ -32,18 +32,12 @@ const bePolder = "POLDER_TEST_IS_POLDER"
 // beInstance makes it be an instance that listens only after the duration in it.
 const beInstance = "TEST_IS_INSTANCE"
 
-// speakGRPC makes that instance one of the gRPC project's test service.
-const speakGRPC = "TEST_SPEAKS_GRPC"
-
 // patience bounds every wait of the tests. Machines are slow at times; nothing
 // here asserts how long anything takes.
 const patience = 90 * time.Second
 
 func TestMain(m *testing.M) {
 	if after, is := os.LookupEnv(beInstance); is {
-		if os.Getenv(speakGRPC) != "" {
-			os.Exit(runCalls(after))
-		}
 		os.Exit(runInstance(after))
 	}
 	if after, is := os.LookupEnv(beRPC); is {

@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -54,39 +52,7 @@ func notice(outside *http.Client, values url.Values) (int, string) {
 // way, as a program of its owner does: the service wakes before anybody connects,
 // one that may not be prewarmed sleeps on, and what cannot be is said.
 func TestNotice(t *testing.T) {
-	samples, err := filepath.Abs("../../examples")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "polder-notice-") // short enough for sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	config, state := filepath.Join(dir, "polder.yaml"), filepath.Join(dir, "state")
-	if err := os.WriteFile(config, []byte(strings.ReplaceAll(noticed, "SAMPLES", samples)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := command(t, "run", "--region", "fr", "--config", config, "--state", state, "--tools", "../../.tools", "--dns", gateway.Off,
-		"--https", freePort(t), "--http", freePort(t), "--peer", freePort(t), "--gossip", freePort(t))
-	var log strings.Builder
-	c.Stderr = &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
-	defer func() {
-		c.Process.Signal(os.Interrupt)
-		if err := <-ended; err != nil || t.Failed() {
-			t.Errorf("polder run: %v\n%s", err, log.String())
-		}
-	}()
-
-	layout, err := gateway.NewLayout(state, "fr")
-	if err != nil {
-		t.Fatal(err)
-	}
+	layout := runRegion(t, noticed, gateway.Off)
 	client := gateway.NewClient(layout)
 	defer client.Close()
 	outside := outsideOf(layout)

@@ -22,11 +22,15 @@ import (
 // after the duration in it.
 const beRPC = "TEST_IS_RPC"
 
+// rpcWaits makes that instance answer as calls do.
+const rpcWaits = "TEST_RPC_WAITS"
+
 // rpc answers the four kinds of calls.
 type rpc struct {
 	testgrpc.UnimplementedTestServiceServer
 }
 
+// runRPC is an instance whose start takes the duration.
 func runRPC(after string) int {
 	pause, err := time.ParseDuration(after)
 	if err != nil {
@@ -36,8 +40,12 @@ func runRPC(after string) int {
 	<-time.After(pause) // this is the program's start, not a wait of a test
 	listener, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
 	if err == nil {
+		var service testgrpc.TestServiceServer = rpc{}
+		if os.Getenv(rpcWaits) != "" {
+			service = &calls{gate: make(chan struct{})}
+		}
 		server := grpc.NewServer()
-		testgrpc.RegisterTestServiceServer(server, rpc{})
+		testgrpc.RegisterTestServiceServer(server, service)
 		err = server.Serve(listener)
 	}
 	fmt.Fprintln(os.Stderr, err)

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
@@ -52,14 +51,7 @@ func TestRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(patience):
-		t.Fatal("Run does not end")
-	}
+	wantEnd(t, ended)
 	all := s.all()
 	if len(all) != 2 {
 		t.Fatalf("%d spans are told, want 2: %v", len(all), all)

@@ -70,6 +70,13 @@ func run(t testing.TB, endpoint string, requests ...trace.Request) *strings.Buil
 		tracer.Cold(r)
 	}
 	stop()
+	wantEnd(t, ended)
+	return log
+}
+
+// wantEnd waits until Run has ended, and wants no error.
+func wantEnd(t testing.TB, ended <-chan error) {
+	t.Helper()
 	select {
 	case err := <-ended:
 		if err != nil {
@@ -78,7 +85,6 @@ func run(t testing.TB, endpoint string, requests ...trace.Request) *strings.Buil
 	case <-time.After(patience):
 		t.Fatal("Run does not end")
 	}
-	return log
 }
 
 // all returns the spans that have arrived.
