@@ -65,19 +65,24 @@ func (st *stream) status() NodeStatus {
 		if st.only != "" && typeURL != st.only {
 			continue
 		}
-		t := TypeStatus{Type: typeURL, Pending: len(sub.dirty)}
-		for _, r := range sub.sent {
-			if r.Body != nil {
-				t.Accepted++
-			}
-		}
-		if sub.inflight != nil {
-			n := len(sub.inflight.set)
-			t.Pending, t.Accepted = t.Pending+n, max(0, t.Accepted-n)
-		}
-		node.Types = append(node.Types, t)
+		node.Types = append(node.Types, sub.status(typeURL))
 	}
 	return node
+}
+
+// status describes what a stream has of one type.
+func (sub *subscription) status(typeURL string) TypeStatus {
+	t := TypeStatus{Type: typeURL, Pending: len(sub.dirty)}
+	for _, r := range sub.sent {
+		if r.Body != nil {
+			t.Accepted++
+		}
+	}
+	if sub.inflight != nil {
+		n := len(sub.inflight.set)
+		t.Pending, t.Accepted = t.Pending+n, max(0, t.Accepted-n)
+	}
+	return t
 }
 
 // join adds another stream of the same node, of one type.
@@ -107,18 +112,14 @@ func (s *Server) rejectionsOf(node string) []Rejection {
 	return list
 }
 
-// Listens tells whether the node is connected and has answered to a listener.
+// Listens tells whether the node is connected and has answered to a listener. It is
+// asked often, and looks at nothing but the listeners, which are few.
 func (s *Server) Listens(node string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st := range s.streams {
-		if st.node != node {
-			continue
-		}
-		for _, t := range st.status().Types {
-			if t.Type == xds.TypeListener && t.Accepted > 0 {
-				return true
-			}
+		if sub := st.types[xds.TypeListener]; st.node == node && sub != nil && sub.status(xds.TypeListener).Accepted > 0 {
+			return true
 		}
 	}
 	return false
