@@ -36,10 +36,10 @@ func newPublication(w xds.Ways, traces bool) *publication {
 
 // put takes in a service and gives its resources, and the keys that it had before
 // and has no more.
-func (p *publication) put(a law.Approved, g xds.Gateway) (set []xds.Resource, outdated []xds.Key) {
-	p.hosts.Put(a)
-	set = xds.Service(a, g)
-	name := a.Service().Name
+func (p *publication) put(s *service, g xds.Gateway) (set []xds.Resource, outdated []xds.Key) {
+	p.hosts.Put(s.approved)
+	set = s.resources(g)
+	name := s.spec.Name
 	outdated = p.keys[name]
 	p.keys[name] = keysIn(set)
 	return set, without(outdated, p.keys[name])
@@ -206,7 +206,7 @@ func (r *reconciler) publishSome(d difference, now time.Time) {
 		c.instances[s.spec.Name] = nil
 	}
 	for _, spec := range d.after {
-		set, outdated := p.put(r.services[spec.Name].approved, r.gateway)
+		set, outdated := p.put(r.services[spec.Name], r.gateway)
 		c.set, c.remove = append(c.set, set...), append(c.remove, outdated...)
 		c.clients.judged = append(c.clients.judged, r.forClients(r.services[spec.Name]))
 		c.instances[spec.Name] = r.services[spec.Name].runningEndpoints()
@@ -301,7 +301,7 @@ func (r *reconciler) everything(p *publication, names []polder.ServiceName, with
 	c := change{book: book, instances: map[polder.ServiceName][]polder.Endpoint{}, clients: toClients{whole: true}}
 	for _, name := range names {
 		if s := r.services[name]; !withheld[name] {
-			set, _ := p.put(s.approved, r.gateway)
+			set, _ := p.put(s, r.gateway)
 			c.set = append(c.set, set...)
 			c.clients.judged = append(c.clients.judged, r.forClients(s))
 			c.instances[name] = s.runningEndpoints()

@@ -93,7 +93,7 @@ type reconciler struct {
 	asleep       func(polder.ServiceName)                  // told of a service whose last instance has stopped
 	knock        func(polder.Host)                         // tells the home elsewhere that callers may come; may be nil
 	events       chan func(now time.Time)
-	wall         func() time.Time // the machine\'s clock, which may step
+	wall         func() time.Time // the machine's clock, which may step
 	woke         func(wake)       // told of a start for callers at a berth; may be nil
 	retiring     sync.WaitGroup
 	saturated    sync.Map // names of services whose instances are all busy; the activator asks
@@ -330,9 +330,6 @@ func (r *reconciler) follow(s *service, now time.Time) {
 		s.fail(refuse(activator.UnknownService, 0, "not served here: %s", s.approved.Reason()))
 		r.stopAll(s, "region may no longer serve: "+s.approved.Reason())
 		s.state, s.shadow = new(prewarm.State), nil // what was learned of its callers is for where it is served
-	}
-	if s.busyNow.hidden { // it was published with all others, as if it were not
-		r.publishEndpoints(s)
 	}
 	r.step(s, now)
 }

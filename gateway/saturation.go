@@ -134,6 +134,14 @@ func (r *reconciler) Saturated(name polder.ServiceName) bool {
 	return is
 }
 
+// resources are what Envoy gets of the service.
+func (s *service) resources(g xds.Gateway) []xds.Resource {
+	if s.busyNow.hidden {
+		return xds.SaturatedService(s.approved, g)
+	}
+	return xds.Service(s.approved, g)
+}
+
 // assignment is where Envoy sends the service's requests.
 func (s *service) assignment(g xds.Gateway) xds.Resource {
 	if s.busyNow.hidden {

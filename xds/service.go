@@ -22,13 +22,22 @@ type Gateway struct {
 // not serve has none, so that nothing of it, least of all an endpoint, is present.
 // Wildcard hosts have no scopes; Node collects their routes.
 func Service(a law.Approved, g Gateway) []Resource {
+	return service(a, g, core.HealthStatus_UNKNOWN)
+}
+
+// SaturatedService is Service with SaturatedEndpoints.
+func SaturatedService(a law.Approved, g Gateway) []Resource {
+	return service(a, g, core.HealthStatus_UNHEALTHY)
+}
+
+func service(a law.Approved, g Gateway, health core.HealthStatus) []Resource {
 	if a.Verdict() != law.Serve {
 		return nil
 	}
 	s := a.Service()
 	resources := []Resource{
 		newResource(TypeCluster, ServiceCluster(s.Name), serviceCluster(s)),
-		Endpoints(a, g),
+		endpoints(a, g, health),
 	}
 	if tellsState(s) {
 		resources = append(resources, newResource(TypeCluster, coldCluster(s.Name), activatorCluster(coldCluster(s.Name), g)))
