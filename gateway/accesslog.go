@@ -1,14 +1,9 @@
 package gateway
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/netip"
 	"os"
 	"sync"
@@ -26,8 +21,6 @@ const (
 	// maxAccessLog is the size in bytes from which on the file is set aside. One
 	// such file is kept.
 	maxAccessLog = 16 << 20
-	// maxReading bounds what is read at once, in bytes.
-	maxReading = 4 << 20
 	// addressMemory is for how long an address counts after its instance has gone: the
 	// line about a request comes when it has ended.
 	addressMemory = 2 * time.Hour
@@ -150,28 +143,24 @@ func (r *Region) judgeLine(line []byte) string {
 // watchAccessLog holds the addresses that Envoy says it sent requests to against
 // the law, until ctx ends.
 func (r *Region) watchAccessLog(ctx context.Context) error {
-	var offset int64
-	if info, err := os.Stat(r.layout.AccessLog()); err == nil {
-		offset = info.Size() // what an earlier Polder read
-	}
+	log := newTail(r.layout.AccessLog())
 	for pause(ctx, readAccessLog) {
-		found, next, err := r.readAccessLog(r.layout.AccessLog(), offset)
+		found, err := r.judgeLines(&log)
 		if err != nil {
 			r.options.Log.Error("the access log cannot be held against the law", "reason", err)
 			continue
 		}
-		offset = next
 		r.suspectLines(found)
-		if offset > maxAccessLog {
+		if log.offset > maxAccessLog {
 			if err := r.rotateAccessLog(ctx); err != nil {
 				r.options.Log.Error("the access log grows beyond its bound", "reason", err)
 				continue
 			}
-			rest, _, err := r.readAccessLog(r.layout.AccessLog()+".1", offset) // what came in the meantime
+			rest, err := r.judgeLines(&tail{log.file + ".1", log.offset}) // what came in the meantime
 			if r.suspectLines(rest); err != nil {
 				r.options.Log.Error("the end of the access log cannot be held against the law", "reason", err)
 			}
-			offset = 0
+			log.offset = 0
 		}
 	}
 	return nil
@@ -188,34 +177,16 @@ func (r *Region) suspectLines(found []audit.Drift) {
 	r.envoy.Restart("audit: " + result.Summary())
 }
 
-// readAccessLog judges the whole lines from an offset on, and gives the next one.
-func (r *Region) readAccessLog(name string, offset int64) ([]audit.Drift, int64, error) {
-	file, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, nil
-	}
-	if err != nil {
-		return nil, offset, err
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.Size() < offset {
-		offset = 0 // another file
-	}
-	text := make([]byte, maxReading)
-	n, err := file.ReadAt(text, offset)
-	if err != nil && err != io.EOF {
-		return nil, offset, err
-	}
-	end := bytes.LastIndexByte(text[:n], '\n') + 1
+// judgeLines judges the lines that are new.
+func (r *Region) judgeLines(log *tail) ([]audit.Drift, error) {
+	lines, err := log.lines()
 	var found []audit.Drift
-	lines := bufio.NewScanner(bytes.NewReader(text[:end]))
-	lines.Buffer(nil, maxReading)
-	for lines.Scan() {
-		if reason := r.judgeLine(lines.Bytes()); reason != "" && len(found) < maxListed {
+	for _, line := range lines {
+		if reason := r.judgeLine(line); reason != "" && len(found) < maxListed {
 			found = append(found, audit.Drift{Kind: audit.Unlawful, What: "access log", Reason: reason})
 		}
 	}
-	return found, offset + int64(end), lines.Err()
+	return found, err
 }
 
 func (r *Region) rotateAccessLog(ctx context.Context) error {

@@ -1,13 +1,8 @@
 package gateway
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -32,10 +27,7 @@ type ejection struct {
 // connections meet is evidence before any check is due. Load reports leave such
 // clusters out.
 func (p *prober) watchEjections(ctx context.Context, file string) error {
-	reader := ejections{file: file}
-	if info, err := os.Stat(reader.file); err == nil {
-		reader.offset = info.Size() // what an earlier Polder read
-	}
+	reader := ejections{newTail(file)}
 	for pause(ctx, readEjections) {
 		found, err := reader.read()
 		if err != nil {
@@ -44,7 +36,12 @@ func (p *prober) watchEjections(ctx context.Context, file string) error {
 				return nil
 			}
 		}
+		told := map[string]bool{} // each cluster that has an address tells of it
 		for _, e := range found {
+			if told[e.Address] {
+				continue
+			}
+			told[e.Address] = true
 			for _, peer := range p.at(ctx, strings.TrimPrefix(e.Address, "tcp://")) {
 				p.givenUp(peer)
 			}
@@ -55,39 +52,20 @@ func (p *prober) watchEjections(ctx context.Context, file string) error {
 
 // ejections reads the file from where it read last.
 type ejections struct {
-	file   string
-	offset int64
+	tail
 }
 
 // read gives the ejections that are new. Addresses that are taken in again are no
 // news: a handshake tells sooner.
 func (e *ejections) read() ([]ejection, error) {
-	info, err := os.Stat(e.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil || info.Size() == e.offset {
-		return nil, err
-	}
-	if info.Size() < e.offset {
-		e.offset = 0 // another file
-	}
-	file, err := os.Open(e.file)
+	lines, err := e.lines()
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	text := make([]byte, min(info.Size()-e.offset, maxEjections))
-	n, err := file.ReadAt(text, e.offset)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	end := bytes.LastIndexByte(text[:n], '\n') + 1
-	e.offset += int64(end)
 	var found []ejection
-	for lines := bufio.NewScanner(bytes.NewReader(text[:end])); lines.Scan(); {
+	for _, text := range lines {
 		var line ejection
-		if json.Unmarshal(lines.Bytes(), &line) == nil && strings.EqualFold(line.Action, "eject") {
+		if json.Unmarshal(text, &line) == nil && strings.EqualFold(line.Action, "eject") {
 			found = append(found, line)
 		}
 	}

@@ -257,7 +257,7 @@ func TestEjectionsAreReadOnce(t *testing.T) {
 		}
 		f.Close()
 	}
-	e := ejections{file: file}
+	e := ejections{tail{file: file}}
 	wants := func(why string, addresses ...string) {
 		t.Helper()
 		found, err := e.read()
