@@ -58,10 +58,9 @@ func newClientPlane(site proof.Site, activator netip.AddrPort, listed func([]str
 
 // clientSite is what the clients' book knows.
 func clientSite(local proof.Site, activator netip.AddrPort) proof.Site {
-	local.HTTPS, local.HTTP, local.Peer, local.Activator = netip.AddrPort{}, netip.AddrPort{}, netip.AddrPort{}, ""
-	local.Identity, local.Trust = xds.ClientCredentials, xds.ClientCredentials
-	local.ActivatorAt, local.Clients = activator, true
-	return local
+	site := remoteSite(local, activator)
+	site.Identity, site.Trust, site.Clients = xds.ClientCredentials, xds.ClientCredentials, true
+	return site
 }
 
 // prepare writes the book of a model, for the next change. local is what the local

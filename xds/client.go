@@ -40,15 +40,13 @@ type Clients struct {
 // instances which listen on loopback: elsewhere they could not reach this activator.
 func (c Clients) Loopback() bool { return c.Activator.Addr().IsLoopback() }
 
-// Speaks tells whether gRPC clients can call a service. Behind a gateway gRPC may
-// be spoken to others as well; without one the instance itself must speak HTTP/2.
-func (c Clients) Speaks(s polder.Service) bool { return s.Protocol == polder.HTTP2 }
-
 // Service gives what clients get of one service: nothing, unless this region
-// serves it. A wildcard host is no name that a client could resolve.
+// serves it. Behind a gateway gRPC may be spoken to any service; without one the
+// instance itself must speak HTTP/2. A wildcard host is no name that a client could
+// resolve.
 func (c Clients) Service(a law.Approved) []Resource {
 	s := a.Service()
-	if a.Verdict() != law.Serve || !c.Speaks(s) {
+	if a.Verdict() != law.Serve || s.Protocol != polder.HTTP2 {
 		return nil
 	}
 	resources := []Resource{
@@ -103,7 +101,7 @@ func (c Clients) places(name, zone string, list []*endpoint.LbEndpoint) *endpoin
 func clientListener(host string) *listener.Listener {
 	return &listener.Listener{Name: host, ApiListener: &listener.ApiListener{ApiListener: packed(&hcm.HttpConnectionManager{
 		StatPrefix:     "clients",
-		RouteSpecifier: &hcm.HttpConnectionManager_Rds{Rds: &hcm.Rds{ConfigSource: ads(), RouteConfigName: clientRoutes(host)}},
+		RouteSpecifier: routes(clientRoutes(host)),
 		HttpFilters: []*hcm.HttpFilter{{Name: "envoy.filters.http.router",
 			ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: packed(&router.Router{})}}},
 	})}}

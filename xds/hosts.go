@@ -225,14 +225,6 @@ func (h *Hosts) ByName() (set []Resource, remove []Key) {
 // hosts. It costs time in proportion to the number of services.
 func (h *Hosts) Node(n NodeConfig) []Resource {
 	h.begin()
-	judged := make([]law.Approved, 0, len(h.judged))
-	h.passes = map[string]bool{}
-	for _, a := range h.judged {
-		judged = append(judged, a)
-		if a.Verdict() == law.Pass || a.Verdict() == law.Serve && a.Home() != (law.Home{}) {
-			h.passes[passOf(a).name] = true
-		}
-	}
 	h.stale = false
 	h.table = maps.Clone(h.treated)
 	clear(h.former)
@@ -241,7 +233,11 @@ func (h *Hosts) Node(n NodeConfig) []Resource {
 	for host := range h.led {
 		h.touched[host] = true
 	}
-	t := sortHosts(judged, n.Region, h.Traces)
+	t := sortHosts(slices.Collect(maps.Values(h.judged)), n.Region, h.Traces)
+	h.passes = map[string]bool{} // without those that are kept for their connections alone
+	for _, p := range t.passes {
+		h.passes[p.name] = true
+	}
 	var kept []pass
 	h.Ways, kept = h.Ways.next(t.passes, h.approved, n.Now)
 	t.passes = append(t.passes, kept...)

@@ -45,6 +45,9 @@ func (w World) judge(s polder.Service, r polder.RegionName) law.Approved {
 // where all other gateways pass its callers, and nothing is passed on in QUIC; so it
 // has to be alone, in one region of one peer.
 func (w World) http3(s polder.Service) []polder.RegionName {
+	if !slices.ContainsFunc(w.Model.Regions, func(r polder.Region) bool { return r.Listen.HTTP3 == polder.HTTP3On }) {
+		return nil
+	}
 	var offer, serving []polder.RegionName
 	for _, r := range w.Model.Regions {
 		a := w.judge(s, r.Name)

@@ -4,7 +4,6 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
 
 // What is for clients without an Envoy: gRPC programs that resolve a host by the
@@ -45,14 +44,7 @@ func (r *reader) readProvided(c *tls.CommonTlsContext, t *tlsFacts) {
 	t.identity, t.trust, t.peerNames = own.GetInstanceName(), context.GetCaCertificateProviderInstance().GetInstanceName(), nil
 	//lint:ignore SA1019 gRPC reads no other field for it
 	for _, name := range context.GetMatchSubjectAltNames() {
-		switch pattern := name.GetMatchPattern().(type) {
-		case *matcher.StringMatcher_Exact:
-			t.peerNames = append(t.peerNames, peerName{pattern.Exact, true})
-		case *matcher.StringMatcher_Prefix:
-			t.peerNames = append(t.peerNames, peerName{pattern.Prefix, false})
-		default:
-			t.peerNames = append(t.peerNames, peerName{}) // matches no identity, so it is judged as too broad
-		}
+		t.peerNames = append(t.peerNames, readName(name))
 	}
 }
 

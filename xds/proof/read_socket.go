@@ -88,13 +88,7 @@ func (r *reader) readTLS(c *tls.CommonTlsContext) *tlsFacts {
 		t.trust = trust.Name
 	}
 	for _, san := range combined.GetDefaultValidationContext().GetMatchTypedSubjectAltNames() {
-		name := peerName{}
-		switch pattern := san.GetMatcher().GetMatchPattern().(type) {
-		case *matcher.StringMatcher_Exact:
-			name = peerName{pattern.Exact, true}
-		case *matcher.StringMatcher_Prefix:
-			name = peerName{pattern.Prefix, false}
-		}
+		name := readName(san.GetMatcher())
 		if san.SanType != tls.SubjectAltNameMatcher_URI {
 			name = peerName{} // matches no identity, so it is judged as too broad
 		}
@@ -102,4 +96,16 @@ func (r *reader) readTLS(c *tls.CommonTlsContext) *tlsFacts {
 	}
 	r.readProvided(c, t)
 	return t
+}
+
+// readName reads what name the other side must have. What is neither one name nor
+// a prefix of names matches no identity, so it is judged as too broad.
+func readName(m *matcher.StringMatcher) peerName {
+	switch pattern := m.GetMatchPattern().(type) {
+	case *matcher.StringMatcher_Exact:
+		return peerName{pattern.Exact, true}
+	case *matcher.StringMatcher_Prefix:
+		return peerName{pattern.Prefix, false}
+	}
+	return peerName{}
 }
