@@ -97,10 +97,13 @@ func burst(ctx context.Context, s *site, o Options, r *Report) error {
 		calling.Wait()
 		return nil
 	})
+	if err != nil {
+		return err
+	}
 	c.Wakes = 1
 	r.Crowds = append(r.Crowds, c)
 	o.progress("%d callers of one sleeper are done", o.Callers)
-	return err
+	return nil
 }
 
 // lateComers are sleepers that are called while all others fall asleep, one
@@ -154,10 +157,13 @@ func many(ctx context.Context, s *site, o Options, r *Report) error {
 		calling.Wait()
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	few.Wakes = uint64(len(late))
 	r.Crowds = append(r.Crowds, all, few)
 	o.progress("%d sleepers sleep again", o.Sleepers)
-	return err
+	return nil
 }
 
 // callOnce calls a service on a connection of its own.

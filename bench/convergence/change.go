@@ -98,14 +98,14 @@ func (r *rig) changes(ctx context.Context, k kind) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	if k.seen() && number%2 == 1 { // back to where it began
+	if !k.seen() {
+		return result, nil
+	}
+	if number%2 == 1 { // back to where it began
 		if err := r.acknowledged(ctx, k, number); err != nil {
 			return Change{}, err
 		}
 		number++
-	}
-	if !k.seen() {
-		return result, nil
 	}
 	return result, r.effect(ctx, k, number, &result)
 }
