@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"time"
 
 	"github.com/polder/polder"
@@ -28,6 +29,22 @@ type Status struct {
 	Refused      []string            `json:"refused,omitempty"`  // why the proof refused the last change
 	Audit        AuditStatus         `json:"audit"`
 	Ledger       LedgerStatus        `json:"ledger"`
+}
+
+// Serving tells whether the region's Envoy follows its control plane and has
+// the listeners that it was sent.
+func (s Status) Serving() bool {
+	for _, node := range s.Nodes {
+		if node.Client {
+			continue
+		}
+		for _, t := range node.Types {
+			if strings.HasSuffix(t.Type, "Listener") && t.Accepted > 0 && t.Pending == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // EnvoyStatus tells of the region's Envoy process.

@@ -110,11 +110,7 @@ func newSite(plan *fleet.Fleet) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	pem, err := os.ReadFile(ca.RootFile())
-	if err != nil {
-		return nil, err
-	}
-	s.roots.AppendCertsFromPEM(pem)
+	s.roots.AppendCertsFromPEM(ca.Root())
 	for _, m := range s.Members {
 		s.Clients = append(s.Clients, gateway.NewClient(m.Layout))
 	}
@@ -141,25 +137,13 @@ func (s *Site) awaitReady(ctx context.Context, ended chan error) error {
 			if err != nil {
 				return false, nil // not yet
 			}
-			return hasListeners(status) && listens(ctx, m.Listen.HTTPS), nil // an acknowledgement comes before the workers
+			return status.Serving() && listens(ctx, m.Listen.HTTPS), nil // an acknowledgement comes before the workers
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// hasListeners tells whether an Envoy has accepted its listeners.
-func hasListeners(status gateway.Status) bool {
-	for _, node := range status.Nodes {
-		for _, t := range node.Types {
-			if strings.HasSuffix(t.Type, "Listener") && t.Accepted > 0 && t.Pending == 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // listens tells whether somebody accepts connections at the address.

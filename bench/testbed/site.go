@@ -56,12 +56,8 @@ func New(o Options) (_ *Site, err error) {
 	if err != nil {
 		return nil, err
 	}
-	pem, err := os.ReadFile(ca.RootFile())
-	if err != nil {
-		return nil, err
-	}
 	s.Roots = x509.NewCertPool()
-	s.Roots.AppendCertsFromPEM(pem)
+	s.Roots.AppendCertsFromPEM(ca.Root())
 	for i, place := range places {
 		for n := range o.Peers {
 			p, err := s.makePeer(place.name, i+1, n+1)

@@ -87,7 +87,7 @@ func TestInheritedSocket(t *testing.T) {
 		if err := callers.Wait(); err != nil {
 			t.Error(err)
 		}
-		eventually(t, "the next Polder runs", func() bool { s, err := u.status("fr"); return err == nil && s.PID != old && serving(s) })
+		eventually(t, "the next Polder runs", func() bool { s, err := u.status("fr"); return err == nil && s.PID != old && s.Serving() })
 		u.asleep("slow")
 		eventually(t, "Envoy has the berth at "+address, func() bool { return u.berthOf("slow") == address })
 	})

@@ -79,7 +79,7 @@ func TestDrainedPeerStaysDrained(t *testing.T) {
 	u.kill(before.PID)
 	eventually(t, "the drained peer is back, and drains", func() bool {
 		after, err := u.status(at)
-		if err != nil || after.PID == before.PID || !serving(after) {
+		if err != nil || after.PID == before.PID || !after.Serving() {
 			return false
 		}
 		for _, p := range after.Peers {

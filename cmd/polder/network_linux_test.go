@@ -130,7 +130,7 @@ func (u *fleetUnderTest) onCable(w *cable, regions []polder.RegionName) {
 	for _, region := range regions {
 		eventually(u.t, "region "+string(region)+" serves and knows the others", func() bool {
 			status, err := u.status(region)
-			return err == nil && serving(status) && together(status, len(regions))
+			return err == nil && status.Serving() && together(status, len(regions))
 		})
 	}
 }

@@ -72,7 +72,7 @@ func (o overview) regionLines(p palette) []string {
 		switch {
 		case s.PID == 0:
 			state, style = "not there", p.bad
-		case !serving(s):
+		case !s.Serving():
 			style = p.warn
 		}
 		rejected := 0

@@ -45,7 +45,7 @@ func TestPause(t *testing.T) {
 	}
 	before := u.mustStatus("fr")
 	u.kill(before.PID)
-	eventually(t, "the next Polder runs", func() bool { s, err := u.status("fr"); return err == nil && s.PID != before.PID && serving(s) })
+	eventually(t, "the next Polder runs", func() bool { s, err := u.status("fr"); return err == nil && s.PID != before.PID && s.Serving() })
 	for _, name := range services {
 		if a := u.want("fr", string(name)+".example.com", "fr"); a.Instance != string(ids[name]) {
 			t.Errorf("after the crash %s answered, want %s", a.Instance, ids[name])

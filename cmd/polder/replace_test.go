@@ -34,7 +34,7 @@ func TestReplace(t *testing.T) {
 			}
 			eventually(t, "the next program runs, with everything that ran", func() bool {
 				now, err := u.status("fr")
-				if err != nil || !now.Started.After(last.Started) || !serving(now) {
+				if err != nil || !now.Started.After(last.Started) || !now.Serving() {
 					return false
 				}
 				last = now
@@ -84,7 +84,7 @@ func TestReplaceEnvoy(t *testing.T) {
 		}
 		eventually(t, "another Envoy serves, and the old one is gone", func() bool {
 			now, err := u.status("fr")
-			return err == nil && now.Envoy.PID != before.Envoy.PID && serving(now) && !alive(before.Envoy.PID)
+			return err == nil && now.Envoy.PID != before.Envoy.PID && now.Serving() && !alive(before.Envoy.PID)
 		})
 		u.want("fr", "dozy.example.com", "fr")
 	})

@@ -149,7 +149,7 @@ func TestScreen(t *testing.T) {
 	for _, region := range []polder.RegionName{"fr", "nl", "pl"} {
 		eventually(t, "region "+string(region)+" is ready", func() bool {
 			s, err := u.status(region)
-			return err == nil && serving(s) && together(s, 3)
+			return err == nil && s.Serving() && together(s, 3)
 		})
 	}
 	if code, _, errs := run(t, "load", "--state", u.state, "--service", "billing", "--rate", "5", "--duration", "1s", "--output", "json"); code != exitDone {

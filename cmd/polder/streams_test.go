@@ -39,7 +39,7 @@ func TestStreamsThatBeganColdOutlivePolder(t *testing.T) {
 	socket.echo(t, "meanwhile")
 	eventually(t, "region fr is back", func() bool {
 		after, err := u.status("fr")
-		return err == nil && after.PID != before.PID && serving(after)
+		return err == nil && after.PID != before.PID && after.Serving()
 	})
 	socket.echo(t, "after")
 	u.say(t, "after")

@@ -207,7 +207,7 @@ func TestCrashes(t *testing.T) {
 		u.kill(before.PID)
 		eventually(t, "region fr is back, with its Envoy and instances adopted", func() bool {
 			after, err := u.status("fr")
-			if err != nil || after.PID == before.PID || !serving(after) {
+			if err != nil || after.PID == before.PID || !after.Serving() {
 				return false
 			}
 			service, _ := find(after, "billing")

@@ -111,7 +111,7 @@ func (v *view) awaitReady(ctx context.Context, members []fleet.Member, clients [
 				continue
 			}
 			status, err := clients[i].Status(ctx)
-			if err != nil || !serving(status) || !together(status, len(members)) {
+			if err != nil || !status.Serving() || !together(status, len(members)) {
 				continue
 			}
 			statuses[i] = status
@@ -126,26 +126,6 @@ func (v *view) awaitReady(ctx context.Context, members []fleet.Member, clients [
 		}
 	}
 	return statuses, nil
-}
-
-// serving tells whether the region's Envoy follows its control plane and has
-// everything that it was sent.
-func serving(s gateway.Status) bool {
-	for _, node := range s.Nodes {
-		if node.Client {
-			continue
-		}
-		listeners := false
-		for _, t := range node.Types {
-			if strings.HasSuffix(t.Type, "Listener") && t.Accepted > 0 && t.Pending == 0 {
-				listeners = true
-			}
-		}
-		if listeners {
-			return true
-		}
-	}
-	return false
 }
 
 // together tells whether the peer sees all others in good health.
