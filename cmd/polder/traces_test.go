@@ -41,8 +41,8 @@ func TestSpansOfEnvoyAndPolderAreOneTrace(t *testing.T) {
 	call("silent.example.com", trace(2), "00")
 	own := call("alone.example.com", "", "")
 	call("told.example.com", trace(3), "01") // cold
+	before := u.service("fr", "told").Totals.Direct
 	eventually(t, "Envoy sends requests straight to the instance", func() bool {
-		before := u.service("fr", "told").Totals.Direct
 		call("told.example.com", trace(4), "01")
 		return u.service("fr", "told").Totals.Direct > before
 	})
