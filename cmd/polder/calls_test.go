@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+
+	"github.com/polder/polder/internal/grpctest"
 )
 
-// calls answers gRPC calls as rpc does, except that those with one request wait for
+// calls answers gRPC calls as [grpctest.Service] does, except that those with one request wait for
 // the gate, until somebody has called EmptyCall.
 type calls struct {
-	rpc
+	grpctest.Service
 	gate chan struct{}
 }
 

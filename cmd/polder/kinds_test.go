@@ -21,6 +21,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/internal/grpctest"
 )
 
 const kinds = "testdata/kinds.yaml"
@@ -95,7 +96,7 @@ func TestKindsOfCalls(t *testing.T) {
 			u.leave(t, client)
 		})
 	}
-	for name, call := range rpcKinds {
+	for name, call := range grpctest.Kinds {
 		t.Run("gRPC, "+name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
@@ -242,7 +243,7 @@ func TestOpenStreamsKeepAwake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := talk(call, 1); err != nil {
+	if err := grpctest.Talk(call, 1); err != nil {
 		t.Fatal(err)
 	}
 	events := u.open(t, "events.example.com", "GET /events HTTP/1.1\r\nAccept: text/event-stream\r\n", http.StatusOK)
@@ -267,7 +268,7 @@ func TestOpenStreamsKeepAwake(t *testing.T) {
 			t.Errorf("%s has an open stream, and had %s: %+v", name, awake[name].Instance, s)
 		}
 	}
-	if err := talk(call, 2); err != nil {
+	if err := grpctest.Talk(call, 2); err != nil {
 		t.Errorf("the call: %v", err)
 	}
 	socket.echo(t, "after")

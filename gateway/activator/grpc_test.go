@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -19,11 +19,13 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/internal/grpctest"
 )
 
-// tester answers the four kinds of calls of the gRPC project's test service.
+// tester answers one message with all that a whole answer may have, and streams as
+// any service does.
 type tester struct {
-	testgrpc.UnimplementedTestServiceServer
+	grpctest.Service
 }
 
 func payload(text string) *testgrpc.Payload { return &testgrpc.Payload{Body: []byte(text)} }
@@ -41,44 +43,6 @@ func (tester) UnaryCall(ctx context.Context, in *testgrpc.SimpleRequest) (*testg
 		return nil, status.Error(codes.Code(s.Code), s.Message)
 	}
 	return &testgrpc.SimpleResponse{Payload: in.Payload}, nil
-}
-
-func (tester) StreamingInputCall(stream testgrpc.TestService_StreamingInputCallServer) error {
-	total := 0
-	for {
-		in, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&testgrpc.StreamingInputCallResponse{AggregatedPayloadSize: int32(total)})
-		}
-		if err != nil {
-			return err
-		}
-		total += len(in.GetPayload().GetBody())
-	}
-}
-
-func (tester) StreamingOutputCall(in *testgrpc.StreamingOutputCallRequest, stream testgrpc.TestService_StreamingOutputCallServer) error {
-	for _, p := range in.ResponseParameters {
-		if err := stream.Send(&testgrpc.StreamingOutputCallResponse{Payload: payload(strings.Repeat("x", int(p.Size)))}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (tester) FullDuplexCall(stream testgrpc.TestService_FullDuplexCallServer) error {
-	for {
-		in, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(&testgrpc.StreamingOutputCallResponse{Payload: in.Payload}); err != nil {
-			return err
-		}
-	}
 }
 
 // grpcInstance runs the test service as an instance until the returned function is called.
@@ -122,7 +86,8 @@ func grpcContext(t *testing.T) context.Context {
 // Each of the four kinds begins while the service sleeps.
 func TestGRPC(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 128<<10) // 2 MiB, past the windows
-	for name, call := range map[string]func(context.Context, testgrpc.TestServiceClient) error{
+	kinds := maps.Clone(grpctest.Kinds)
+	maps.Copy(kinds, map[string]func(context.Context, testgrpc.TestServiceClient) error{
 		"unary": func(ctx context.Context, c testgrpc.TestServiceClient) error {
 			var header, trailer metadata.MD
 			out, err := c.UnaryCall(ctx, &testgrpc.SimpleRequest{Payload: payload(large)}, grpc.Header(&header), grpc.Trailer(&trailer))
@@ -148,63 +113,8 @@ func TestGRPC(t *testing.T) {
 			}
 			return nil
 		},
-		"client stream": func(ctx context.Context, c testgrpc.TestServiceClient) error {
-			stream, err := c.StreamingInputCall(ctx)
-			if err != nil {
-				return err
-			}
-			for range 10 {
-				if err := stream.Send(&testgrpc.StreamingInputCallRequest{Payload: payload(large[:100_000])}); err != nil {
-					return err
-				}
-			}
-			out, err := stream.CloseAndRecv()
-			if err != nil || out.AggregatedPayloadSize != 1_000_000 {
-				return fmt.Errorf("%v, %v", out, err)
-			}
-			return nil
-		},
-		"server stream": func(ctx context.Context, c testgrpc.TestServiceClient) error {
-			in := new(testgrpc.StreamingOutputCallRequest)
-			for range 10 {
-				in.ResponseParameters = append(in.ResponseParameters, &testgrpc.ResponseParameters{Size: 100_000})
-			}
-			stream, err := c.StreamingOutputCall(ctx, in)
-			if err != nil {
-				return err
-			}
-			for i := range 10 {
-				if out, err := stream.Recv(); err != nil || len(out.Payload.Body) != 100_000 {
-					return fmt.Errorf("message %d: %d bytes, %w", i, len(out.GetPayload().GetBody()), err)
-				}
-			}
-			if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
-				return fmt.Errorf("at the end: %w", err)
-			}
-			return nil
-		},
-		"both ways": func(ctx context.Context, c testgrpc.TestServiceClient) error {
-			stream, err := c.FullDuplexCall(ctx)
-			if err != nil {
-				return err
-			}
-			for i := range 10 { // each answer before the next message
-				if err := stream.Send(&testgrpc.StreamingOutputCallRequest{Payload: payload(fmt.Sprint(i))}); err != nil {
-					return err
-				}
-				if out, err := stream.Recv(); err != nil || string(out.Payload.Body) != fmt.Sprint(i) {
-					return fmt.Errorf("message %d: %v, %w", i, out, err)
-				}
-			}
-			if err := stream.CloseSend(); err != nil {
-				return err
-			}
-			if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
-				return fmt.Errorf("at the end: %w", err)
-			}
-			return nil
-		},
-	} {
+	})
+	for name, call := range kinds {
 		t.Run(name, func(t *testing.T) {
 			w := newWakes()
 			r := newRig(t, options(w.wake))
