@@ -116,7 +116,7 @@ func TestTimesCanBeLeft(t *testing.T) {
 	for _, a := range []Arrivals{
 		Constant{Rate: 10, For: time.Second}, Ramp{From: 5, To: 9, For: time.Second}, Sine{Mean: 10, Period: time.Second, For: time.Second},
 		Replay{Functions: functions, Speed: 1, Spread: Poisson},
-		ReplayCalls{Sequences: []trace.Sequence{{Calls: make([]trace.Call, 9)}}, Window: time.Second, Speed: 1},
+		ReplayCalls{Sequences: []trace.Sequence{{Starts: make([]time.Duration, 9)}}, Window: time.Second, Speed: 1},
 	} {
 		seen := 0
 		for range a.Times() {
@@ -302,14 +302,14 @@ func moments(x []float64) (mean, variance float64) {
 }
 
 func TestReplayCalls(t *testing.T) {
-	at := func(ms ...int) (calls []trace.Call) {
+	at := func(ms ...int) (starts []time.Duration) {
 		for _, ms := range ms {
-			calls = append(calls, trace.Call{At: time.Duration(ms) * time.Millisecond})
+			starts = append(starts, time.Duration(ms)*time.Millisecond)
 		}
-		return calls
+		return starts
 	}
 	r := ReplayCalls{
-		Sequences: []trace.Sequence{{Function: "f", Calls: at(-5, 0, 700, 1000)}, {Function: "g", Calls: at(200, 700, 999)}},
+		Sequences: []trace.Sequence{{Function: "f", Starts: at(-5, 0, 700, 1000)}, {Function: "g", Starts: at(200, 700, 999)}},
 		Window:    time.Second, Speed: 10,
 	}
 	got := slices.Collect(r.Times())

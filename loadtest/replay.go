@@ -99,7 +99,7 @@ func (r ReplayCalls) Times() iter.Seq[time.Duration] {
 		length := r.Length()
 		var merged cursors
 		for _, s := range r.Sequences {
-			merged.add(&callCursor{calls: s.Calls, window: r.Window})
+			merged.add(&callCursor{starts: s.Starts, window: r.Window})
 		}
 		merged.walk(func(at float64) bool {
 			return yield(compress(at, r.Speed, length))
@@ -111,8 +111,8 @@ func (r ReplayCalls) Times() iter.Seq[time.Duration] {
 func (r ReplayCalls) Count() uint64 {
 	var sum uint64
 	for _, s := range r.Sequences {
-		for _, c := range s.Calls {
-			if c.At >= 0 && c.At < r.Window {
+		for _, at := range s.Starts {
+			if at >= 0 && at < r.Window {
 				sum++
 			}
 		}
@@ -206,14 +206,14 @@ func (c *countCursor) begin() {
 
 // callCursor walks calls that know their times.
 type callCursor struct {
-	calls  []trace.Call
+	starts []time.Duration
 	window time.Duration
 }
 
 func (c *callCursor) next() (float64, bool) {
-	for len(c.calls) > 0 {
-		at := c.calls[0].At
-		c.calls = c.calls[1:]
+	for len(c.starts) > 0 {
+		at := c.starts[0]
+		c.starts = c.starts[1:]
 		if at >= 0 && at < c.window {
 			return float64(at), true
 		}

@@ -39,8 +39,9 @@ func loadCommand() *cobra.Command {
 		Use:   "load",
 		Short: "Send open-loop load to a running polder up and report what callers saw",
 		Long: `Sends requests on a schedule that does not wait for replies: a slice of a recorded
-trace (--trace, in the column format of the public Azure Functions 2019 data set;
-.csv, .xz and .zip), or a constant rate. Latency counts from the time at which a
+trace (--trace, a file of the Azure Functions 2019 data set, calls per minute, or of the
+2021 one, single calls that keep their times; as .csv, .gz, .xz, .zip or .tar), or a
+constant rate. Latency counts from the time at which a
 request should have left. Ctrl-C ends it early, with the report of what was sent.`,
 		Example: `  polder load --rate 200 --duration 30s --service billing --entry nl
   polder load --trace day.csv.xz --functions 50 --minutes 60 --speed 60
@@ -249,27 +250,53 @@ func (f loadFlags) arrivals(n int) ([]loadtest.Arrivals, string, error) {
 		}
 		return schedules, schedules[0].String() + " to each service", nil
 	}
-	file, err := trace.Open(f.trace)
+	functions, eligible, err := f.replay(schedules)
 	if err != nil {
 		return nil, "", err
-	}
-	defer file.Close()
-	slice, err := trace.Select(trace.Read(file, file.Name()), f.functions,
-		trace.Selection{From: f.from, Minutes: f.minutes, Seed: f.seed, MaxRate: f.maxRate})
-	if err != nil {
-		return nil, "", err
-	}
-	for i, functions := range trace.Assign(slice.Functions, n) {
-		if len(functions) > 0 {
-			schedules[i] = loadtest.Replay{Functions: functions, Spread: loadtest.Poisson, Speed: f.speed, Seed: f.seed}
-		}
 	}
 	window := fmt.Sprintf("from minute %d", f.from)
 	if f.minutes > 0 {
 		window += fmt.Sprintf(" to %d", f.from+f.minutes)
 	}
-	return schedules, fmt.Sprintf("%d functions of %s, %s, at %g times their speed",
-		len(slice.Functions), f.trace, window, f.speed), nil
+	return schedules, fmt.Sprintf("%d of %d functions that are called in %s, %s, at %g times their speed",
+		functions, eligible, f.trace, window, f.speed), nil
+}
+
+// replay deals functions of the trace out to schedules, and tells how many, of how
+// many that could have been taken. Single calls keep their times; counts by the minute are spread over it.
+func (f loadFlags) replay(schedules []loadtest.Arrivals) (taken, eligible int, err error) {
+	file, err := trace.Open(f.trace)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer file.Close()
+	format, err := file.Format()
+	if err != nil {
+		return 0, 0, err
+	}
+	selection := trace.Selection{From: f.from, Minutes: f.minutes, Seed: f.seed, MaxRate: f.maxRate}
+	if format == trace.Invocations2021 {
+		picked, err := trace.SelectInvocations(trace.ReadInvocations(file, file.Name()), f.functions, selection)
+		if err != nil {
+			return 0, 0, err
+		}
+		for i, sequences := range trace.Assign(picked.Functions, len(schedules)) {
+			if len(sequences) > 0 {
+				schedules[i] = loadtest.ReplayCalls{Sequences: sequences, Window: time.Duration(picked.Minutes) * time.Minute, Speed: f.speed}
+			}
+		}
+		return len(picked.Functions), picked.Eligible, nil
+	}
+	slice, err := trace.Select(trace.Read(file, file.Name()), f.functions, selection)
+	if err != nil {
+		return 0, 0, err
+	}
+	for i, functions := range trace.Assign(slice.Functions, len(schedules)) {
+		if len(functions) > 0 {
+			schedules[i] = loadtest.Replay{Functions: functions, Spread: loadtest.Poisson, Speed: f.speed, Seed: f.seed}
+		}
+	}
+	return len(slice.Functions), slice.Eligible, nil
 }
 
 func (f loadFlags) roots(s gateway.Status) (*x509.CertPool, error) {

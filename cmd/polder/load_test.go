@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway"
+	"github.com/polder/polder/loadtest/trace"
 	"github.com/polder/polder/regions/law"
 )
 
@@ -53,6 +59,53 @@ func TestLoadTargets(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+// TestLoadReplaysBothFormats: what is sent is what the trace has in the window, and
+// single calls keep their times.
+func TestLoadReplaysBothFormats(t *testing.T) {
+	made := trace.Synthetic{Functions: 30, Minutes: 90, Seed: 3}
+	var counted, single bytes.Buffer
+	if err := errors.Join(trace.Write(&counted, made.Minutes, made.All()), trace.WriteInvocations(&single, made.Invocations())); err != nil {
+		t.Fatal(err)
+	}
+	flags := loadFlags{functions: 1000, from: 30, minutes: 60, speed: 60, seed: 1}
+	var want uint64
+	for f := range made.All() {
+		want += f.Window(flags.from, flags.minutes).Total()
+	}
+	var starts []time.Duration
+	for c := range made.Invocations() {
+		if at := c.Start() - 30*time.Minute; at >= 0 {
+			starts = append(starts, at/60)
+		}
+	}
+	slices.Sort(starts)
+	for name, text := range map[string][]byte{"counted": counted.Bytes(), "single": single.Bytes()} {
+		flags.trace = filepath.Join(t.TempDir(), name+".csv")
+		if err := os.WriteFile(flags.trace, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		schedules, description, err := flags.arrivals(3)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		var sent []time.Duration
+		for _, s := range schedules {
+			sent = slices.AppendSeq(sent, s.Times())
+		}
+		slices.Sort(sent)
+		if uint64(len(sent)) != want || sent[len(sent)-1] >= time.Minute || !strings.Contains(description, "functions that are called in "+flags.trace+", from minute 30 to 90, at 60 times") {
+			t.Errorf("%s: %d calls are sent of %d: %s", name, len(sent), want, description)
+		}
+		if name == "single" && !slices.Equal(sent, starts) {
+			t.Errorf("single calls are sent at other times than the trace has")
+		}
+	}
+	flags.trace, flags.from = "testdata/three.yaml", 0
+	if _, _, err := flags.arrivals(3); err == nil || !strings.Contains(err.Error(), "a trace begins with") {
+		t.Errorf("a file that is no trace: %v", err)
 	}
 }
 

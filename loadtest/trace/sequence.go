@@ -10,29 +10,23 @@ import (
 	"time"
 )
 
-// MaxCalls bounds the calls that SelectInvocations holds in memory: 256 MiB of
+// MaxCalls bounds the calls that SelectInvocations holds in memory: 128 MiB of
 // them, and eight times the whole 2021 data set.
 const MaxCalls = 1 << 24
 
-// Call is one call of a Sequence.
-type Call struct {
-	At       time.Duration // start, since the window began
-	Duration time.Duration
-}
-
-// Sequence is the calls of one function in the order of their starts.
+// Sequence is the calls of one function.
 type Sequence struct {
 	App      string
 	Function string
-	Calls    []Call
+	Starts   []time.Duration // of the calls, since the window began, in order
 }
 
 // PerMinute counts the calls by minute of their start, as the 2019 data set does.
 // Calls outside the minutes are left out.
 func (s Sequence) PerMinute(minutes int) Function {
 	f := Function{App: s.App, Name: s.Function, Counts: make([]uint32, minutes)}
-	for _, c := range s.Calls {
-		if m := int(c.At / time.Minute); c.At >= 0 && m < minutes {
+	for _, at := range s.Starts {
+		if m := int(at / time.Minute); at >= 0 && m < minutes {
 			f.Counts[m]++
 		}
 	}
@@ -47,7 +41,7 @@ type Sequences struct {
 }
 
 // SelectInvocations picks n functions that begin at least one call in the
-// window, in the way of Select, with their single calls. When s.Minutes is 0
+// window, in the way of Select, with the starts of their single calls. When s.Minutes is 0
 // the window ends with the minute of the last start.
 //
 // Memory is that of all calls in the window, of which there may be MaxCalls.
@@ -65,7 +59,7 @@ func SelectInvocations(invocations iter.Seq2[Invocation, error], n int, s Select
 	minutes := s.Minutes
 	if minutes == 0 {
 		for _, q := range sequences {
-			minutes = max(minutes, int(q.Calls[len(q.Calls)-1].At/time.Minute)+1)
+			minutes = max(minutes, int(q.Starts[len(q.Starts)-1]/time.Minute)+1)
 		}
 	}
 	byName := make(map[[2]string]Sequence, len(sequences))
@@ -94,7 +88,7 @@ func SelectInvocations(invocations iter.Seq2[Invocation, error], n int, s Select
 // Sequence has a call, and they come in the order of their names.
 func gather(invocations iter.Seq2[Invocation, error], s Selection) ([]Sequence, error) {
 	from := time.Duration(s.From) * time.Minute
-	calls := make(map[[2]string][]Call)
+	starts := make(map[[2]string][]time.Duration)
 	held := 0
 	for i, err := range invocations {
 		if err != nil {
@@ -108,17 +102,15 @@ func gather(invocations iter.Seq2[Invocation, error], s Selection) ([]Sequence, 
 			return nil, fmt.Errorf("the window of %s has more than %d calls: choose a shorter one", s.window(), MaxCalls)
 		}
 		key := [2]string{i.App, i.Function}
-		calls[key] = append(calls[key], Call{at, i.Duration})
+		starts[key] = append(starts[key], at)
 	}
-	names := slices.SortedFunc(maps.Keys(calls), func(a, b [2]string) int {
+	names := slices.SortedFunc(maps.Keys(starts), func(a, b [2]string) int {
 		return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]))
 	})
 	sequences := make([]Sequence, len(names))
 	for i, name := range names {
-		slices.SortFunc(calls[name], func(a, b Call) int {
-			return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Duration, b.Duration))
-		})
-		sequences[i] = Sequence{App: name[0], Function: name[1], Calls: calls[name]}
+		slices.Sort(starts[name])
+		sequences[i] = Sequence{App: name[0], Function: name[1], Starts: starts[name]}
 	}
 	return sequences, nil
 }
