@@ -61,9 +61,3 @@ type PeerRow struct {
 
 // RegionHealth says which regions can serve now, as one peer sees it.
 type RegionHealth map[RegionName]bool
-
-// Observed is what a region knows of the world beside its Model.
-type Observed struct {
-	Instances []Instance
-	Peers     []PeerRow
-}

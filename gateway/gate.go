@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -144,6 +146,18 @@ func (g *gate) stale(set []xds.Resource) []xds.Key {
 		}
 	}
 	return stale
+}
+
+// bootstrap proves the file that Envoy is to be started with.
+func (g *gate) bootstrap(data []byte) error {
+	var faults []error
+	for _, v := range proof.CheckBootstrap(g.book.Load(), data) {
+		faults = append(faults, errors.New(v.String()))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return fmt.Errorf("Envoy is not started, because the proof refuses what it would start with: %w", err)
+	}
+	return nil
 }
 
 // mayHave tells whether Envoy may be given the secret of that name.

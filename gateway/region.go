@@ -287,6 +287,9 @@ func (r *Region) connectEnvoy() error {
 	if err != nil {
 		return err
 	}
+	if err := r.reconciler.gate.bootstrap(bootstrap); err != nil {
+		return err
+	}
 	if r.envoy, err = envoy.NewSupervisor(envoy.Options{
 		Node: r.node, Binary: binary, Bootstrap: bootstrap, Dir: r.layout.Envoy(), Concurrency: runtime.NumCPU(),
 		DrainTime: drainTime, Grace: drainGrace, Log: r.options.Log, OnEvent: r.envoyChanged,

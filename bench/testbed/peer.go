@@ -40,7 +40,6 @@ type Peer struct {
 
 	mu       sync.Mutex // guards the two below
 	command  *exec.Cmd  // nil while it does not run
-	starts   int
 	held     bool          // it is not started again
 	released chan struct{} // capacity 1
 }
@@ -53,13 +52,6 @@ func (p *Peer) Command() int {
 		return 0
 	}
 	return p.command.Process.Pid
-}
-
-// Starts is how often its polder was started.
-func (p *Peer) Starts() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.starts
 }
 
 // Hold lets the peer's polder not be started again once it ends, until the
@@ -179,7 +171,7 @@ func (p *Peer) start(program string) (<-chan struct{}, error) {
 		return nil, err
 	}
 	p.mu.Lock()
-	p.command, p.starts = c, p.starts+1
+	p.command = c
 	p.mu.Unlock()
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = c.Wait() }() // how it ended is in ProcessState

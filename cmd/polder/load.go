@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type loadFlags struct {
 	services                 []string
 	seed                     uint64
 	html, root, compare      string
+	results                  string
 	options                  loadtest.Options
 	state                    *string
 }
@@ -68,6 +70,7 @@ request should have left. Ctrl-C ends it early, with the report of what was sent
 	s.DurationVar(&f.options.Timeout, "timeout", f.options.Timeout, "for one request")
 	s.IntVar(&f.options.InProgress, "in-progress", f.options.InProgress, "requests under way at once")
 	s.StringVar(&f.html, "html", "", "also write the report as a page with plots to this `file`")
+	s.StringVar(&f.results, "results", "", "also write every single request, as CSV, to this `file` while the run goes on")
 	s.StringVar(&f.compare, "compare", "", "show what changed since the run whose JSON report is in this `file`")
 	c.MarkFlagsMutuallyExclusive("trace", "rate")
 	c.MarkFlagsMutuallyExclusive("trace", "duration")
@@ -126,7 +129,7 @@ func runLoad(c *cobra.Command, f loadFlags, output format) error {
 		return err
 	}
 	f.options.Progress = progressLine(c.ErrOrStderr())
-	report, err := loadtest.Run(c.Context(), plan, f.options)
+	report, err := f.run(c.Context(), plan)
 	if err != nil {
 		return err
 	}
@@ -142,6 +145,21 @@ func runLoad(c *cobra.Command, f loadFlags, output format) error {
 		return fmt.Errorf("%d of %d requests were not answered as they should", report.Total.Errors, report.Total.Scheduled)
 	}
 	return nil
+}
+
+// run sends the load, and writes every result down if a file for them is named.
+func (f loadFlags) run(ctx context.Context, plan loadtest.Plan) (loadtest.Report, error) {
+	if f.results == "" {
+		return loadtest.Run(ctx, plan, f.options)
+	}
+	file, err := os.Create(f.results)
+	if err != nil {
+		return loadtest.Report{}, fmt.Errorf("results: %w", err)
+	}
+	w := loadtest.NewResultWriter(file)
+	f.options.Results = w.Write
+	report, err := loadtest.Run(ctx, plan, f.options)
+	return report, errors.Join(err, w.Close(), file.Close())
 }
 
 // writeReport writes the report, or what changed since an earlier one.

@@ -74,7 +74,7 @@ func TestDoorIsFoundByItsName(t *testing.T) {
 		if err := cert.VerifyHostname("10.0.0.2"); err == nil {
 			t.Errorf("the door of %s is taken for 10.0.0.2", name)
 		}
-		if want := authority.RegionPrefix(a.TrustDomain(), "fr") + "fr-1"; len(cert.URIs) != 1 || cert.URIs[0].String() != want {
+		if want := "spiffe://polder.internal/region/fr/peer/fr-1"; len(cert.URIs) != 1 || cert.URIs[0].String() != want {
 			t.Errorf("the door of %s is named %v, want %s", name, cert.URIs, want)
 		}
 	}

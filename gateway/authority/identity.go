@@ -67,9 +67,3 @@ func ParseClientID(id spiffeid.ID) (region polder.RegionName, name string, err e
 	}
 	return polder.RegionName(parts[2]), parts[3], nil
 }
-
-// RegionPrefix is what the SPIFFE IDs of all peers of a region start with, and
-// those of no other region.
-func RegionPrefix(domain spiffeid.TrustDomain, region polder.RegionName) string {
-	return fmt.Sprintf("spiffe://%s/region/%s/peer/", domain, region)
-}

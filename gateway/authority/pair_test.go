@@ -10,79 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/authority"
 )
-
-// write puts the pair into two files, as production has them.
-func write(t *testing.T, pair authority.Pair) (certFile, keyFile string) {
-	t.Helper()
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	for file, text := range map[string][]byte{certFile: pair.CertPEM, keyFile: pair.KeyPEM} {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
-}
-
-func TestLoadPair(t *testing.T) {
-	dir := t.TempDir()
-	i := issuer(t, open(t, filepath.Join(dir, "authority")), "fr", filepath.Join(dir, "fr"))
-	one, other := leaf(t, i, "a.example.com"), leaf(t, i, "b.example.com")
-	certFile, keyFile := write(t, one)
-	_, otherKey := write(t, other)
-
-	pair, err := authority.LoadPair(certFile, keyFile)
-	if err != nil || !bytes.Equal(pair.KeyPEM, one.KeyPEM) || !pair.NotAfter.Equal(one.NotAfter) {
-		t.Errorf("LoadPair = %v, %v, want %v", pair, err, one)
-	}
-	for name, files := range map[string][2]string{
-		"another key":    {certFile, otherKey},
-		"exchanged":      {keyFile, certFile},
-		"no certificate": {certFile + ".gone", keyFile},
-		"no key":         {certFile, keyFile + ".gone"},
-	} {
-		_, err := authority.LoadPair(files[0], files[1])
-		if err == nil || !(strings.Contains(err.Error(), files[0]) || strings.Contains(err.Error(), files[1])) {
-			t.Errorf("%s: error %v, want one that names the file", name, err)
-		}
-	}
-}
-
-func TestCheck(t *testing.T) {
-	dir := t.TempDir()
-	i := issuer(t, open(t, filepath.Join(dir, "authority")), "fr", filepath.Join(dir, "fr"))
-	pair := leaf(t, i, "a.example.com", "*.shop.example.com")
-	now := time.Now()
-	for _, c := range []struct {
-		name  string
-		pair  authority.Pair
-		hosts []polder.Host
-		now   time.Time
-		want  []string
-	}{
-		{"named", pair, []polder.Host{"a.example.com", "*.shop.example.com", "b.shop.example.com"}, now, nil},
-		{"not named", pair, []polder.Host{"a.example.com", "b.example.com", "c.example.com"}, now, []string{"b.example.com", "c.example.com"}},
-		{"a wildcard needs its own name", pair, []polder.Host{"*.example.com"}, now, []string{"*.example.com"}},
-		{"before its time", pair, nil, now.Add(-48 * time.Hour), []string{"not valid before"}},
-		{"expired", pair, nil, now.Add(91 * 24 * time.Hour), []string{"expired", "renew"}},
-		{"empty", authority.Pair{}, nil, now, []string{"no certificate"}},
-	} {
-		err := c.pair.Check(c.hosts, c.now)
-		if (err != nil) != (len(c.want) > 0) {
-			t.Errorf("%s: %v, want %v", c.name, err, c.want)
-		}
-		for _, want := range c.want {
-			if err != nil && !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %v does not say %q", c.name, err, want)
-			}
-		}
-	}
-}
 
 // TestPairHidesItsKey prints pairs and identities in every way at hand.
 func TestPairHidesItsKey(t *testing.T) {

@@ -17,9 +17,6 @@ const (
 	mostAnswer = 1 << 30          // bytes of one answer; 10,000 hosts dump about a tenth
 )
 
-// Live is the state of an Envoy that serves.
-const Live = "LIVE"
-
 // Admin speaks with an Envoy's admin interface over its Unix socket. Each call
 // is a connection of its own, ends with ctx or after half a minute, and may be
 // made from any goroutine.
@@ -39,27 +36,11 @@ func NewAdmin(socket string) *Admin {
 	return &Admin{socket: socket, client: &http.Client{Transport: transport, Timeout: adminWait}}
 }
 
-// ServerInfo is what an Envoy says of itself.
-type ServerInfo struct {
-	Version string `json:"version"` // COMMIT/VERSION/Clean/RELEASE/BoringSSL
-	State   string `json:"state"`   // LIVE, DRAINING, PRE_INITIALIZING or INITIALIZING
-	Node    struct {
-		ID string `json:"id"`
-	} `json:"node"`
-}
-
 // Ready is nil while Envoy serves. While it waits for its first configuration,
 // or does not answer, the error says so.
 func (a *Admin) Ready(ctx context.Context) error {
 	_, err := a.call(ctx, http.MethodGet, "/ready", nil)
 	return err
-}
-
-// ServerInfo asks for version and state.
-func (a *Admin) ServerInfo(ctx context.Context) (ServerInfo, error) {
-	var info ServerInfo
-	err := a.object(ctx, "/server_info", nil, &info)
-	return info, err
 }
 
 // ConfigDump returns the running configuration as JSON. Parameters are Envoy's:

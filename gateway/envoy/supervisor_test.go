@@ -29,7 +29,7 @@ func TestLife(t *testing.T) {
 	if info, err := os.Stat(p.adminSocket()); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("admin socket: %v, %v, want mode 0600", info, err)
 	}
-	if info, err := admin.ServerInfo(t.Context()); err != nil || info.State != Live || info.Node.ID != "fr-1" || !strings.Contains(info.Version, Version) {
+	if info, err := admin.serverInfo(t.Context()); err != nil || info.State != "LIVE" || info.Node.ID != "fr-1" || !strings.Contains(info.Version, Version) {
 		t.Errorf("server info %+v, %v", info, err)
 	}
 	dump, err := admin.ConfigDump(t.Context(), url.Values{"resource": {"static_listeners"}})
@@ -224,7 +224,7 @@ func TestNeverLive(t *testing.T) {
 	})))
 	pid := r.await(Starting).PID
 	until(t, "Envoy initializes", func() bool {
-		info, err := r.s.Admin().ServerInfo(t.Context())
+		info, err := r.s.Admin().serverInfo(t.Context())
 		return err == nil && info.State == "INITIALIZING"
 	})
 	if err := r.s.Admin().Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "INITIALIZING") {

@@ -121,7 +121,7 @@ func TestSettleNamesWhatCannotBePaid(t *testing.T) {
 	if len(stop) != 1 || stop[0] != "2" {
 		t.Fatalf("50 s before the end: got %v, want 2, since 1 took the last minute", stop)
 	}
-	if r := b.Rung(noon.Add(90*time.Second), "a"); r != prewarm.RungHeld {
+	if r := rung(b, noon.Add(90*time.Second), "a"); r != prewarm.RungHeld {
 		t.Errorf("all is set aside: got %q, want held", r)
 	}
 	b.Release(noon.Add(2*time.Minute), "2")
@@ -132,14 +132,14 @@ func TestSettleNamesWhatCannotBePaid(t *testing.T) {
 	if s, _ := b.Service(noon, "a"); s.Spent != 5*minute {
 		t.Errorf("got %d spent, want the budget to the last nano", s.Spent)
 	}
-	if r := b.Rung(noon, "a"); r != prewarm.RungRefused {
+	if r := rung(b, noon, "a"); r != prewarm.RungRefused {
 		t.Errorf("all is spent: got %q, want refused", r)
 	}
 	last := time.Date(2026, 3, 31, 23, 59, 30, 0, time.UTC)
-	if r := b.Rung(last, "a"); r != prewarm.RungHeld {
+	if r := rung(b, last, "a"); r != prewarm.RungHeld {
 		t.Errorf("half a minute before the new month: got %q, want held", r)
 	}
-	if r := b.Rung(last.Add(time.Minute), "a"); r != prewarm.RungFree {
+	if r := rung(b, last.Add(time.Minute), "a"); r != prewarm.RungFree {
 		t.Errorf("in the new month: got %q, want free", r)
 	}
 }
@@ -170,7 +170,7 @@ func TestFlood(t *testing.T) {
 				for range rapid.IntRange(0, 4).Draw(t, "starts") {
 					n++
 					id := polder.InstanceID(fmt.Sprint(n))
-					rung := b.Rung(now, name)
+					rung, _ := b.Standing(now, name)
 					err := b.Reserve(now, name, id)
 					if err == nil {
 						running[id] = true
@@ -261,7 +261,7 @@ func TestRungNeverFallsWithinAMonth(t *testing.T) {
 		was := prewarm.RungFree
 		for range 100 {
 			b.Requests(noon, "a", rapid.Uint64Range(0, 1e6).Draw(t, "n"))
-			r := b.Rung(noon, "a")
+			r := rung(b, noon, "a")
 			if r < was {
 				t.Fatalf("from %q to %q though more is spent", was, r)
 			}
@@ -342,7 +342,7 @@ func TestFaultsOfSettings(t *testing.T) {
 	if err := b.Reserve(noon, "ghost", "1"); err == nil {
 		t.Error("a service without an account could reserve")
 	}
-	if r := b.Rung(noon, "ghost"); r != prewarm.RungRefused {
+	if r := rung(b, noon, "ghost"); r != prewarm.RungRefused {
 		t.Errorf("a service without an account: got %q, want refused", r)
 	}
 }
@@ -359,4 +359,9 @@ func TestAdoptMetersWithoutAsking(t *testing.T) {
 	if s, _ := b.Service(noon, "a"); s.Spent != minute/2 {
 		t.Errorf("got %d spent, want half a minute", s.Spent)
 	}
+}
+
+func rung(b *Book, now time.Time, name polder.ServiceName) prewarm.Rung {
+	rung, _ := b.Standing(now, name)
+	return rung
 }

@@ -62,15 +62,9 @@ func (b *Book) CPU(now time.Time, name polder.ServiceName, used time.Duration) {
 	}
 }
 
-// Rung is the service's step of the ladder: the worse of its own and its
-// tenant's. A service without an account is refused.
-func (b *Book) Rung(now time.Time, name polder.ServiceName) prewarm.Rung {
-	rung, _ := b.worst(now, name)
-	return rung
-}
-
-// Standing is Rung with the account that it comes from, in words; "" while
-// there is enough money.
+// Standing is the service's step of the ladder, the worse of its own and its
+// tenant's, with the account that it comes from, in words; "" while there is
+// enough money. A service without an account is refused.
 func (b *Book) Standing(now time.Time, name polder.ServiceName) (prewarm.Rung, string) {
 	rung, a := b.worst(now, name)
 	if rung == prewarm.RungFree || a == nil {

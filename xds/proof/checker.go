@@ -3,7 +3,6 @@ package proof
 import (
 	"bytes"
 	"errors"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -62,11 +61,6 @@ type Proposal struct {
 	gated      map[Key]struct{}
 	touched    bool // the gates were looked for again
 	violations []Violation
-}
-
-// Check proves all resources of a node at once.
-func Check(book *Book, resources iter.Seq[Resource], instances map[polder.ServiceName][]polder.Endpoint) []Violation {
-	return NewChecker(book).Propose(Change{Set: slices.Collect(resources), Instances: instances}).Violations()
 }
 
 // Propose proves what a change can affect, and nothing else. It takes nothing

@@ -156,7 +156,7 @@ func plain(set []xds.Resource) []proof.Resource {
 }
 
 func (w world) check(resources []proof.Resource) []proof.Violation {
-	return proof.Check(w.book(), slices.Values(resources), w.observed())
+	return proof.NewChecker(w.book()).Propose(proof.Change{Set: resources, Instances: w.observed()}).Violations()
 }
 
 // readWorld reads a case of the translation's golden tests.
