@@ -30,9 +30,14 @@
 // if no ready instance has a place when it arrives; it then waits for the first
 // place, at an instance that starts or at one whose call ends. (In production it
 // may find a full instance for the second that a load report takes.)
-// All policies run prewarm.Step, whenever a call arrives or ends, an instance
-// becomes ready, or a decision falls due. Waste is instance time without a call,
-// relative to a keep-alive of ten minutes.
+// Each policy is asked whenever a call arrives or ends, an instance becomes ready, or
+// a decision falls due. Waste is instance time without a call, relative to a
+// keep-alive of ten minutes. Fixed keep-alives, the KPA-like window and the predictor
+// are prewarm.Step. The hybrid histogram decides about the one instance that is kept
+// while nobody calls, by idle times from the end of the last call; what calls in
+// progress need, prewarm.Step sizes for it. Greedy-dual starts an instance for each
+// call that finds no place, and ends an idle one only to make room. The oracle has an
+// instance ready whenever a call needs one, and ends it with its last call.
 //
 // With Options.Weights every function counts as often as its weight says, in
 // all figures.

@@ -52,7 +52,7 @@ func Select(name, weights string, n int, s trace.Selection) (trace.Slice, error)
 		return trace.Slice{}, err
 	}
 	defer file.Close()
-	functions, err := read(file, Options{To: s.From + s.Minutes})
+	functions, _, err := read(file, Options{To: s.From + s.Minutes})
 	if err != nil {
 		return trace.Slice{}, err
 	}

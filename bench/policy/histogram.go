@@ -31,10 +31,23 @@ func (h hybrid) String() string {
 	return fmt.Sprintf("range %d, %g–%g %%, CV %g, fallback %d min", h.span, 100*h.head, 100*h.tail, h.cv, h.fallback)
 }
 
+// standardHybrid is the paper's.
+var standardHybrid = hybrid{240, .05, .99, 2, 240}
+
+// singleHybrids is the paper's standard, and windows that end earlier: each has a
+// state for every function, so that they are fewer than hybrids.
+func singleHybrids() []hybrid {
+	all := []hybrid{standardHybrid}
+	for _, span := range []int{10, 20, 60, 240} {
+		all = append(all, hybrid{span, .05, .99, 2, 10})
+	}
+	return all
+}
+
 // hybrids is the paper's standard and a grid about it, so that the best
 // frontier that its tunables reach is seen and not one point.
 func hybrids() []hybrid {
-	all := []hybrid{{240, .05, .99, 2, 240}}
+	all := []hybrid{standardHybrid}
 	for _, span := range []int{10, 20, 30, 60, 120, 240} {
 		for _, tail := range []float64{.99, .97, .95, .9} {
 			for _, head := range []float64{0, .05} {
@@ -143,8 +156,13 @@ func (h *histogramWalk) after(minute int, calls uint32) {
 	}
 }
 
+// represents tells whether the histogram says enough to go by it.
+func (h hybrid) represents(b *bins) bool {
+	return b.in > 0 && float64(b.beyond) <= outside*float64(b.in+b.beyond) && b.variation() >= h.cv
+}
+
 func (h hybrid) window(b *bins) window {
-	if b.in == 0 || float64(b.beyond) > outside*float64(b.in+b.beyond) || b.variation() < h.cv {
+	if !h.represents(b) {
 		return window{1, h.fallback}
 	}
 	w := window{1, int(math.Ceil(float64(b.quantile(h.tail)) * (1 + margin)))}

@@ -36,11 +36,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("simulate policies: %w", err)
 	}
 	defer file.Close()
-	format, err := file.Format()
-	if err != nil {
-		return Report{}, fmt.Errorf("simulate policies: %w", err)
-	}
-	functions, err := read(file, o)
+	functions, format, err := read(file, o)
 	if err != nil {
 		return Report{}, fmt.Errorf("simulate policies: %w", err)
 	}
@@ -56,7 +52,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("simulate policies: %w", err)
 	}
 	defer again.Close()
-	if report.Singles, err = simulateSingles(ctx, o, again); err != nil {
+	if report.Singles, err = simulateSingles(ctx, o, again, weights, report.Points[0].Functions); err != nil {
 		return Report{}, fmt.Errorf("simulate policies over single calls of %s: %w", o.Trace, err)
 	}
 	return report, nil
@@ -71,20 +67,20 @@ func readWeights(name string) (map[string]float64, error) {
 	return trace.ReadWeights(f, name)
 }
 
-// read yields the functions of a trace of either format. Single invocations
+// read yields the functions of a trace, and tells its format. Single invocations
 // are counted by the minute: a slot is all that this simulator knows, and
 // simulateSingles takes them one by one.
-func read(file *trace.File, o Options) (iter.Seq2[trace.Function, error], error) {
+func read(file *trace.File, o Options) (iter.Seq2[trace.Function, error], trace.Format, error) {
 	format, err := file.Format()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if format == trace.Counts2019 {
-		return trace.Read(file, file.Name()), nil
+		return trace.Read(file, file.Name()), format, nil
 	}
 	list, err := countMinutes(trace.ReadInvocations(file, file.Name()), o.To)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	return func(yield func(trace.Function, error) bool) {
 		for _, f := range list {
@@ -92,7 +88,7 @@ func read(file *trace.File, o Options) (iter.Seq2[trace.Function, error], error)
 				return
 			}
 		}
-	}, nil
+	}, format, nil
 }
 
 // families are the policies of a run, in the order of the report. The first is

@@ -5,19 +5,16 @@ import (
 	"slices"
 	"time"
 
-	"github.com/polder/polder"
 	"github.com/polder/polder/prewarm"
 )
 
 // flow is one function under one policy, call by call: every call takes its time
-// and a place at an instance, and every start the start-up time. It asks
-// prewarm.Step whenever something happens, as the reconciler does. Its memory is
-// that of what is in progress.
+// and a place at an instance, and every start the start-up time. It asks its keeper
+// whenever something happens, as the reconciler does. Its memory is that of what is
+// in progress.
 type flow struct {
 	o       Options
-	service polder.Service
-	terms   prewarm.Terms
-	state   prewarm.State
+	keeper  keeper        // nil for the oracle
 	now     time.Duration // since minute 0
 	due     time.Duration // when to ask again
 	list    []*place      // of instances, the oldest first
@@ -69,23 +66,26 @@ const mostInstances = 1000
 // never is no time.
 const never = time.Duration(1<<63 - 1)
 
-func newFlow(o Options, scale polder.Scale, terms prewarm.Terms) *flow {
-	scale.Max, scale.Concurrency = mostInstances, o.Concurrency
-	return &flow{o: o, service: polder.Service{Scale: scale}, terms: terms, due: never}
-}
+// newFlow without a keeper is the oracle: an instance is ready when a call needs it,
+// because it was started its start-up time before, and ends with its calls. No policy
+// can miss or waste less.
+func newFlow(o Options, k keeper) *flow { return &flow{o: o, keeper: k, due: never} }
 
 // take has a call arrive. Calls come in the order of their starts; one that does
 // not arrives now.
 func (f *flow) take(c call) {
 	c.at = max(c.at, f.now)
 	f.run(c.at)
-	if f.counts(c.at) {
+	if f.o.counts(c.at) {
 		f.tally.calls++
+	}
+	if f.keeper == nil && f.free() == nil {
+		f.start(f.now)
 	}
 	if p := f.free(); p != nil {
 		f.put(p, c)
 	} else {
-		if f.counts(c.at) {
+		if f.o.counts(c.at) {
 			f.tally.cold++
 		}
 		f.waiting = append(f.waiting, c)
@@ -142,13 +142,7 @@ func (f *flow) starting() *place {
 
 // put has an instance work on a call.
 func (f *flow) put(p *place, c call) {
-	if p.load == 0 {
-		f.tally.idle += f.counted(p.idleFrom, f.now)
-	}
-	p.load++
-	if f.counts(c.at) {
-		f.tally.waited += f.now - c.at
-	}
+	f.tally.begin(f.o, p, c, f.now)
 	heap.Push(&f.ends, end{f.now + c.takes, p})
 }
 
@@ -157,7 +151,7 @@ func (f *flow) endOne() {
 	p := heap.Pop(&f.ends).(end).place
 	if p.load--; p.load == 0 {
 		p.idleFrom = f.now
-		if p.leaving {
+		if p.leaving || f.keeper == nil {
 			f.drop(p)
 		}
 	}
@@ -188,6 +182,9 @@ func (f *flow) serve() {
 // is not stopped, and of those that are ready the youngest go, when their calls
 // have ended.
 func (f *flow) step(arrivals int, startUps []time.Duration) {
+	if f.keeper == nil {
+		return
+	}
 	var have prewarm.Instances
 	for _, p := range f.list {
 		switch {
@@ -197,17 +194,14 @@ func (f *flow) step(arrivals int, startUps []time.Duration) {
 			have.Ready++
 		}
 	}
-	d := prewarm.Step(&f.state, f.service, prewarm.Observation{
+	desired, until := f.keeper.ask(prewarm.Observation{
 		Now: epoch.Add(f.now), Arrivals: arrivals, InProgress: len(f.ends), Waiting: len(f.waiting), Instances: have, StartUps: startUps,
-	}, f.terms)
-	f.due = max(d.Until.Sub(epoch), f.now+time.Millisecond) // a decision's Until is later, but for rounding
-	for n := have.Warm(); n < d.Desired; n++ {
-		f.list = append(f.list, &place{ready: f.now + f.o.StartUp})
-		if f.counts(f.now) {
-			f.tally.starts++
-		}
+	})
+	f.due = max(until, f.now+time.Millisecond) // a decision's Until is later, but for rounding
+	for n := have.Warm(); n < desired; n++ {
+		f.start(f.now + f.o.StartUp)
 	}
-	for i, less := len(f.list)-1, have.Ready-d.Desired; i >= 0 && less > 0; i-- {
+	for i, less := len(f.list)-1, have.Ready-desired; i >= 0 && less > 0; i-- {
 		if p := f.list[i]; p.started && !p.leaving {
 			less--
 			if p.leaving = true; p.load == 0 {
@@ -217,21 +211,45 @@ func (f *flow) step(arrivals int, startUps []time.Duration) {
 	}
 }
 
+// start has an instance that is ready at an instant.
+func (f *flow) start(ready time.Duration) {
+	f.list = append(f.list, &place{ready: ready, started: ready == f.now, idleFrom: f.now})
+	if f.o.counts(f.now) {
+		f.tally.starts++
+	}
+}
+
 // drop ends an instance, and counts what it cost.
 func (f *flow) drop(p *place) {
 	f.list = slices.DeleteFunc(f.list, func(other *place) bool { return other == p })
-	f.tally.warm += f.counted(p.ready-f.o.StartUp, f.now)
+	f.tally.end(f.o, p, f.now)
+}
+
+// end counts what an instance cost until now.
+func (t *callTally) end(o Options, p *place, now time.Duration) {
+	t.warm += o.counted(p.ready-o.StartUp, now)
 	if p.started && p.load == 0 {
-		f.tally.idle += f.counted(p.idleFrom, f.now)
+		t.idle += o.counted(p.idleFrom, now)
+	}
+}
+
+// begin counts that an instance takes a call, now.
+func (t *callTally) begin(o Options, p *place, c call, now time.Duration) {
+	if p.load == 0 {
+		t.idle += o.counted(p.idleFrom, now)
+	}
+	p.load++
+	if o.counts(c.at) {
+		t.waited += now - c.at
 	}
 }
 
 // counts tells whether an instant is in a counted minute.
-func (f *flow) counts(at time.Duration) bool {
-	return at >= time.Duration(f.o.From)*time.Minute && at < time.Duration(f.o.To)*time.Minute
+func (o *Options) counts(at time.Duration) bool {
+	return at >= time.Duration(o.From)*time.Minute && at < time.Duration(o.To)*time.Minute
 }
 
 // counted is the part of a span that lies in counted minutes.
-func (f *flow) counted(from, to time.Duration) time.Duration {
-	return max(0, min(to, time.Duration(f.o.To)*time.Minute)-max(from, time.Duration(f.o.From)*time.Minute))
+func (o *Options) counted(from, to time.Duration) time.Duration {
+	return max(0, min(to, time.Duration(o.To)*time.Minute)-max(from, time.Duration(o.From)*time.Minute))
 }

@@ -3,6 +3,9 @@ package policy
 import (
 	"bytes"
 	"cmp"
+	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,7 +22,7 @@ import (
 
 // through puts calls through a policy.
 func through(o Options, scale polder.Scale, calls ...call) callTally {
-	f := newFlow(o, scale, prewarm.Terms{})
+	f := newFlow(o, stepping(o, scale, prewarm.Terms{}))
 	for _, c := range calls {
 		f.take(c)
 	}
@@ -144,7 +147,7 @@ func TestSinglesOverATrace(t *testing.T) {
 	at := map[string]SinglePoint{}
 	for _, p := range first.Singles.Points {
 		at[p.Policy+" "+p.Setting] = p
-		if p.Calls != counted || p.Cold < 0 || p.Cold > 1 || p.Warm <= 0 {
+		if p.Calls != float64(counted) || p.Cold < 0 || p.Cold > 1 || p.Warm <= 0 {
 			t.Errorf("%+v: %d calls were counted", p, counted)
 		}
 	}
@@ -155,9 +158,147 @@ func TestSinglesOverATrace(t *testing.T) {
 	if reference.Waste != 1 || short.Waste >= 1 || long.Waste <= 1 || short.Cold <= reference.Cold || reference.Cold <= long.Cold {
 		t.Errorf("1, 10 and 60 minutes:\n%+v\n%+v\n%+v", short, reference, long)
 	}
+	if best := at["oracle knows the future"]; best.Calls == 0 || best.Cold != 0 || best.Waste != 0 || best.Waited != 0 {
+		t.Errorf("the oracle: %+v", best)
+	}
+	if all, few := at["greedy-dual "+greedyName(.95)], at["greedy-dual "+greedyName(.4)]; all.Calls == 0 || all.Cold >= few.Cold || all.Waste <= few.Waste {
+		t.Errorf("greedy-dual with much and with little room:\n%+v\n%+v", all, few)
+	}
 	var text strings.Builder
 	if err := first.WriteText(&text); err != nil || !strings.Contains(text.String(), "single calls with their durations: 25 functions") {
 		t.Errorf("%v\n%s", err, &text)
+	}
+}
+
+// TestSingleOracle neither misses nor wastes, and pays for starts and calls alone.
+func TestSingleOracle(t *testing.T) {
+	o := singleOptions()
+	run := func(calls ...call) callTally {
+		f := newFlow(o, nil)
+		for _, c := range calls {
+			f.take(c)
+		}
+		f.finish()
+		return f.tally
+	}
+	const s, m = time.Second, time.Minute
+	calls := []call{{m, 20 * s}, {m + 5*s, 30 * s}, {m + 20*s, s}, {9 * m, 2 * s}}
+	// The third finds the place that the first has just left, or a new one.
+	if got := run(calls...); got.cold != 0 || got.idle != 0 || got.waited != 0 || got.warm != 53*s+time.Duration(got.starts)*o.StartUp || got.starts < 3 || got.starts > 4 {
+		t.Errorf("one call at a time: %+v", got)
+	}
+	o.Concurrency = 2
+	if got := run(calls...); got.cold != 0 || got.idle != 0 || got.starts != 2 || got.warm != 35*s+2*s+2*o.StartUp {
+		t.Errorf("two at a time: %+v", got)
+	}
+}
+
+// TestSingleHybridHistogram: once it has seen a gap it has the instance just before
+// the next call, and not between.
+func TestSingleHybridHistogram(t *testing.T) {
+	const s, m = time.Second, time.Minute
+	o := singleOptions()
+	o.To, o.Concurrency = 2000, 10
+	f := newFlow(o, keepingHybrid(o, hybrid{60, .05, .99, 2, 10}))
+	const n = 20
+	for i := range time.Duration(n) {
+		f.take(call{10*m + i*30*m, 6 * s})
+	}
+	f.run(10*m + (n-1)*30*m + m)
+	// The gap between the end of a call and the next one is 29.9 minutes: the window
+	// is from nine tenths of 29 minutes to eleven tenths of 30. The first two calls are
+	// cold, and after the first the fallback keeps it for ten minutes.
+	if f.tally.cold != 2 || f.tally.starts != n {
+		t.Errorf("%+v: want 2 cold calls, and a start for each", f.tally)
+	}
+	warmed := 29*m + 54*s - time.Duration(.9*29*float64(m)) - o.StartUp
+	want := 10*m + (n-2)*warmed
+	if d := f.tally.idle - want; d < -n*3*s || d > n*3*s { // an idle instance is seen to be it some seconds later
+		t.Errorf("idle for %s, want %s", f.tally.idle, want)
+	}
+	// Nobody comes any more: the instance goes with the window.
+	f.run(10*m + (n-1)*30*m + 34*m)
+	if len(f.list) != 0 {
+		t.Errorf("%d instances after the window", len(f.list))
+	}
+}
+
+// TestSingleGreedyDual: an idle instance goes when another function needs its room,
+// that of the seldom called one first.
+func TestSingleGreedyDual(t *testing.T) {
+	const s, m = time.Second, time.Minute
+	a, b, c := [2]string{"", "a"}, [2]string{"", "b"}, [2]string{"", "c"}
+	cold := func(room float64, order ...[2]string) map[[2]string]uint64 {
+		g := newGreedyCalls(singleOptions(), room)
+		for i, f := range order {
+			g.take(f, 1, call{time.Duration(i+1) * m, s})
+		}
+		g.finish()
+		cold, starts := map[[2]string]uint64{}, uint64(0)
+		for name, f := range g.functions {
+			cold[name] = f.tally.cold
+			starts += f.tally.starts
+			if f.tally.waited != time.Duration(f.tally.cold)*g.o.StartUp {
+				t.Errorf("%v: %+v", name, f.tally)
+			}
+		}
+		if g.used > g.room || len(g.idle) != int(g.used) || starts != cold[a]+cold[b]+cold[c] {
+			t.Errorf("room %g: %g is used by %d, after %d starts: %v", room, g.used, len(g.idle), starts, cold)
+		}
+		return cold
+	}
+	for name, k := range map[string]struct {
+		room  float64
+		order [][2]string
+		want  map[[2]string]uint64
+	}{
+		"one room for two":     {1, [][2]string{a, b, a, b}, map[[2]string]uint64{a: 2, b: 2}},
+		"room for both":        {2, [][2]string{a, b, a, b}, map[[2]string]uint64{a: 1, b: 1}},
+		"the seldom one goes":  {2, [][2]string{a, a, a, b, c, a, b}, map[[2]string]uint64{a: 1, b: 2, c: 1}},
+		"what was once, fades": {2, [][2]string{a, a, b, c, b, c, b, c, b, a}, map[[2]string]uint64{a: 2, b: 2, c: 1}},
+	} {
+		if got := cold(k.room, k.order...); !maps.Equal(got, k.want) {
+			t.Errorf("%s: %v, want %v", name, got, k.want)
+		}
+	}
+	// A start beyond the room, because nobody is idle, goes when its call has ended.
+	g := newGreedyCalls(singleOptions(), 1)
+	g.take(a, 1, call{m, 60 * s})
+	g.take(b, 1, call{m + 10*s, s})
+	g.run(m + 30*s)
+	if g.used != 1 || len(g.functions[b].list) != 0 || len(g.functions[a].list) != 1 {
+		t.Errorf("%g is used: %+v", g.used, g.functions[b])
+	}
+}
+
+// TestSinglesAreWeighted: a weight counts a function as often as it says, and not at
+// all at 0.
+func TestSinglesAreWeighted(t *testing.T) {
+	made := trace.Synthetic{Functions: 20, Minutes: 120, Seed: 4}
+	var text, weights bytes.Buffer
+	if err := trace.WriteInvocations(&text, made.Invocations()); err != nil {
+		t.Fatal(err)
+	}
+	var want float64
+	weights.WriteString("HashFunction,weight\n")
+	for i, f := range slices.Collect(made.All()) {
+		fmt.Fprintf(&weights, "%s,%d\n", f.Name, i%3)
+		want += float64(i%3) * float64(f.Total())
+	}
+	o := singleOptions()
+	o.To, o.Thresholds, o.KeepAlives = 120, []float64{.02}, []int{5}
+	o.Trace, o.Weights = filepath.Join(t.TempDir(), "single.csv"), filepath.Join(t.TempDir(), "weights.csv")
+	if err := errors.Join(os.WriteFile(o.Trace, text.Bytes(), 0o600), os.WriteFile(o.Weights, weights.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Singles.Points {
+		if p.Calls != want || r.Calls != want {
+			t.Errorf("%s, %s: %g calls and %g by minutes, want %g", p.Policy, p.Setting, p.Calls, r.Calls, want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -24,11 +25,11 @@ type Singles struct {
 	Points      []SinglePoint `json:"points"`
 }
 
-// SinglePoint is one policy at one setting. Shares are between 0 and 1.
+// SinglePoint is one policy at one setting. Shares are between 0 and 1; all is weighted.
 type SinglePoint struct {
 	Policy       string  `json:"policy"`
 	Setting      string  `json:"setting"`
-	Calls        uint64  `json:"calls"`
+	Calls        float64 `json:"calls"`
 	Cold         float64 `json:"cold"`      // of calls: no ready instance had a free place
 	ColdMean     float64 `json:"cold_mean"` // over functions with a call
 	ColdP75      float64 `json:"cold_p75"`
@@ -39,31 +40,37 @@ type SinglePoint struct {
 	Euros        float64 `json:"euros"`
 }
 
-// singlePolicy is one that single calls are put through.
+// singlePolicy is one that single calls are put through, each function on its own.
 type singlePolicy struct {
 	policy, setting string
-	scale           polder.Scale
-	terms           prewarm.Terms
+	keeper          func() keeper // nil for the oracle
 }
 
-// singlePolicies are those of a run. All run the production code: fixed
-// keep-alives and a KPA-like window are settings of it. The first is the reference
-// of waste.
+// singlePolicies are those of a run. Fixed keep-alives and a KPA-like window are
+// settings of the production code. The first is the reference of waste.
 func singlePolicies(o Options) []singlePolicy {
-	fixed := func(name string, keep time.Duration) singlePolicy {
-		return singlePolicy{name, keep.String(), polder.Scale{KeepAlive: keep, Prewarm: polder.PrewarmOff}, prewarm.Terms{}}
+	var list []singlePolicy
+	step := func(name, setting string, scale polder.Scale, terms prewarm.Terms) {
+		list = append(list, singlePolicy{name, setting, func() keeper { return stepping(o, scale, terms) }})
 	}
-	list := []singlePolicy{fixed("keep-alive", referenceMinutes*time.Minute)}
+	fixed := func(name string, keep time.Duration) {
+		step(name, keep.String(), polder.Scale{KeepAlive: keep, Prewarm: polder.PrewarmOff}, prewarm.Terms{})
+	}
+	fixed("keep-alive", referenceMinutes*time.Minute)
 	for _, m := range o.KeepAlives {
 		if m != referenceMinutes {
-			list = append(list, fixed("keep-alive", time.Duration(m)*time.Minute))
+			fixed("keep-alive", time.Duration(m)*time.Minute)
 		}
 	}
-	list = append(list, fixed("KPA-like window", 90*time.Second), fixed("none", 0))
-	for _, t := range o.Thresholds {
-		list = append(list, singlePolicy{"polder auto", fmt.Sprintf("λ %g", t), polder.Scale{KeepAlive: polder.AutoKeepAlive, Prewarm: polder.PrewarmAuto}, priced(t)})
+	fixed("KPA-like window", 90*time.Second)
+	fixed("none", 0)
+	for _, h := range singleHybrids() {
+		list = append(list, singlePolicy{"hybrid histogram", h.String(), func() keeper { return keepingHybrid(o, h) }})
 	}
-	return list
+	for _, t := range o.Thresholds {
+		step("polder auto", fmt.Sprintf("λ %g", t), polder.Scale{KeepAlive: polder.AutoKeepAlive, Prewarm: polder.PrewarmAuto}, priced(t))
+	}
+	return append(list, singlePolicy{"oracle", "knows the future", nil})
 }
 
 // singleBatch is how many calls travel together to a worker.
@@ -71,64 +78,92 @@ const singleBatch = 1024
 
 type namedCall struct {
 	function [2]string
+	weight   float64
 	call
 }
 
+// singleRun is what the workers have; each has its own part until all have ended.
+type singleRun struct {
+	o       Options
+	weights map[string]float64
+	inputs  []chan []namedCall // of the workers; the last has all calls, for greedy-dual
+	flows   []map[[2]string]*function
+	greedy  []*greedyCalls
+}
+
+// function is one function under every policy that sees it alone.
+type function struct {
+	weight float64
+	flows  []*flow
+}
+
 // simulateSingles streams the calls through all policies. A function's calls stay
-// with one worker, and its results are added up in the order of names.
-func simulateSingles(ctx context.Context, o Options, file *trace.File) (*Singles, error) {
+// with one worker, and its results are added up in the order of names. Rooms of
+// greedy-dual are shares of so many functions, weighted.
+func simulateSingles(ctx context.Context, o Options, file *trace.File, weights map[string]float64, functions float64) (*Singles, error) {
 	group, within := errgroup.WithContext(ctx)
-	inputs, found := make([]chan []namedCall, o.Workers), make([]map[[2]string][]*flow, o.Workers)
-	for w := range inputs {
-		inputs[w], found[w] = make(chan []namedCall, 4), map[[2]string][]*flow{}
-		group.Go(func() error { return follow(o, inputs[w], found[w]) })
+	run := &singleRun{o: o, weights: weights, flows: make([]map[[2]string]*function, o.Workers)}
+	for w := range run.flows {
+		run.flows[w] = map[[2]string]*function{}
+		in := make(chan []namedCall, 4)
+		run.inputs = append(run.inputs, in)
+		group.Go(func() error { follow(o, in, run.flows[w]); return nil })
 	}
+	for _, room := range greedyRooms {
+		run.greedy = append(run.greedy, newGreedyCalls(o, room*functions))
+	}
+	all := make(chan []namedCall, 4)
+	run.inputs = append(run.inputs, all)
+	group.Go(func() error { followTogether(all, run.greedy); return nil })
 	s := &Singles{Concurrency: o.Concurrency, StartUp: o.StartUp.Seconds()}
 	group.Go(func() error { // the reader owns the channels
 		defer func() {
-			for _, in := range inputs {
+			for _, in := range run.inputs {
 				close(in)
 			}
 		}()
-		return s.deal(within, o, file, inputs)
+		return run.deal(within, file, &s.Disorder)
 	})
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	s.sum(o, found)
+	s.sum(run)
 	return s, nil
 }
 
-// deal reads the calls and hands each to its function's worker.
-func (s *Singles) deal(ctx context.Context, o Options, file *trace.File, inputs []chan []namedCall) error {
-	batches := make([][]namedCall, len(inputs))
+// deal reads the calls and hands each to its function's worker, and to the last one.
+func (r *singleRun) deal(ctx context.Context, file *trace.File, disorder *int) error {
+	batches := make([][]namedCall, len(r.inputs))
 	send := func(w int) error {
 		select {
-		case inputs[w] <- batches[w]:
+		case r.inputs[w] <- batches[w]:
 			batches[w] = nil
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	for i, err := range inOrder(trace.ReadInvocations(file, file.Name()), &s.Disorder) {
+	last := len(r.inputs) - 1
+	for i, err := range inOrder(trace.ReadInvocations(file, file.Name()), disorder) {
 		if err != nil {
 			return err
 		}
-		if i.Start() < 0 || i.Start() >= time.Duration(o.To)*time.Minute || o.Half != All && HalfOf(i.Function) != o.Half {
+		weight := weightOf(r.weights, i.Function)
+		if i.Start() < 0 || i.Start() >= time.Duration(r.o.To)*time.Minute || r.o.Half != All && HalfOf(i.Function) != r.o.Half || weight == 0 {
 			continue
 		}
 		h := fnv.New64a()
 		io.WriteString(h, i.App+"\x00"+i.Function) // never fails
-		w := int(h.Sum64() % uint64(len(inputs)))
-		batches[w] = append(batches[w], namedCall{[2]string{i.App, i.Function}, call{i.Start(), i.Duration}})
-		if len(batches[w]) == singleBatch {
-			if err := send(w); err != nil {
-				return err
+		for _, w := range []int{int(h.Sum64() % uint64(last)), last} {
+			batches[w] = append(batches[w], namedCall{[2]string{i.App, i.Function}, weight, call{i.Start(), i.Duration}})
+			if len(batches[w]) == singleBatch {
+				if err := send(w); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	for w := range inputs {
+	for w := range r.inputs {
 		if err := send(w); err != nil {
 			return err
 		}
@@ -136,66 +171,101 @@ func (s *Singles) deal(ctx context.Context, o Options, file *trace.File, inputs 
 	return nil
 }
 
-// follow puts calls through every policy, each function's through flows of its own.
-func follow(o Options, calls <-chan []namedCall, flows map[[2]string][]*flow) error {
+// follow puts calls through the policies that see a function alone. There are no more
+// functions than countMinutes let pass.
+func follow(o Options, calls <-chan []namedCall, functions map[[2]string]*function) {
 	policies := singlePolicies(o)
 	for batch := range calls {
 		for _, c := range batch {
-			list := flows[c.function]
-			if list == nil {
-				if len(flows) == maxFunctions {
-					return fmt.Errorf("the trace has more than %d functions", maxFunctions)
-				}
+			f := functions[c.function]
+			if f == nil {
+				f = &function{weight: c.weight}
 				for _, p := range policies {
-					list = append(list, newFlow(o, p.scale, p.terms))
+					var k keeper
+					if p.keeper != nil {
+						k = p.keeper()
+					}
+					f.flows = append(f.flows, newFlow(o, k))
 				}
-				flows[c.function] = list
+				functions[c.function] = f
 			}
-			for _, f := range list {
-				f.take(c.call)
+			for _, flow := range f.flows {
+				flow.take(c.call)
 			}
 		}
 	}
-	for _, list := range flows {
-		for _, f := range list {
-			f.finish()
+	for _, f := range functions {
+		for _, flow := range f.flows {
+			flow.finish()
 		}
 	}
-	return nil
+}
+
+// followTogether puts calls through greedy-dual in rooms of several sizes.
+func followTogether(calls <-chan []namedCall, rooms []*greedyCalls) {
+	for batch := range calls {
+		for _, c := range batch {
+			for _, g := range rooms {
+				g.take(c.function, c.weight, c.call)
+			}
+		}
+	}
+	for _, g := range rooms {
+		g.finish()
+	}
 }
 
 // sum adds the functions up.
-func (s *Singles) sum(o Options, found []map[[2]string][]*flow) {
-	all := map[[2]string][]*flow{}
-	var names [][2]string
-	for _, part := range found {
-		for name, flows := range part {
-			all[name] = flows
-			names = append(names, name)
-		}
+func (s *Singles) sum(r *singleRun) {
+	all := map[[2]string]*function{}
+	for _, part := range r.flows {
+		maps.Copy(all, part)
 	}
-	slices.SortFunc(names, func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
+	names := slices.SortedFunc(maps.Keys(all), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	s.Functions = len(names)
-	var reference time.Duration
-	for i, p := range singlePolicies(o) {
-		var t callTally
-		var shares sum
+	var reference float64
+	add := func(policy, setting string, of func(name [2]string) callTally) {
+		t := callSum{}
 		for _, name := range names {
-			f := all[name][i].tally
-			t.calls, t.cold, t.starts = t.calls+f.calls, t.cold+f.cold, t.starts+f.starts
-			t.waited, t.warm, t.idle = t.waited+f.waited, t.warm+f.warm, t.idle+f.idle
-			if f.calls > 0 {
-				shares.shares = append(shares.shares, share{ratio(float64(f.cold), float64(f.calls)), 1})
-			}
+			t.add(of(name), all[name].weight)
 		}
-		if i == 0 {
+		if len(s.Points) == 0 {
 			reference = t.idle
 		}
-		s.Points = append(s.Points, SinglePoint{
-			Policy: p.policy, Setting: p.setting, Calls: t.calls, Cold: ratio(float64(t.cold), float64(t.calls)), ColdMean: shares.mean(), ColdP75: shares.quantile(.75),
-			Waste: ratio(t.idle.Seconds(), reference.Seconds()), Waited: ratio(t.waited.Seconds(), float64(t.cold)), LoadsPerCall: ratio(float64(t.starts), float64(t.calls)),
-			Warm: t.warm.Seconds(), Euros: float64(o.Prices.Warm(prewarm.Footprint{Memory: o.Memory}, t.warm)) / 1e9,
-		})
+		s.Points = append(s.Points, t.point(r.o, policy, setting, reference))
+	}
+	for i, p := range singlePolicies(r.o) {
+		add(p.policy, p.setting, func(name [2]string) callTally { return all[name].flows[i].tally })
+	}
+	for i, room := range greedyRooms {
+		add("greedy-dual", greedyName(room), func(name [2]string) callTally { return r.greedy[i].functions[name].tally })
+	}
+}
+
+// callSum adds tallies up, weighted; times are in seconds.
+type callSum struct {
+	calls, cold, starts, waited, warm, idle float64
+	shares                                  sum
+}
+
+func (s *callSum) add(t callTally, weight float64) {
+	s.calls += weight * float64(t.calls)
+	s.cold += weight * float64(t.cold)
+	s.starts += weight * float64(t.starts)
+	s.waited += weight * t.waited.Seconds()
+	s.warm += weight * t.warm.Seconds()
+	s.idle += weight * t.idle.Seconds()
+	if t.calls > 0 {
+		s.shares.shares = append(s.shares.shares, share{ratio(float64(t.cold), float64(t.calls)), weight})
+	}
+}
+
+func (s *callSum) point(o Options, policy, setting string, reference float64) SinglePoint {
+	warm := time.Duration(s.warm * float64(time.Second))
+	return SinglePoint{
+		Policy: policy, Setting: setting, Calls: s.calls, Cold: ratio(s.cold, s.calls), ColdMean: s.shares.mean(), ColdP75: s.shares.quantile(.75),
+		Waste: ratio(s.idle, reference), Waited: ratio(s.waited, s.cold), LoadsPerCall: ratio(s.starts, s.calls),
+		Warm: s.warm, Euros: float64(o.Prices.Warm(prewarm.Footprint{Memory: o.Memory}, warm)) / 1e9,
 	}
 }
 

@@ -38,8 +38,8 @@ type Peer struct {
 	room   *room
 	log    func(format string, values ...any)
 
-	mu       sync.Mutex // guards the two below
-	command  *exec.Cmd  // nil while it does not run
+	mu       sync.Mutex    // guards the two below
+	command  *exec.Cmd     // nil while it does not run
 	held     bool          // it is not started again
 	released chan struct{} // capacity 1
 }
