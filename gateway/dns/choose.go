@@ -35,6 +35,16 @@ func (w World) equal(o World) bool {
 		maps.Equal(w.Peers, o.Peers)
 }
 
+// usable tells whether there is a region that can take callers.
+func (w World) usable() bool {
+	for _, can := range w.Usable {
+		if can {
+			return true
+		}
+	}
+	return false
+}
+
 // judge is what the law says of a service at the gateways of a region.
 func (w World) judge(s polder.Service, r polder.RegionName) law.Approved {
 	return law.Judge(s, law.Circumstances{Here: r, Regions: w.Model.Regions, Alive: w.Alive, Others: w.Others[s.Name], Now: w.Now})

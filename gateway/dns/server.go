@@ -43,7 +43,7 @@ type Options struct {
 // Server answers DNS queries.
 type Server struct {
 	options   Options
-	directory atomic.Pointer[directory] // nil before the first World
+	directory atomic.Pointer[directory] // nil before the first World in which somebody can take callers
 	limiter   *limiter
 	count     counters
 	begun     time.Time
@@ -59,11 +59,16 @@ func New(o Options) *Server {
 	return &Server{options: o, limiter: newLimiter(), begun: time.Now(), wakes: wakeBurst}
 }
 
-// Update lets answers be made from another World. Until the first one the server
-// answers that it is not ready (SERVFAIL), so that resolvers ask another. One that
-// is as before costs nothing. One goroutine at a time may call it.
+// Update lets answers be made from another World. Until the first one with a region
+// that can take callers the server answers that it is not ready (SERVFAIL), so that
+// resolvers ask another: who has just started knows of itself before it knows of
+// others, and its own Envoy does not listen yet. One that is as before costs nothing.
+// One goroutine at a time may call it.
 func (s *Server) Update(w World) {
 	d := s.directory.Load()
+	if d == nil && !w.usable() {
+		return
+	}
 	if d == nil || !d.world.equal(w) || !d.turns.IsZero() && !w.Now.Before(d.turns) {
 		s.directory.Store(newDirectory(w))
 	}

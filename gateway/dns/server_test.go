@@ -74,6 +74,10 @@ func TestServer(t *testing.T) {
 			if m := exchange(t, "udp", address, query("open.example.com", wire.TypeA, "")); m.Rcode != wire.RcodeServerFailure {
 				t.Errorf("before it knows anything it says %v", m)
 			}
+			s.Update(seen(t, countries)) // it sees itself, and that its Envoy does not listen yet
+			if m := exchange(t, "udp", address, query("open.example.com", wire.TypeA, "")); m.Rcode != wire.RcodeServerFailure {
+				t.Errorf("before it knows of a region that can take callers it says %v", m)
+			}
 			s.Update(seen(t, countries, "fr", "nl", "pl"))
 			for _, network := range []string{"udp", "tcp"} {
 				if m := exchange(t, network, address, query("open.example.com", wire.TypeA, "")); fmt.Sprint(told(m)) != "[192.0.2.2]" {
@@ -92,7 +96,7 @@ func TestServer(t *testing.T) {
 			if !slices.Equal(asked, []polder.ServiceName{"open", "open"}) {
 				t.Errorf("the queries announced %v", asked)
 			}
-			if c := s.Counters(); c.Wakes != 2 || c.Packets != 5 || c.Streams != 3 || c.Answers["NXDOMAIN"] != 2 {
+			if c := s.Counters(); c.Wakes != 2 || c.Packets != 6 || c.Streams != 3 || c.Answers["NXDOMAIN"] != 2 {
 				t.Errorf("counted %+v", c)
 			}
 		})
