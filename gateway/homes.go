@@ -55,7 +55,7 @@ type abode struct {
 	home    law.Home // zero: here, or to the nearest that may
 	becomes bool     // this peer is to be the home, and has to be warm first
 	awaits  bool     // this peer drains, and has the callers until its successor is warm
-	spreads bool     // the service is busy, and served here as soon as it is warm here
+	spreads bool     // the service is busy at another peer, and is warm here as long as it is
 	share   int      // how many gateways would share its calls
 }
 
@@ -82,10 +82,12 @@ func (r *reconciler) placeOf(s *service) abode {
 	}
 	p := abode{share: len(regions.Candidates(peers, permitted))}
 	if regions.IsBusy(s.spec.Name, peers) && !r.around.draining {
+		p.spreads = mine && slices.ContainsFunc(peers, func(o regions.Peer) bool {
+			return o.Row.Peer != r.peer && regions.IsBusy(s.spec.Name, []regions.Peer{o})
+		})
 		if !mine || s.count().Ready > 0 {
 			return p
 		}
-		p.spreads = true
 	}
 	p.awaits = choice.Now == r.peer && choice.Next != r.peer
 	p.becomes = choice.Next == r.peer && choice.Now != r.peer
@@ -153,11 +155,11 @@ func (r *reconciler) aim(s *service, now time.Time) (desired int, detour string)
 	desired = s.decision.Desired
 	held := s.decision.Rule == prewarm.RuleBudget || s.spec.Scale.Max == 0
 	switch {
-	case !s.elsewhere():
-	case s.place.becomes && !held:
-		return max(1, desired), "becomes the home of the service: " + s.place.home.Peer + " drains"
-	case s.place.spreads && !held:
+	case s.place.spreads && (desired == 0 || s.elsewhere()) && !held && s.rung < prewarm.RungFewer:
 		return max(1, desired), "service is busy and spreads to this peer"
+	case s.place.becomes && s.elsewhere() && !held:
+		return max(1, desired), "becomes the home of the service: " + s.place.home.Peer + " drains"
+	case !s.elsewhere():
 	case len(s.waiters) > 0 || s.busy(now) > 0:
 	case now.Sub(s.called) < r.lingers():
 		return min(desired, s.countAll().Warm()), "" // nothing is started ahead of calls that go elsewhere
