@@ -4,15 +4,18 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/prewarm/budget"
 	"github.com/polder/polder/regions"
 	"github.com/polder/polder/regions/gossip"
 	"github.com/polder/polder/regions/law"
@@ -35,18 +38,24 @@ const (
 	// and the silence after which a standby takes over.
 	simSettled = simDeath + takeover + 2*time.Second
 	simLoss    = 0.2
+	// simQuiet is how long nobody calls until a service that was busy is so no more.
+	simQuiet = 6 * paceHalf
 )
 
 const simConfig = `regions:
-  fr: { jurisdiction: [FR, EU], location: [48.86, 2.35] }
-  nl: { jurisdiction: [NL, EU], location: [52.37, 4.90] }
-  pl: { jurisdiction: [PL, EU], location: [52.23, 21.01] }
+  fr: { jurisdiction: [FR, EU], location: [48.86, 2.35], peers: 2 }
+  nl: { jurisdiction: [NL, EU], location: [52.37, 4.90], peers: 2 }
+  pl: { jurisdiction: [PL, EU], location: [52.23, 21.01], peers: 2 }
+prices: { currency: EUR, default: { gib-second: 0.000001, vcpu-second: 0, request: 0 } }
+tenants:
+  acme: { quota: { instances: 3 } }
 services:
   pinned:  { hosts: [pinned.example.com], residency: { allow: [fr] }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
   vault:   { hosts: [vault.example.com], residency: { allow: [fr], elsewhere: refuse }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
   open:    { hosts: [open.example.com], residency: { allow: [EU] }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
   both:    { hosts: [both.example.com], residency: { allow: [nl, pl] }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
   standby: { hosts: [standby.example.com], residency: { allow: [pl], failover: { listed: [nl] } }, run: { command: [./a] }, scale: { keep-alive: 4s, prewarm: off } }
+  dear:    { tenant: acme, hosts: [dear.example.com], residency: { allow: [EU] }, run: { command: [./a], memory: 1GiB }, scale: { keep-alive: 4s, prewarm: off, max: 5, concurrency: 2, budget: 0.00108 EUR/month } }
 `
 
 // simAllowed and simEver are where services belong, and where they may be; the
@@ -54,6 +63,7 @@ services:
 var (
 	simAllowed = map[polder.ServiceName][]polder.RegionName{
 		"pinned": {"fr"}, "vault": {"fr"}, "open": {"fr", "nl", "pl"}, "both": {"nl", "pl"}, "standby": {"pl"},
+		simDear: {"fr", "nl", "pl"},
 	}
 	simStandby = map[polder.ServiceName]polder.RegionName{"standby": "nl"}
 	simRefuses = map[polder.ServiceName]bool{"vault": true}
@@ -71,6 +81,9 @@ type simPeer struct {
 	vitals  vitals
 	far     distances
 	silent  map[string]time.Time // since when nothing comes from a peer, or goes to it
+	disk    simDisk
+	starts  int       // of instances, by earlier processes
+	flooded time.Time // until when callers flood it; zero for not
 	stop    context.CancelFunc
 	ended   chan error
 
@@ -90,6 +103,11 @@ type simulation struct {
 	log     []string
 	calls   int
 	strict  int // calls that had to be answered
+
+	watched time.Time // when instances were counted last
+	lived   map[polder.RegionName]time.Duration
+	callers sync.WaitGroup
+	broke   atomic.Int32 // callers who were told that there is no money
 }
 
 func (s *simulation) say(format string, values ...any) {
@@ -111,10 +129,12 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if len(reading.Faults) > 0 {
 		t.Fatal(reading.Faults)
 	}
-	s := &simulation{t: t, random: rand.New(rand.NewPCG(seed, 31)), model: reading.Model, cut: map[[2]polder.RegionName]bool{}, changed: time.Now()}
+	s := &simulation{t: t, random: rand.New(rand.NewPCG(seed, 31)), model: reading.Model, cut: map[[2]polder.RegionName]bool{},
+		changed: time.Now(), watched: time.Now(), lived: map[polder.RegionName]time.Duration{}}
 	for i, region := range []polder.RegionName{"fr", "nl", "pl"} {
 		for n := range 2 {
-			p := &simPeer{name: fmt.Sprintf("%s-%d", region, n+1), region: region, address: fmt.Sprintf("10.0.%d.%d:7443", i+1, n+1)}
+			p := &simPeer{name: fmt.Sprintf("%s-%d", region, n+1), region: region, address: fmt.Sprintf("10.0.%d.%d:7443", i+1, n+1),
+				disk: simDisk{accounts: map[string]budget.Saved{}}}
 			s.peers = append(s.peers, p)
 			s.start(p)
 		}
@@ -122,11 +142,17 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	return s
 }
 
-// start begins a life of a peer, with nothing left of an earlier one.
-func (s *simulation) start(p *simPeer) {
+// start begins a life of a peer, with nothing left of an earlier one but its disk and
+// the instances that are named.
+func (s *simulation) start(p *simPeer, ran ...polder.Instance) {
 	ctx, stop := context.WithCancel(s.t.Context())
-	w := &world{t: s.t, ctx: ctx, region: p.region, held: map[xds.Key]xds.Resource{}, born: map[polder.InstanceID]time.Time{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond}
+	w := &world{t: s.t, ctx: ctx, region: p.region, held: map[xds.Key]xds.Resource{}, born: map[polder.InstanceID]time.Time{}, ack: make(chan struct{}), startUp: 20 * time.Millisecond,
+		starts: p.starts}
 	close(w.ack)
+	for _, i := range ran {
+		w.born[i.ID] = i.Started
+	}
+	w.alive.Add(int32(len(ran)))
 	gateway := xds.Gateway{Region: p.region, Activator: "/activator.sock"}
 	node := xds.NodeConfig{Region: p.region, TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
 		HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}
@@ -142,19 +168,20 @@ func (s *simulation) start(p *simPeer) {
 	}
 	w.r.instances, w.r.peer = w, p.name
 	w.r.served, w.r.asleep = func(map[polder.ServiceName]law.Approved) {}, func(polder.ServiceName) {}
+	w.r.spending.restore(slices.Collect(maps.Values(p.disk.accounts)), p.disk.leases)
 	p.epoch++
 	p.world, p.up, p.stop, p.ended = w, true, stop, make(chan error, 1)
-	p.warm, p.busy = nil, nil
+	p.warm, p.busy, p.flooded = nil, nil, time.Time{}
 	p.vitals, p.far, p.silent = vitals{}, distances{}, map[string]time.Time{}
 	p.table = regions.NewTable(p.name, p.region, p.epoch, regions.DefaultDamping(), 30*time.Minute, time.Now())
 	go func() { p.ended <- w.r.Run(ctx) }()
 	s.see(p)
-	w.r.Begin(ctx, nil)
+	w.r.Begin(ctx, ran)
 }
 
 // lose ends a peer as a machine ends: nothing of it is left.
 func (s *simulation) lose(p *simPeer) {
-	p.up = false
+	p.up, p.starts = false, p.world.starts
 	p.stop()
 	if err := <-p.ended; err != nil {
 		s.fail("%s ended with %v", p.name, err)
@@ -201,9 +228,12 @@ func (s *simulation) tick() {
 	for _, p := range s.peers {
 		if p.up {
 			s.see(p)
+			s.press(p, now)
+			s.keepBooks(p, now)
 		}
 	}
 	s.checkLaw()
+	s.checkMoney(now)
 }
 
 // listen lets a peer hear of another, or of its silence.
@@ -245,7 +275,7 @@ func (s *simulation) strike() {
 	a := s.random.IntN(3)
 	from, to := names[a], names[(a+1+s.random.IntN(2))%3]
 	s.changed = time.Now()
-	switch what := s.random.IntN(8); {
+	switch what := s.random.IntN(9); {
 	case what < 2 && down < 0:
 		p := s.peers[s.random.IntN(len(s.peers))]
 		s.say("%s is lost", p.name)
@@ -266,6 +296,11 @@ func (s *simulation) strike() {
 	case what == 5:
 		s.say("the network heals")
 		clear(s.cut)
+	case what == 6:
+		if p := s.peers[s.random.IntN(len(s.peers))]; p.up {
+			s.say("Polder of %s is killed, and back", p.name)
+			s.restart(p)
+		}
 	default:
 		for _, p := range s.peers {
 			if !p.up {
