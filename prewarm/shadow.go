@@ -38,8 +38,7 @@ type Shadow struct {
 	Other  Score // of the policy that does not act
 
 	acting, other open
-	have          Instances // that it would have
-	readyAt       int64     // Unix nanoseconds at which those that start are ready
+	readyAt       int64 // Unix nanoseconds at which those that start are ready
 	sizing        sizing
 	busy          bool // requests were in progress or waited at the last step
 	decision      Decision
@@ -67,19 +66,18 @@ func (x *Shadow) Step(s *State, service polder.Service, other polder.Scale, obs 
 		x.Since = time.Unix(0, now)
 	}
 	if x.acting.at == 0 || now-x.acting.at > int64(lapse) { // as if both began now
-		x.acting, x.other, x.have, x.readyAt = open{at: now, had: obs.Instances}, open{at: now}, obs.Instances, now
+		x.acting, x.other, x.readyAt = open{at: now, had: obs.Instances}, open{at: now, had: obs.Instances}, now
 	}
 	x.acting.pass(now, &x.Acting, terms)
-	x.other.had = x.have
 	x.other.pass(now, &x.Other, terms)
-	if x.have.Starting > 0 && now >= x.readyAt {
-		x.have.Ready, x.have.Starting = x.have.Ready+x.have.Starting, 0
+	if have := &x.other.had; have.Starting > 0 && now >= x.readyAt {
+		have.Ready, have.Starting = have.Ready+have.Starting, 0
 	}
 	working := max(obs.InProgress, 0)+max(obs.Waiting, 0) > 0
 	// Callers that wait in the kernel for an instance are seen before they are counted.
 	if obs.Arrivals > 0 || working && !x.busy && obs.Instances.Ready == 0 {
 		x.acting.call(obs.Instances, &x.Acting)
-		x.other.call(x.have, &x.Other)
+		x.other.call(x.other.had, &x.Other)
 	}
 	x.busy = working
 	x.acting.busy, x.other.busy = x.acting.busy || working, x.other.busy || working
@@ -92,9 +90,9 @@ func (x *Shadow) Step(s *State, service polder.Service, other polder.Scale, obs 
 func (x *Shadow) decide(s *State, scale polder.Scale, obs Observation, terms Terms) {
 	terms.Rung, terms.Standing = RungFree, ""
 	terms.Prices.ColdStart = Nanos(scale.ColdStart)
-	obs.Instances = x.have
+	obs.Instances = x.other.had
 	x.decision = Decide(s.inputs(scale, obs, terms, &x.sizing))
-	d, h := &x.decision, &x.have
+	d, h := &x.decision, &x.other.had
 	if resumed := min(h.Paused, d.Desired-h.Warm()); resumed > 0 {
 		h.Paused, h.Ready = h.Paused-resumed, h.Ready+resumed
 	}
@@ -116,8 +114,8 @@ func (x *Shadow) Rest() { x.acting.at = 0 }
 
 // open is the slot that a policy's score is open in.
 type open struct {
-	at     int64 // Unix nanoseconds up to which it is counted; 0 before the first
-	had    Instances
+	at     int64         // Unix nanoseconds up to which it is counted; 0 before the first
+	had    Instances     // since at; of the policy that does not act, what it would have
 	warm   time.Duration // since the slot began, summed over instances
 	called bool
 	busy   bool

@@ -108,7 +108,7 @@ func TestHelloHidesNoMoreThanThereIs(t *testing.T) {
 		{40, 95, 115, 0.5},  // half of it
 		{80, 165, 215, 1.0}, // all of the start, which is shorter
 	} {
-		if h := newHello("on-demand", time.Duration(c.rtt)*time.Millisecond, ms(c.with), ms(c.without)); h.Share != c.want {
+		if h := newHello(keysOnDemand, time.Duration(c.rtt)*time.Millisecond, ms(c.with), ms(c.without)); h.Share != c.want {
 			t.Errorf("%+v: hid %.2f", c, h.Share)
 		}
 	}

@@ -17,6 +17,12 @@ const (
 // helloKinds are measured in turn.
 var helloKinds = []string{helloAwaited, helloIgnored, helloResident}
 
+// How a service's keys may be held, as its configuration says.
+const (
+	keysOnDemand = "on-demand"
+	keysResident = "resident"
+)
+
 // helloCopies are the services of each kind, so that one is asleep again while
 // the others are called.
 const helloCopies = 6
@@ -37,7 +43,7 @@ func helloServices(o Options) (list []service) {
 		list = append(list,
 			service{program: sleeper, name: helloName(helloAwaited, n), prewarm: "auto"},
 			service{program: sleeper, name: helloName(helloIgnored, n)},
-			service{program: sleeper, name: helloName(helloResident, n), prewarm: "auto", keys: "resident"})
+			service{program: sleeper, name: helloName(helloResident, n), prewarm: "auto", keys: keysResident})
 	}
 	return list
 }
@@ -50,8 +56,8 @@ func hellos(ctx context.Context, s *site, o Options, r *Report) error {
 		if err != nil {
 			return err
 		}
-		r.Hellos = append(r.Hellos, newHello("on-demand", rtt, took[helloAwaited], took[helloIgnored]),
-			newHello("resident", rtt, took[helloResident], took[helloIgnored]))
+		r.Hellos = append(r.Hellos, newHello(keysOnDemand, rtt, took[helloAwaited], took[helloIgnored]),
+			newHello(keysResident, rtt, took[helloResident], took[helloIgnored]))
 		o.progress("ClientHello: callers %s away are done", rtt)
 	}
 	return nil

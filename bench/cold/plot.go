@@ -97,8 +97,11 @@ func (r Report) helloPlot() template.HTML {
 			continue
 		}
 		label, colour := "", green
+		if h.Keys == keysOnDemand {
+			colour = blue
+		}
 		if i == 0 || r.Hellos[i-1].RTT != h.RTT {
-			label, colour = ms(h.RTT)+" ms away", blue
+			label = ms(h.RTT) + " ms away"
 		}
 		title := fmt.Sprintf("keys %s, %s ms away: %.0f %%", h.Keys, ms(h.RTT), 100*h.Share)
 		c.row(label, bar{title: title, colour: colour, value: h.Share, to: h.Share})

@@ -63,7 +63,7 @@ type Turn struct {
 // Hello compares a new connection's first answer with and without the wake-up
 // at the ClientHello.
 type Hello struct {
-	Keys    string  `json:"keys"` // on-demand or resident
+	Keys    string  `json:"keys"` // keysOnDemand or keysResident
 	RTT     int64   `json:"rtt_us"`
 	Samples int     `json:"samples"` // of each
 	With    Spread  `json:"with"`

@@ -49,7 +49,7 @@ func configuration(list []service) string {
 			listen = "inherit"
 		}
 		fmt.Fprintf(&b, "  %s:\n    hosts: [%s]\n    residency: { allow: [fr], keys: %s }\n    run: { command: [%s], directory: %q, listen: %s }\n    scale: { max: 1, keep-alive: %s, prewarm: %s }\n",
-			s.name, host(s.name), cmp.Or(s.keys, "on-demand"), quoted(s.command), s.dir, listen, cmp.Or(s.keepAlive, keepAlive), cmp.Or(s.prewarm, "off"))
+			s.name, host(s.name), cmp.Or(s.keys, keysOnDemand), quoted(s.command), s.dir, listen, cmp.Or(s.keepAlive, keepAlive), cmp.Or(s.prewarm, "off"))
 	}
 	return b.String()
 }

@@ -16,6 +16,7 @@ import (
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 
 	"github.com/polder/polder/xds"
 )
@@ -104,9 +105,13 @@ func (s *site) setState(request map[protowire.Number][][]byte) ([]byte, error) {
 		if err := proto.Unmarshal(value, body); err != nil {
 			return nil, status.Error(codes.InvalidArgument, err.Error())
 		}
-		name, err := nameOf(body)
+		message, err := body.UnmarshalNew()
 		if err != nil {
 			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
+		name := cache.GetResourceName(message)
+		if name == "" {
+			return nil, status.Errorf(codes.InvalidArgument, "a resource of type %q has no name", body.TypeUrl)
 		}
 		set = append(set, xds.Resource{Key: xds.Key{Type: body.TypeUrl, Name: name}, Version: text(request, 2), Body: body})
 	}
@@ -147,18 +152,4 @@ func named(key xds.Key) (proto.Message, error) {
 		return &route.RouteConfiguration{Name: key.Name}, nil
 	}
 	return nil, fmt.Errorf("the suite has a type that the adapter does not know: %q", key.Type)
-}
-
-func nameOf(body *anypb.Any) (string, error) {
-	message, err := body.UnmarshalNew()
-	if err != nil {
-		return "", err
-	}
-	switch m := message.(type) {
-	case *endpoint.ClusterLoadAssignment:
-		return m.ClusterName, nil
-	case interface{ GetName() string }:
-		return m.GetName(), nil
-	}
-	return "", fmt.Errorf("a resource of type %q has no name", body.TypeUrl)
 }

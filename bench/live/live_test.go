@@ -65,15 +65,14 @@ func TestParts(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	o := Options{From: 2, To: 6, LeadIn: 1, Speed: 60, Within: 0.1, KeepAlive: time.Minute}
-	yes := []bool{true, true, true, true, true}
 	list := []part{
-		{policy: 0, warm: []bool{false, false, false, true, true, false}},
-		{policy: 1, warm: []bool{true, true, true, true, true, true}},
+		{policy: 0, counts: []uint32{9, 1, 1, 1, 1, 1}, warm: []bool{false, false, false, true, true, false}},
+		{policy: 1, counts: []uint32{9, 1, 0, 1, 1, 1}, warm: []bool{true, true, true, true, true, true}},
 	}
 	r := newReport(o, list, played{counted: 3, outcomes: []outcome{
 		// minutes 1 to 5; the first is the lead-in
-		{called: yes, cold: []bool{true, true, false, true, false}, calls: 5, colds: 3},
-		{called: []bool{true, false, true, true, true}, cold: []bool{true, false, true, true, false}, calls: 4, failed: 1, fault: errTooSlow},
+		{cold: []bool{true, true, false, true, false}, calls: 5, colds: 3},
+		{cold: []bool{true, false, true, true, false}, calls: 4, failed: 1, fault: errTooSlow},
 	}})
 	fixed, auto := r.Policies[0], r.Policies[1]
 	if fixed.Active != 4 || fixed.Simulated != (Share{2, .5}) || fixed.Measured != (Share{2, .5}) || fixed.Both != 1 || fixed.OnlySimulated != 1 ||

@@ -81,7 +81,7 @@ func newReport(o Options, list []part, p played) Report {
 			r.Faults = append(r.Faults, out.fault.Error())
 		}
 		for m := o.From; m < o.To; m++ {
-			if out.called[m-o.first()] {
+			if part.counts[m] > 0 {
 				r.Policies[part.policy].count(m-o.From, !part.warm[m], out.cold[m-o.first()])
 			}
 		}

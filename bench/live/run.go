@@ -80,8 +80,7 @@ func (o *Options) prepare() error {
 // outcome is what one service's callers saw, by minute from the first that is
 // played.
 type outcome struct {
-	cold     []bool // whether the slot's first call was
-	called   []bool // whether there was one
+	cold     []bool // whether the slot's first call was; false without one
 	calls    int
 	colds    int // calls that found no warm instance, first or not
 	late     int // calls
@@ -180,7 +179,7 @@ func (o Options) slot(t gateway.Tempo, minute int, phase float64) time.Time {
 // callOne calls one service. A call that fails is counted and ends nothing.
 func (o Options) callOne(ctx context.Context, c *caller, p part, tempo gateway.Tempo) (outcome, error) {
 	n := o.To - o.first()
-	out := outcome{cold: make([]bool, n), called: make([]bool, n)}
+	out := outcome{cold: make([]bool, n)}
 	allowed := time.Duration(lateShare * float64(time.Minute) / o.Speed)
 	for m := o.first(); m < o.To; m++ {
 		for k := range p.counts[m] {
@@ -205,7 +204,7 @@ func (o Options) callOne(ctx context.Context, c *caller, p part, tempo gateway.T
 				out.colds++
 			}
 			if k == 0 {
-				out.called[m-o.first()], out.cold[m-o.first()] = true, cold
+				out.cold[m-o.first()] = cold
 			}
 		}
 	}
