@@ -17,8 +17,12 @@ func (d Decision) Reason() string {
 	case RuleBudget:
 		fmt.Fprintf(&b, "the budget is on the rung %q: no instance may start", in.Terms.Rung)
 	case RuleDemand:
-		fmt.Fprintf(&b, "%d requests in progress or waiting (mean %.1f over 60 s, %.1f over 6 s) at %d per instance ask for %d",
-			in.Demand.Now, in.Demand.Stable, in.Demand.Burst, in.Scale.Concurrency, in.Sized)
+		requests := "requests"
+		if in.Demand.Now == 1 {
+			requests = "request"
+		}
+		fmt.Fprintf(&b, "%d %s in progress or waiting (mean %.1f over 60 s, %.1f over 6 s) at %d per instance ask for %d",
+			in.Demand.Now, requests, in.Demand.Stable, in.Demand.Burst, in.Scale.Concurrency, in.Sized)
 		if in.Held {
 			fmt.Fprintf(&b, ", which were needed within the last %s", downHold)
 		}

@@ -59,7 +59,7 @@ var ErrTooShort = errors.New("the record is too short for advice")
 // keep-alives. A quarter of the record, at most a day, only teaches.
 func Advise(r Recorded) (Advice, error) {
 	if len(r.Counts) < leastRecorded {
-		return Advice{}, fmt.Errorf("%w: it holds %d minutes, and %d are the least", ErrTooShort, len(r.Counts), leastRecorded)
+		return Advice{}, fmt.Errorf("%w yet: it needs %d minutes of calls on record, and has %d", ErrTooShort, leastRecorded, len(r.Counts))
 	}
 	pad := r.From.UTC().Minute() // so that minutes of the hour are what they were
 	counts := append(make([]uint32, pad), r.Counts...)

@@ -176,6 +176,7 @@ func advise(records []gateway.CallRecord, try trial, more prewarm.Nanos) ([]regi
 }
 
 func writeAdvice(w io.Writer, list []regionAdvice, more string) error {
+	tables := 0
 	for _, a := range list {
 		if a.TooShort != "" {
 			fmt.Fprintf(w, "%s: %s\n", a.Region, a.TooShort)
@@ -208,6 +209,10 @@ func writeAdvice(w io.Writer, list []regionAdvice, more string) error {
 		}
 		writeMore(w, a, more)
 		writeShadow(w, a)
+		tables++
+	}
+	if tables == 0 {
+		return nil
 	}
 	_, err := fmt.Fprintln(w, "▶ as it is now   • nothing else is both cheaper and less often cold   ? as asked")
 	return err

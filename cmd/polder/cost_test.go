@@ -88,7 +88,7 @@ func TestMoney(t *testing.T) {
 	if html, err := os.ReadFile(page); err != nil || !strings.Contains(string(html), "<h1>What services cost</h1>") {
 		t.Errorf("page of costs: %v", err)
 	}
-	if code, out, errs := run(t, "advise", "shared", "--state", u.state); code != 0 || !strings.Contains(out, "nl: the record is too short for advice: it holds") {
+	if code, out, errs := run(t, "advise", "shared", "--state", u.state); code != 0 || !strings.Contains(out, "nl: the record is too short for advice yet: it needs 60 minutes") {
 		t.Errorf("advise after a minute: exit %d\n%s%s", code, out, errs)
 	}
 	if code, _, _ := run(t, "cost", "nobody", "--state", u.state); code != exitNotThere {

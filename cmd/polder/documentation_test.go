@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // pages reads the documentation: the text of each page by its path.
@@ -36,18 +38,56 @@ func pages(t *testing.T) map[string]string {
 
 var links = regexp.MustCompile(`\]\(([^)#]*)(#[^)]*)?\)`)
 
-// TestDocumentationLinks follows every link to a file of ours.
+// headings are the anchors of a page, as GitHub makes them of its titles.
+func headings(text string) map[string]bool {
+	anchors, fenced := map[string]bool{}, false
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "```") {
+			fenced = !fenced
+		}
+		title, is := strings.CutPrefix(strings.TrimLeft(line, "#"), " ")
+		if fenced || !is || !strings.HasPrefix(line, "#") {
+			continue
+		}
+		slug := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, strings.TrimSpace(title))
+		for n, base := 1, slug; anchors[slug]; n++ {
+			slug = fmt.Sprintf("%s-%d", base, n)
+		}
+		anchors[slug] = true
+	}
+	return anchors
+}
+
+// TestDocumentationLinks follows every link to a file of ours, and to the title in it.
 func TestDocumentationLinks(t *testing.T) {
 	seen := 0
 	for page, text := range pages(t) {
 		for _, link := range links.FindAllStringSubmatch(text, -1) {
-			target := link[1]
-			if target == "" || strings.Contains(target, "://") {
+			if strings.Contains(link[1], "://") {
 				continue
 			}
 			seen++
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), target)); err != nil {
-				t.Errorf("%s links to %s: %v", page, target, err)
+			target := page
+			if link[1] != "" {
+				target = filepath.Join(filepath.Dir(page), link[1])
+			}
+			if link[2] == "" {
+				if _, err := os.Stat(target); err != nil {
+					t.Errorf("%s links to %s: %v", page, link[1], err)
+				}
+				continue
+			}
+			titles, err := os.ReadFile(target)
+			if err != nil || !headings(string(titles))[link[2][1:]] {
+				t.Errorf("%s links to %s%s, and there is no such title (%v)", page, link[1], link[2], err)
 			}
 		}
 	}

@@ -71,10 +71,33 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 
+// sayArguments has every command below c that has no commands of its own say what
+// it takes when it is given something else.
+func sayArguments(c *cobra.Command) {
+	for _, child := range c.Commands() {
+		sayArguments(child)
+	}
+	fits := c.Args
+	if fits == nil || c.HasSubCommands() {
+		return
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		switch err := fits(c, args); {
+		case err == nil:
+			return nil
+		case len(args) == 0:
+			return fmt.Errorf("an argument is missing: write %s", c.UseLine())
+		default:
+			return fmt.Errorf("%q is an argument too many: write %s", args[len(args)-1], c.UseLine())
+		}
+	}
+}
+
 func execute(ctx context.Context, args []string) int {
 	command := root()
 	begun := false
 	noteBegin(command, &begun)
+	sayArguments(command)
 	command.SetArgs(args)
 	failed, err := command.ExecuteContextC(ctx)
 	if err == nil {

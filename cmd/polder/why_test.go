@@ -33,7 +33,7 @@ func TestWhy(t *testing.T) {
 	r := cold.Requests[0]
 	wantPhases(t, r)
 	if r.Service != "sleepy" || r.Region != "fr" || !strings.HasPrefix(string(r.Instance), "sleepy-") || r.Status != http.StatusOK ||
-		r.Reason != "" || !strings.Contains(r.Why, "1 requests in progress or waiting") {
+		r.Reason != "" || !strings.Contains(r.Why, "1 request in progress or waiting") {
 		t.Errorf("the request that woke sleepy: %+v", r)
 	}
 	wantText(t, u, first, "instance "+string(r.Instance), "200 by the instance", r.Why, "queued", "first-byte", "█", "NOW")
