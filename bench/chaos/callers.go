@@ -43,6 +43,7 @@ type load struct {
 
 	mu     sync.Mutex
 	calls  []call
+	unsent int // for which loadtest had no room
 	stalls []stall
 }
 
@@ -53,10 +54,29 @@ type stall struct{ begin, end time.Duration }
 const (
 	// beat is how often the campaign looks whether it runs, and late how much later
 	// that may be.
-	beat, late = 20 * time.Millisecond, 300 * time.Millisecond
-	// aftermath is how long what a stall held up may take.
-	aftermath = 5 * time.Second
+	beat, late = 20 * time.Millisecond, 200 * time.Millisecond
+	// shaken is how often a stall's own length what it upset may take on top of what
+	// a fault takes to be noticed: handshakes that were overdue are made again.
+	shaken = 2
 )
+
+// over is until when calls may carry traces of the stall.
+func (s stall) over() time.Duration { return s.end + noticed + shaken*(s.end-s.begin) }
+
+// stalled sums up the time of stalls since an instant.
+func stalled(stalls []stall, since, until time.Duration) (sum time.Duration) {
+	for _, s := range stalls {
+		sum += max(min(s.end, until)-max(s.begin, since), 0)
+	}
+	return sum
+}
+
+// stalledSince is how long the machine stood still since an instant.
+func (l *load) stalledSince(t time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return stalled(l.stalls, t, l.now())
+}
 
 // watch notes stalls until ctx ends.
 func (l *load) watch(ctx context.Context) {
@@ -100,29 +120,36 @@ func startLoad(ctx context.Context, site *testbed.Site) *load {
 	o.Roots, o.Connections, o.Timeout, o.Grace = site.Roots, loadtest.ConnectionsFresh, patience, patience
 	o.Examine = examine
 	o.Results = func(r loadtest.Result) error {
-		if r.Outcome.Sent() {
-			l.mu.Lock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		switch {
+		case r.Outcome.Sent():
 			l.calls = append(l.calls, callOf(r))
-			l.mu.Unlock()
+		case r.Outcome == loadtest.Dropped:
+			l.unsent++
 		}
 		return nil
 	}
+	watched := ctx
 	ctx, l.stop = context.WithCancel(ctx)
 	l.started = time.Now()
-	go l.watch(ctx)
-	go func() { _, err := loadtest.Run(ctx, plan, o); l.ended <- err }()
+	watched, unwatch := context.WithCancel(watched)
+	go l.watch(watched)
+	go func() {
+		defer unwatch() // what is under way when the calling stops can be held up, too
+		_, err := loadtest.Run(ctx, plan, o)
+		l.ended <- err
+	}()
 	return l
 }
 
 func (l *load) now() time.Duration { return time.Since(l.started) }
 
-// finish stops calling, waits for what is under way, and tells all that happened.
-func (l *load) finish() ([]call, []stall, error) {
+// finish stops calling and waits for what is under way; then l's fields tell all that
+// happened.
+func (l *load) finish() error {
 	l.stop()
-	err := <-l.ended
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.calls, l.stalls, err
+	return <-l.ended
 }
 
 // resolving opens connections as a caller does who knows a name: it asks the name

@@ -67,30 +67,69 @@ func TestTheCheckerSees(t *testing.T) {
 		result              loadtest.Result
 		excuse              excuse
 		unlawful, unexcused int
+		silences            []silence
 	}{
-		{"an answer from where it belongs", answered("pinned fr-1 fr", "region fr pinned", 200), excuse{}, 0, 0},
-		{"an answer from where it must not be", answered("pinned nl-1 nl", "region nl pinned", 200), excuse{}, 1, 0},
-		{"… whatever happens", answered("pinned nl-1 nl", "region nl pinned", 200), excuse{end: time.Hour, holds: everywhere}, 1, 0},
-		{"a standby", answered("standby fr-1 fr", "region nl standby", 200), excuse{}, 0, 0},
-		{"an answer where callers are refused", answered("vault nl-1 nl", "region fr vault", 200), excuse{}, 1, 0},
-		{"a refusal", failed("vault nl-1 nl", "remote error: tls: access denied"), excuse{}, 0, 0},
-		{"a refusal of callers who may enter", failed("vault fr-1 fr", "remote error: tls: access denied"), excuse{}, 0, 1},
-		{"a refusal that is none", failed("vault nl-1 nl", "connection refused"), excuse{}, 0, 1},
-		{"the answer of another", answered("pinned fr-1 fr", "region fr open", 200), excuse{}, 0, 1},
-		{"an error with a reason", answered("open fr-1 fr", "reason crash-loop", 503), excuse{}, 0, 1},
-		{"an error without one", answered("open fr-1 fr", "body upstream connect error", 503), excuse{kinds: []kind{labelled}, end: time.Hour, holds: everywhere}, 0, 1},
-		{"an error that is excused", answered("open fr-1 fr", "reason crash-loop", 503), excuse{kinds: []kind{labelled}, end: time.Hour, holds: everywhere}, 0, 0},
-		{"an error after what excuses it", failed("open  fr", "reset"), excuse{end: 9 * time.Second, holds: everywhere}, 0, 1},
-		{"an error before what excuses it", failed("open  fr", "reset"), excuse{begin: 12 * time.Second, end: time.Hour, holds: everywhere}, 0, 1},
-		{"an error of another than it excuses", failed("open  fr", "reset"), excuse{end: time.Hour, holds: func(c call) bool { return c.service.moody }}, 0, 1},
+		{"an answer from where it belongs", answered("pinned fr-1 fr", "region fr pinned", 200), excuse{}, 0, 0, nil},
+		{"an answer from where it must not be", answered("pinned nl-1 nl", "region nl pinned", 200), excuse{}, 1, 0, nil},
+		{"… whatever happens", answered("pinned nl-1 nl", "region nl pinned", 200), excuse{end: time.Hour, holds: everywhere}, 1, 0, nil},
+		{"a standby whose turn it is", answered("standby fr-1 fr", "region nl standby", 200), excuse{}, 0, 0, []silence{{"pl", "nl", 9 * time.Second, 20 * time.Second}}},
+		{"a standby out of turn", answered("standby fr-1 fr", "region nl standby", 200), excuse{}, 1, 0, nil},
+		{"… whatever is excused", answered("standby fr-1 fr", "region nl standby", 200), excuse{end: time.Hour, holds: everywhere}, 1, 0, nil},
+		{"… after a silence", answered("standby fr-1 fr", "region nl standby", 200), excuse{}, 1, 0, []silence{{"pl", "nl", 2 * time.Second, 9 * time.Second}}},
+		{"… in the silence of another", answered("standby fr-1 fr", "region nl standby", 200), excuse{}, 1, 0, []silence{{"fr", "nl", 0, time.Hour}, {"pl", "fr", 0, time.Hour}}},
+		{"an error page where callers are refused", answered("vault nl-1 nl", "reason crash-loop", 503), excuse{end: time.Hour, holds: everywhere}, 1, 0, nil},
+		{"an answer where callers are refused", answered("vault nl-1 nl", "region fr vault", 200), excuse{}, 1, 0, nil},
+		{"a refusal", failed("vault nl-1 nl", "remote error: tls: access denied"), excuse{}, 0, 0, nil},
+		{"a refusal of callers who may enter", failed("vault fr-1 fr", "remote error: tls: access denied"), excuse{}, 0, 1, nil},
+		{"a refusal that is none", failed("vault nl-1 nl", "connection refused"), excuse{}, 0, 1, nil},
+		{"the answer of another", answered("pinned fr-1 fr", "region fr open", 200), excuse{end: time.Hour, holds: everywhere}, 1, 0, nil},
+		{"an error with a reason", answered("open fr-1 fr", "reason crash-loop", 503), excuse{}, 0, 1, nil},
+		{"an error without one", answered("open fr-1 fr", "body upstream connect error", 503), excuse{kinds: []kind{labelled}, end: time.Hour, holds: everywhere}, 0, 1, nil},
+		{"an error that is excused", answered("open fr-1 fr", "reason crash-loop", 503), excuse{kinds: []kind{labelled}, end: time.Hour, holds: everywhere}, 0, 0, nil},
+		{"an error after what excuses it", failed("open  fr", "reset"), excuse{end: 9 * time.Second, holds: everywhere}, 0, 1, nil},
+		{"an error before what excuses it", failed("open  fr", "reset"), excuse{begin: 12 * time.Second, end: time.Hour, holds: everywhere}, 0, 1, nil},
+		{"an error of another than it excuses", failed("open  fr", "reset"), excuse{end: time.Hour, holds: func(c call) bool { return c.service.moody }}, 0, 1, nil},
 	} {
 		var excuses []excuse
 		if c.excuse.holds != nil {
 			excuses = append(excuses, c.excuse)
 		}
-		unlawful, unexcused, _ := judge([]call{callOf(c.result)}, excuses)
+		unlawful, unexcused, _ := judge([]call{callOf(c.result)}, excuses, c.silences)
 		if len(unlawful) != c.unlawful || len(unexcused) != c.unexcused {
 			t.Errorf("%s: %d unlawful, %d unexcused; want %d and %d", c.why, len(unlawful), len(unexcused), c.unlawful, c.unexcused)
 		}
+	}
+}
+
+// What the machine did is evidence only for as long as it did it, and for what follows.
+func TestStallsExcuseWhatTheyUpset(t *testing.T) {
+	stalls := []stall{{10 * time.Second, 10*time.Second + 500*time.Millisecond}}
+	marks := traces{excuses: []excuse{{begin: 9 * time.Second, end: 11 * time.Second, holds: func(call) bool { return false }},
+		{begin: 12 * time.Second, end: 13 * time.Second, holds: func(call) bool { return false }}}}
+	marks.standStill(stalls, t.Logf)
+	if got, want := marks.excuses[0].end, 11*time.Second+500*time.Millisecond; got != want {
+		t.Errorf("what was to be noticed within 2 s has until %v, want %v: the machine stood still for half a second of them", got, want)
+	}
+	if got := marks.excuses[1].end; got != 13*time.Second {
+		t.Errorf("a later excuse lasts until %v, want 13 s: no stall was in it", got)
+	}
+	for _, c := range []struct {
+		begin, end time.Duration
+		excused    bool
+	}{
+		{9 * time.Second, 10*time.Second + time.Millisecond, true},
+		{12 * time.Second, 13 * time.Second, true},
+		{12*time.Second + 600*time.Millisecond, 13 * time.Second, false},
+		{8 * time.Second, 9 * time.Second, false},
+	} {
+		if got := marks.excuses[2].covers(call{begin: c.begin, end: c.end, kind: transport}); got != c.excused {
+			t.Errorf("a call from %v to %v: excused %t, want %t", c.begin, c.end, got, c.excused)
+		}
+	}
+	if len(marks.silences) > 0 {
+		t.Error("half a second of the machine gives a standby its turn")
+	}
+	if marks.standStill([]stall{{0, 3 * time.Second}}, t.Logf); len(marks.silences) == 0 {
+		t.Error("three seconds of the machine give no standby its turn, though peers are declared dead")
 	}
 }

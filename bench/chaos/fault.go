@@ -34,9 +34,13 @@ type fault struct {
 
 // strike is one occurrence of a fault.
 type strike struct {
-	on     string // what it hits, for the timeline
-	begin  func(ctx context.Context) (heal func() error, err error)
-	excuse []excuse // begin and end count from the strike, or, if end is 0, until all is well again
+	on string        // what it hits, for the timeline
+	at *testbed.Peer // the one that it hits; nil for none or several
+	// silences tells whether it can keep one region from being heard in another; nil
+	// for one that hits a peer.
+	silences func(of, in polder.RegionName) bool
+	begin    func(ctx context.Context) (heal func() error, err error)
+	excuse   []excuse // begin and end count from the strike, or, if end is 0, until all is well again
 }
 
 // Between a fault and the moment that others have noticed, calls that are on the
@@ -52,6 +56,22 @@ const (
 	// tried after one that failed.
 	startTime = time.Minute
 )
+
+// silent tells whether the strike can keep one region from being heard in another.
+func (h strike) silent(of, in polder.RegionName, peers int) bool {
+	switch {
+	case h.silences != nil:
+		return h.silences(of, in)
+	case h.at != nil:
+		return peers == 1 && h.at.Region == of
+	}
+	return false
+}
+
+// between holds for two regions, whichever way.
+func between(a, b polder.RegionName) func(of, in polder.RegionName) bool {
+	return func(of, in polder.RegionName) bool { return of == a && in == b || of == b && in == a }
+}
 
 func anyPeer(r *rand.Rand, s *stage) *testbed.Peer { return s.site.Peers[r.IntN(len(s.site.Peers))] }
 

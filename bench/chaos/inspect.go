@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,9 +28,37 @@ func (s *stage) inspect(ctx context.Context, o options) []string {
 			known[pid] = true
 		}
 	}
+	faults = append(faults, s.crashes()...)
 	for pid, command := range s.running() {
 		if !known[pid] {
 			faults = append(faults, fmt.Sprintf("process %d has stayed behind: %s", pid, command))
+		}
+	}
+	return faults
+}
+
+// alarm is what no log may have: a crash of Polder, one that it survived, or one of
+// its Envoy.
+var alarm = regexp.MustCompile(`panic: |panic serving|fatal error: |segmentation fault|signal: aborted`)
+
+// crashes tells which peers' processes ended in a way that no fault of the campaign
+// explains: it kills, and nothing else.
+func (s *stage) crashes() []string {
+	var faults []string
+	for _, p := range s.site.Peers {
+		for _, how := range p.Ends() {
+			if how != "signal: killed" {
+				faults = append(faults, fmt.Sprintf("%s: its polder ended by itself, with %s; see %s", p.Name, how, p.LogFile()))
+			}
+		}
+		text, err := os.ReadFile(p.LogFile())
+		if err != nil {
+			faults = append(faults, fmt.Sprintf("%s: %v", p.Name, err))
+		}
+		for line := range strings.Lines(string(text)) {
+			if alarm.MatchString(line) {
+				faults = append(faults, fmt.Sprintf("%s: its log says %q", p.Name, strings.TrimSpace(line)))
+			}
 		}
 	}
 	return faults
@@ -61,7 +90,8 @@ func (s *stage) running() map[int]string {
 		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
 		command := strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
 		program, _, _ := strings.Cut(command, " ")
-		if err == nil && (strings.HasSuffix(program, "/envoy") || strings.HasSuffix(program, "bin/billing")) {
+		cwd, _ := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")) // of moody, whatever it became
+		if err == nil && (strings.HasSuffix(program, "/envoy") || strings.HasSuffix(program, "bin/billing") || cwd == s.moods) {
 			found[pid] = command
 		}
 	}

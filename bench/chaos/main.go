@@ -120,7 +120,7 @@ func (v verdict) shadow() string {
 	if v.stalled == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; the machine stalled for %.1f s, in which nothing shows", v.stalled.Seconds())
+	return fmt.Sprintf("; the machine stood still for %.1f s, in which nothing shows", v.stalled.Seconds())
 }
 
 func (v verdict) tell(out io.Writer, o options) {
@@ -138,7 +138,7 @@ func (v verdict) tell(out io.Writer, o options) {
 		}
 		return
 	}
-	fmt.Fprintf(out, "seed %d: FAILED, %d calls\n", v.seed, v.calls)
+	fmt.Fprintf(out, "seed %d: FAILED, %d calls%s\n", v.seed, v.calls, v.shadow())
 	if !o.verbose {
 		io.WriteString(out, v.timeline.lines.String())
 	}
@@ -146,7 +146,7 @@ func (v verdict) tell(out io.Writer, o options) {
 	for _, line := range v.faults {
 		fmt.Fprintln(out, "  "+line)
 	}
-	fmt.Fprintf(out, "again: go run ./bench/chaos --seed %d --faults %d --peers %d --verbose\n", v.seed, o.faults, o.peers)
+	fmt.Fprintf(out, "again: ./bin/chaos --seed %d --faults %d --peers %d --disks=%t --only %q --keep --verbose\n", v.seed, o.faults, o.peers, o.disks, o.only)
 }
 
 // tellExcused tells which errors were to be expected, and of what.

@@ -21,6 +21,7 @@ const (
 	alert      kind = "alert"      // a TLS alert in place of an answer
 	transport  kind = "transport"  // no connection, or one that broke or hung
 	unlabelled kind = "unlabelled" // an error without a reason, or an answer that is none
+	foreign    kind = "foreign"    // the answer of another service
 )
 
 // call is one request and what became of it. Times count from the start of the load.
@@ -73,7 +74,7 @@ func callOf(r loadtest.Result) call {
 		region, name, _ := strings.Cut(value, " ")
 		c.kind, c.region = fine, polder.RegionName(region)
 		if name != c.service.name {
-			c.kind, c.explanation = unlabelled, "the answer of "+name
+			c.kind, c.explanation = foreign, "the answer of "+name
 		}
 	case what == "reason":
 		c.kind, c.explanation = labelled, fmt.Sprintf("%d %s", r.Status, value)
@@ -120,19 +121,56 @@ type pardon struct {
 	last time.Duration // from the fault to when the last of them ended
 }
 
+// silence is a time in which one region could not be heard in another, so that a
+// standby there may serve.
+type silence struct {
+	of, in     polder.RegionName
+	begin, end time.Duration
+}
+
+// against tells which rule of the law a call breaks; "" for none. The rules hold
+// whatever happens: only a silence, which is part of the law, gives a standby its turn.
+func (c call) against(silences []silence) string {
+	opened := c.kind == fine || c.kind == foreign || c.kind == labelled || c.kind == unlabelled // by whoever wrote HTTP
+	if opened && c.service.refuses && c.entry != "" && !c.service.mayAt(entryRegion(c.entry)) {
+		return "its owner refuses callers who enter there"
+	}
+	switch {
+	case c.kind == foreign:
+		return "one service's callers got the answer of another"
+	case c.kind != fine:
+		return ""
+	case !c.service.mayAt(c.region):
+		return "its policy does not permit " + string(c.region)
+	case slices.Contains(c.service.at, c.region):
+		return ""
+	}
+	for _, region := range c.service.at {
+		if !slices.ContainsFunc(silences, func(s silence) bool {
+			return s.of == region && s.in == c.region && c.begin <= s.end && c.end >= s.begin
+		}) {
+			return fmt.Sprintf("standby %s answered though nothing kept %s from being heard there", c.region, region)
+		}
+	}
+	return ""
+}
+
+// offence is a call against the law, and the rule.
+type offence struct {
+	call
+	rule string
+}
+
 // judge finds the calls that nothing excuses, and those that break the law, which
 // nothing ever does.
-func judge(calls []call, excuses []excuse) (unlawful, unexcused []call, excused map[string]pardon) {
+func judge(calls []call, excuses []excuse, silences []silence) (unlawful []offence, unexcused []call, excused map[string]pardon) {
 	excused = map[string]pardon{}
 	for _, c := range calls {
-		if c.kind == fine {
-			outside := c.service.refuses && c.entry != "" && !c.service.mayAt(entryRegion(c.entry))
-			if !c.service.mayAt(c.region) || outside {
-				unlawful = append(unlawful, c)
-			}
+		if rule := c.against(silences); rule != "" {
+			unlawful = append(unlawful, offence{c, rule})
 			continue
 		}
-		if c.refused() {
+		if c.kind == fine || c.refused() {
 			continue
 		}
 		i := slices.IndexFunc(excuses, func(e excuse) bool { return e.covers(c) })
@@ -144,4 +182,31 @@ func judge(calls []call, excuses []excuse) (unlawful, unexcused []call, excused 
 		excused[excuses[i].why] = pardon{p.n + 1, max(p.last, c.end-excuses[i].begin)}
 	}
 	return unlawful, unexcused, excused
+}
+
+// near is how long before or after a call an excuse is worth telling.
+const near = 10 * time.Second
+
+// lookedAt tells why excuses from about the time of a call do not cover it.
+func (c call) lookedAt(excuses []excuse) []string {
+	var lines []string
+	for _, e := range excuses {
+		var why []string
+		switch {
+		case c.begin > e.end+near || c.end < e.begin-near:
+			continue
+		case c.begin > e.end:
+			why = append(why, fmt.Sprintf("over %.3f s before the call began", (c.begin-e.end).Seconds()))
+		case c.end < e.begin:
+			why = append(why, fmt.Sprintf("begins %.3f s after the call ended", (e.begin-c.end).Seconds()))
+		}
+		if e.kinds != nil && !slices.Contains(e.kinds, c.kind) {
+			why = append(why, fmt.Sprintf("is for %v", e.kinds))
+		}
+		if !e.holds(c) {
+			why = append(why, "does not touch this call")
+		}
+		lines = append(lines, e.why+": "+strings.Join(why, "; "))
+	}
+	return lines
 }

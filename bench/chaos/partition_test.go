@@ -164,7 +164,7 @@ func (p *partition) eventually(what string, ok func() bool) {
 
 func (p *partition) well() {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.Context(), wellLimit)
+	ctx, cancel := context.WithTimeout(p.Context(), startLimit)
 	defer cancel()
 	if err := p.site.Await(ctx); err != nil {
 		p.Fatal(err)

@@ -17,10 +17,15 @@ import (
 
 const (
 	// startLimit bounds the start of a site, and wellLimit the time after a fault
-	// until all is well again.
-	startLimit, wellLimit = 2 * time.Minute, 2 * time.Minute
+	// until all is well again; as much again where the machine stalled meanwhile.
+	startLimit, wellLimit = 2 * time.Minute, 30 * time.Second
 	// calm is how long nothing happens before the first fault and after the last.
 	calm = 2 * time.Second
+	// silenceOf is how long the machine has to stand still for peers to be declared
+	// dead: what the failure detector needs at least.
+	silenceOf = 2 * time.Second
+	// mostUnsent is of how many calls one may stay unsent.
+	mostUnsent = 20
 	// settled is how long calls may still carry traces of a fault once all is well.
 	settled = time.Second
 )
@@ -45,6 +50,7 @@ type verdict struct {
 	calls   int
 	excused map[string]pardon
 	stalled time.Duration // the machine, not the product
+	unsent  int           // calls that the campaign had no room for
 	faults  []string      // what went against the expectations; none is good
 	// overlooked is what would be among the faults if the campaign were not lenient.
 	overlooked []string
@@ -121,7 +127,7 @@ func (s *stage) perform(ctx context.Context, o options, seed uint64, v *verdict)
 	l := startLoad(ctx, s.site)
 	offset := time.Since(v.timeline.began) - l.now()
 	say("callers begin; times of calls below count from here (%.3f s)", offset.Seconds())
-	var excuses []excuse
+	var marks traces
 	r := rand.New(rand.NewPCG(seed, 0))
 	choice := s.choice(o)
 	err := rest(ctx, calm)
@@ -129,34 +135,57 @@ func (s *stage) perform(ctx context.Context, o options, seed uint64, v *verdict)
 		f := choice[r.IntN(len(choice))]
 		hit := f.draw(r, s)
 		length := time.Duration(500+r.IntN(5000)) * time.Millisecond
-		var e []excuse
-		if e, err = s.strike(ctx, f, hit, length, l, say); err != nil {
-			v.faults = append(v.faults, fmt.Sprintf("%s on %s: %v", f.name, hit.on, err))
+		if err = s.strike(ctx, f, hit, length, l, say, &marks); err != nil {
+			v.faults = append(v.faults, fmt.Sprintf("RECOVERY: %s on %s: %v", f.name, hit.on, err))
 			say("NOT WELL: %v", err)
 			err = nil
-			excuses = append(excuses, e...)
 			break
 		}
-		excuses = append(excuses, e...)
 		err = rest(ctx, time.Duration(r.IntN(1500))*time.Millisecond)
 	}
 	if err == nil {
 		err = rest(ctx, calm)
 	}
-	calls, stalls, loadErr := l.finish()
-	for _, st := range stalls {
-		say("the machine stalled for %.1f s, from %.3f s of the calls' time on", (st.end - st.begin).Seconds(), st.begin.Seconds())
-		v.stalled += st.end - st.begin
-		excuses = append(excuses, excuse{why: "the machine stalled", begin: st.begin, end: st.end + aftermath,
-			kinds: []kind{transport, labelled, unlabelled}, holds: func(call) bool { return true }})
+	loadErr := l.finish()
+	marks.standStill(l.stalls, say)
+	v.stalled, v.unsent, v.calls = stalled(l.stalls, 0, l.now()), l.unsent, len(l.calls)
+	say("callers have ended: %d calls", v.calls)
+	v.judge(l.calls, marks, o.lenient)
+	if err == nil && marks.struck == 0 {
+		v.faults = append(v.faults, "no fault has struck: this shows nothing")
 	}
-	say("callers have ended: %d calls", len(calls))
-	v.calls = len(calls)
-	v.judge(calls, excuses, o.lenient)
 	if err == nil && len(v.faults) == 0 {
 		v.faults = append(v.faults, s.inspect(ctx, o)...)
 	}
 	return errors.Join(err, loadErr)
+}
+
+// traces are what faults, and the machine, leave in the calls.
+type traces struct {
+	struck   int
+	excuses  []excuse
+	silences []silence
+}
+
+// standStill takes in the machine's stalls: what they upset is excused, and what was
+// to be noticed within some time may take as much longer.
+func (t *traces) standStill(stalls []stall, say func(string, ...any)) {
+	for i, e := range t.excuses {
+		t.excuses[i].end += stalled(stalls, e.begin, e.end)
+	}
+	for _, st := range stalls {
+		say("THE MACHINE STOOD STILL for %.0f ms, from %.3f s of the calls' time on", (st.end-st.begin).Seconds()*1000, st.begin.Seconds())
+		t.excuses = append(t.excuses, excuse{why: fmt.Sprintf("the machine stood still for %.0f ms", (st.end-st.begin).Seconds()*1000), begin: st.begin, end: st.over(),
+			kinds: []kind{transport, labelled, unlabelled}, holds: func(call) bool { return true }})
+		if st.end-st.begin < silenceOf {
+			continue
+		}
+		for _, of := range testbed.Regions() {
+			for _, in := range testbed.Regions() {
+				t.silences = append(t.silences, silence{of, in, st.begin, st.over()})
+			}
+		}
+	}
 }
 
 // choice is what may strike.
@@ -166,35 +195,47 @@ func (s *stage) choice(o options) []fault {
 	})
 }
 
-// strike lets one fault happen, heals it, and waits until all is well.
-func (s *stage) strike(ctx context.Context, f fault, hit strike, length time.Duration, l *load, say func(string, ...any)) ([]excuse, error) {
+// strike lets one fault happen, heals it, and waits until all is well. What it may
+// leave in the calls goes to marks.
+func (s *stage) strike(ctx context.Context, f fault, hit strike, length time.Duration, l *load, say func(string, ...any), marks *traces) error {
 	began := l.now()
 	say("%s on %s for %.1f s: %s", f.name, hit.on, length.Seconds(), f.expect)
 	heal, err := hit.begin(ctx)
 	if err != nil {
 		say("did not strike: %v", err)
-		return nil, rest(ctx, 0)
+		return rest(ctx, 0)
 	}
+	marks.struck++
 	err = rest(ctx, length)
 	if e := heal(); e != nil {
-		return nil, fmt.Errorf("healing: %w", e)
+		return fmt.Errorf("healing: %w", e)
 	}
-	healed := time.Now()
+	healed := l.now()
 	if err == nil {
 		err = s.well(ctx, wellLimit)
 	}
-	say("healed; all is well %.1f s later", time.Since(healed).Seconds())
-	var excuses []excuse
+	if err != nil && ctx.Err() == nil && l.stalledSince(healed) > 0 {
+		err = s.well(ctx, wellLimit)
+	}
+	say("healed; all is well %.1f s later", (l.now() - healed).Seconds())
+	end := l.now() + settled
+	for _, of := range testbed.Regions() {
+		for _, in := range testbed.Regions() {
+			if hit.silent(of, in, s.options.Peers) {
+				marks.silences = append(marks.silences, silence{of, in, began, end})
+			}
+		}
+	}
 	for _, e := range hit.excuse {
 		e.begin, e.why = began, f.name+" on "+hit.on+": "+e.why
 		if e.end == 0 {
-			e.end = l.now() + settled + e.beyond
+			e.end = end + e.beyond
 		} else {
 			e.end += began
 		}
-		excuses = append(excuses, e)
+		marks.excuses = append(marks.excuses, e)
 	}
-	return excuses, err
+	return err
 }
 
 // well waits until every peer is.
@@ -204,13 +245,13 @@ func (s *stage) well(ctx context.Context, limit time.Duration) error {
 	return s.site.Await(ctx)
 }
 
-func (v *verdict) judge(calls []call, excuses []excuse, lenient bool) {
-	unlawful, unexcused, excused := judge(calls, excuses)
+func (v *verdict) judge(calls []call, marks traces, lenient bool) {
+	unlawful, unexcused, excused := judge(calls, marks.excuses, marks.silences)
 	v.excused = excused
 	const enough = 20
 	for i, c := range unlawful {
 		if i < enough {
-			v.faults = append(v.faults, "AGAINST THE LAW: "+c.String())
+			v.faults = append(v.faults, "AGAINST THE LAW, "+c.rule+": "+c.String())
 		}
 	}
 	into := &v.faults
@@ -218,15 +259,22 @@ func (v *verdict) judge(calls []call, excuses []excuse, lenient bool) {
 		into = &v.overlooked
 	}
 	for i, c := range unexcused {
-		if i < enough {
-			*into = append(*into, "not excused: "+c.String())
+		if i >= enough {
+			break
+		}
+		*into = append(*into, "AN ERROR that nothing excuses: "+c.String())
+		for _, line := range c.lookedAt(marks.excuses) {
+			*into = append(*into, "    looked at: "+line)
 		}
 	}
 	if more := len(unexcused) - enough; more > 0 {
 		*into = append(*into, fmt.Sprintf("and %d calls more that nothing excuses", more))
 	}
-	if len(calls) == 0 {
+	switch {
+	case len(calls) == 0:
 		v.faults = append(v.faults, "nobody called: this shows nothing")
+	case v.unsent > len(calls)/mostUnsent:
+		v.faults = append(v.faults, fmt.Sprintf("%d calls could not be sent beside %d that were: the campaign saw too little", v.unsent, len(calls)))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,8 +39,9 @@ type Peer struct {
 	room   *room
 	log    func(format string, values ...any)
 
-	mu       sync.Mutex    // guards the two below
+	mu       sync.Mutex    // guards what follows, up to held
 	command  *exec.Cmd     // nil while it does not run
+	ends     []string      // how processes of its polder ended before the site did
 	held     bool          // it is not started again
 	released chan struct{} // capacity 1
 }
@@ -52,6 +54,14 @@ func (p *Peer) Command() int {
 		return 0
 	}
 	return p.command.Process.Pid
+}
+
+// Ends tells how the processes of its polder ended, those that have, in the words of
+// os.ProcessState: "signal: killed" for one that somebody killed.
+func (p *Peer) Ends() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.ends)
 }
 
 // Hold lets the peer's polder not be started again once it ends, until the
@@ -141,7 +151,11 @@ func (p *Peer) keep(ctx context.Context, program string, again time.Duration) er
 		}
 		select {
 		case <-ended:
-			p.log("%s: polder has ended: %s", p.Name, p.gone())
+			how := p.gone()
+			p.log("%s: polder has ended: %s", p.Name, how)
+			p.mu.Lock()
+			p.ends = append(p.ends, how)
+			p.mu.Unlock()
 			select {
 			case <-time.After(again):
 			case <-ctx.Done():
