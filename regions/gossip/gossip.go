@@ -36,6 +36,7 @@ type Gossip struct {
 	changes chan struct{} // capacity 1
 	joined  chan struct{} // closed once
 	ready   chan struct{} // closed once
+	accused chan struct{} // capacity 1
 	bound   chan struct{} // closed once: address is set, or Run failed to begin
 
 	running    atomic.Bool
@@ -77,8 +78,8 @@ func New(o Options) (*Gossip, error) {
 		options: o, timing: t, life: life{region: o.Region, epoch: o.Epoch},
 		box: newMailbox(), roster: &roster{}, keys: keys, count: &counters{},
 		report:  &throttle{log: o.Log},
-		changes: make(chan struct{}, 1),
-		joined:  make(chan struct{}), ready: make(chan struct{}), bound: make(chan struct{}),
+		changes: make(chan struct{}, 1), accused: make(chan struct{}, 1),
+		joined: make(chan struct{}), ready: make(chan struct{}), bound: make(chan struct{}),
 	}
 	g.courier = newCourier(g.count, g.report)
 	g.seeker = newSeeker(o.Join)
@@ -222,6 +223,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	loops.Go(func() { g.loop.run(ctx) })
 	loops.Go(func() { g.seek(ctx, m) })
 	loops.Go(func() { g.courier.run(ctx, m) })
+	loops.Go(func() { g.insist(ctx, m) })
 	<-ctx.Done()
 	w.hangUp()
 	loops.Wait()
@@ -237,7 +239,7 @@ var ErrHandOver = errors.New("the peer is handed over to its next process")
 
 // begin listens and starts memberlist.
 func (g *Gossip) begin(ctx context.Context) (*memberlist.Memberlist, *wire, error) {
-	library := &libraryLog{log: g.options.Log, count: g.count, report: g.report}
+	library := &libraryLog{log: g.options.Log, count: g.count, report: g.report, accused: g.accuse}
 	network := g.options.network
 	if network == nil {
 		listening, err := listen(ctx, g.options, library.logger())

@@ -68,9 +68,10 @@ func (t *throttle) admit(kind string, now time.Time) (withheld int, ok bool) {
 // nothing that happens to one packet or stream stops a membership. Lines about
 // keys also count, because memberlist tells of them in no other way.
 type libraryLog struct {
-	log    *slog.Logger
-	count  *counters
-	report *throttle
+	log     *slog.Logger
+	count   *counters
+	report  *throttle
+	accused func() // called when the own peer was accused, which memberlist tells in no other way
 }
 
 func (l *libraryLog) logger() *log.Logger { return log.New(l, "", 0) }
@@ -85,6 +86,9 @@ func (l *libraryLog) Write(line []byte) (int, error) {
 		}
 	}
 	text = bytes.TrimPrefix(text, []byte("memberlist: "))
+	if bytes.HasPrefix(text, []byte("Refuting ")) && l.accused != nil {
+		l.accused()
+	}
 	switch {
 	case bytes.Contains(text, []byte("could decrypt")) || bytes.Contains(text, []byte("not encrypted")) ||
 		bytes.Contains(text, []byte("Decrypt packet failed")):
