@@ -67,14 +67,12 @@ func (w *wakes) add(one wake) {
 	w.last[one.service] = list[max(0, len(list)-wakesKept):]
 }
 
-// keep forgets services that are not served any more.
-func (w *wakes) keep(served func(polder.ServiceName) bool) {
+// forget drops services that are not served any more.
+func (w *wakes) forget(services []polder.ServiceName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for service := range w.last {
-		if !served(service) {
-			delete(w.last, service)
-		}
+	for _, service := range services {
+		delete(w.last, service)
 	}
 }
 

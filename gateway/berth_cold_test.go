@@ -47,7 +47,7 @@ func TestLinesFindTheirWake(t *testing.T) {
 	if n := len(w.last["billing"]); n != wakesKept {
 		t.Errorf("%d wakes are remembered", n)
 	}
-	w.keep(func(polder.ServiceName) bool { return false })
+	w.forget([]polder.ServiceName{"billing"})
 	if len(w.last) != 0 {
 		t.Error("a service that is not served any more is remembered")
 	}

@@ -30,11 +30,13 @@ type config struct {
 	file   string // of the last good one
 	// changed is told, with mu held, of every configuration that comes into force,
 	// and of the model before it, which may be nil. May be nil itself.
-	changed func(before, after *polder.Model, status ConfigStatus, by source.Provenance)
+	changed func(before, after *polder.Model, d polder.Difference, status ConfigStatus, by source.Provenance)
 
 	mu     sync.Mutex // guards all below
 	model  *polder.Model
 	status ConfigStatus
+	told   *polder.Model     // by compare, which says what differs from it
+	since  polder.Difference // of model from told
 }
 
 func newConfig(log *slog.Logger, path string, l Layout) *config {
@@ -76,10 +78,11 @@ func (c *config) take(r source.Reading) *polder.Model {
 	faults := r.Result.Against(c.model).Faults
 	before := c.model
 	model, kept := r.Result.Apply(before)
-	c.model = model
+	difference := polder.Compare(before, model)
+	c.model, c.since = model, c.since.And(difference)
 	c.status = ConfigStatus{Source: c.source.Path, Digest: digest, Loaded: time.Now(), Faults: faults, Kept: kept}
 	if c.changed != nil && model != nil {
-		c.changed(before, model, c.status, c.source.Provenance(context.Background()))
+		c.changed(before, model, difference, c.status, c.source.Provenance(context.Background()))
 	}
 	for _, f := range faults {
 		c.log.Error("fault in the configuration", "at", f.At.String(), "service", f.Service, "fault", f.Message, "fix", f.Fix)
@@ -94,6 +97,21 @@ func (c *config) take(r source.Reading) *polder.Model {
 			"faults", len(faults), "kept", kept, "fatal", r.Fatal)
 	}
 	return model
+}
+
+// compare is polder.Compare, and costs nothing for the model in force and the one
+// that it was asked for last: the changes between them are known.
+func (c *config) compare(before, after *polder.Model) polder.Difference {
+	c.mu.Lock()
+	known, since := before != nil && before == c.told && after == c.model, c.since
+	if after == c.model {
+		c.told, c.since = after, polder.Difference{}
+	}
+	c.mu.Unlock()
+	if known {
+		return since
+	}
+	return polder.Compare(before, after)
 }
 
 func (c *config) snapshot() *polder.Model {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/regions/law"
 )
 
 // greetingEvery is how often one service's ClientHellos are passed on: a service
@@ -34,14 +33,12 @@ func (g *greetings) due(service polder.ServiceName, now time.Time) bool {
 	return true
 }
 
-// keep forgets the services that are not served any more.
-func (g *greetings) keep(served map[polder.ServiceName]law.Approved) {
+// forget drops services that are not served any more.
+func (g *greetings) forget(services []polder.ServiceName) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for service := range g.last {
-		if _, ok := served[service]; !ok {
-			delete(g.last, service)
-		}
+	for _, service := range services {
+		delete(g.last, service)
 	}
 }
 

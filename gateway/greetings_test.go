@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/regions/law"
 )
 
 func TestGreetingsAreThinnedOut(t *testing.T) {
@@ -23,7 +22,7 @@ func TestGreetingsAreThinnedOut(t *testing.T) {
 	if !g.due("shop", now) {
 		t.Error("another service waits for it")
 	}
-	g.keep(map[polder.ServiceName]law.Approved{"shop": {}})
+	g.forget([]polder.ServiceName{"billing", "nobody"})
 	if len(g.last) != 1 {
 		t.Errorf("remembers %v", g.last)
 	}

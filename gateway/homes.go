@@ -248,10 +248,14 @@ func (r *reconciler) takeSurroundings(s surroundings) bool {
 	before := r.around
 	r.around = s
 	names, all := stirred(before.agreeing, s.agreeing)
-	all = all || before.draining != s.draining
-	for name, service := range r.services {
-		if all || names[name] {
+	if all = all || before.draining != s.draining; all {
+		for _, service := range r.services {
 			r.move(service) // and settle follows
+		}
+	}
+	for name := range names {
+		if service := r.services[name]; service != nil && !all {
+			r.move(service)
 		}
 	}
 	return !before.sameMap(s)

@@ -25,7 +25,7 @@ func told(t *testing.T, script func(j *journal)) []ledger.Record {
 	dir := filepath.Join(t.TempDir(), "ledger")
 	digest := "0"
 	j := newJournal(slog.New(slog.DiscardHandler), "fr", func() string { return digest })
-	j.configured(nil, &polder.Model{}, ConfigStatus{Source: "polder.yaml", Digest: "abc"}, source.Provenance{})
+	j.configured(nil, &polder.Model{}, polder.Difference{}, ConfigStatus{Source: "polder.yaml", Digest: "abc"}, source.Provenance{})
 	if err := j.open(ledger.Options{Dir: dir, Region: "fr"}, startedRecord{Peer: "fr-1"}); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestPolicyChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, change := range policyChanges(c.before, c.after) {
+			for _, change := range policyChanges(c.before, c.after, polder.Compare(c.before, c.after)) {
 				what := string(change.Service)
 				if change.Region != "" {
 					what = "region " + string(change.Region)

@@ -15,7 +15,6 @@ import (
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/envoy"
 	"github.com/polder/polder/prewarm/instance"
-	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/server"
 )
@@ -67,27 +66,21 @@ func (r *Region) secret(node, name string) (xds.Resource, bool) {
 }
 
 func (r *Region) isKnown(name polder.ServiceName) bool {
-	known := r.known.Load()
-	if known == nil {
-		return false
-	}
-	_, is := (*known)[name]
+	_, is := r.served.of(name)
 	return is
 }
 
 // cold tells what callers of a sleeping service get.
 func (r *Region) cold(name polder.ServiceName) polder.Cold {
-	known := r.known.Load()
-	if known == nil {
-		return polder.Cold{}
-	}
-	return (*known)[name].Service().Cold
+	approved, _ := r.served.of(name)
+	return approved.Service().Cold
 }
 
-func (r *Region) setKnown(served map[polder.ServiceName]law.Approved) {
-	r.known.Store(&served)
-	r.greetings.keep(served)
-	r.wakes.keep(func(name polder.ServiceName) bool { _, ok := served[name]; return ok })
+// forgetCallers drops what is remembered of callers of services that are not served
+// here any more.
+func (r *Region) forgetCallers(of []polder.ServiceName) {
+	r.greetings.forget(of)
+	r.wakes.forget(of)
 }
 
 // envoyServices are what Envoys of the region are served: discovery, load reports,

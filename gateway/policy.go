@@ -36,8 +36,8 @@ type policyChange struct {
 }
 
 // configured tells which configuration is in force, and what changed by it.
-func (j *journal) configured(before, after *polder.Model, status ConfigStatus, by source.Provenance) {
-	changes := policyChanges(before, after)
+func (j *journal) configured(before, after *polder.Model, d polder.Difference, status ConfigStatus, by source.Provenance) {
+	changes := policyChanges(before, after, d)
 	j.mu.Lock()
 	j.hidden = newRedaction(j.here, before, after)
 	j.mu.Unlock()
@@ -47,10 +47,10 @@ func (j *journal) configured(before, after *polder.Model, status ConfigStatus, b
 	})
 }
 
-// policyChanges compares two models; before may be nil. A change of a region can
-// change what a service's policy means without a change of its words, so
+// policyChanges compares two models that differ so; before may be nil. A change of a
+// region can change what a service's policy means without a change of its words, so
 // policies are compared as the law resolves them.
-func policyChanges(before, after *polder.Model) []policyChange {
+func policyChanges(before, after *polder.Model, d polder.Difference) []policyChange {
 	if before == nil {
 		before = &polder.Model{}
 	}
@@ -68,31 +68,33 @@ func policyChanges(before, after *polder.Model) []policyChange {
 			list = append(list, c)
 		}
 	}
-	was, is := map[polder.ServiceName]polder.Service{}, map[polder.ServiceName]polder.Service{}
-	for _, s := range before.Services {
-		was[s.Name] = s
+	differ := d.Services
+	if !reflect.DeepEqual(wasRegion, isRegion) {
+		differ = union(servicesByName(before), servicesByName(after))
 	}
-	for _, s := range after.Services {
-		is[s.Name] = s
-	}
-	for _, name := range union(was, is) {
+	for _, name := range differ {
 		c := policyChange{Service: name}
-		a, had := was[name]
-		b, has := is[name]
-		if had {
+		if a, had := before.Service(name); had {
 			c.Before = Policy(a, before.Regions)
 		}
-		if has {
+		if b, has := after.Service(name); has {
 			c.After = Policy(b, after.Regions)
 		}
-		a.At, b.At = polder.Position{}, polder.Position{} // where it stands in the file means nothing
-		if c.Before == c.After && reflect.DeepEqual(a, b) {
+		if _, is := slices.BinarySearch(d.Services, name); !is && c.Before == c.After {
 			continue
 		}
 		c.Other = c.Before == c.After
 		list = append(list, c)
 	}
 	return list
+}
+
+func servicesByName(m *polder.Model) map[polder.ServiceName]polder.Service {
+	services := make(map[polder.ServiceName]polder.Service, len(m.Services))
+	for _, s := range m.Services {
+		services[s.Name] = s
+	}
+	return services
 }
 
 func union[K cmp.Ordered, V any](a, b map[K]V) []K {

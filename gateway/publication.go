@@ -2,12 +2,10 @@ package gateway
 
 import (
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/proof"
@@ -71,106 +69,26 @@ func without(keys, kept []xds.Key) []xds.Key {
 	return slices.DeleteFunc(slices.Clone(keys), func(k xds.Key) bool { return slices.Contains(kept, k) })
 }
 
-// difference is what a new model changes about the services.
-type difference struct {
-	before, after []polder.Service // that are new, changed or gone
-	gone          []*service
-}
-
-// adoptModel compares the model with what runs, service by service. Where what is
-// around it changed too, every service is judged anew.
-func (r *reconciler) adoptModel(before *polder.Model, around bool, now time.Time) {
-	r.adoptAccounts(now)
-	d := r.takeServices(now)
-	others, rest := *before, *r.model
-	others.Services, rest.Services = nil, nil
-	if around || r.published == nil || !reflect.DeepEqual(others, rest) {
-		for _, s := range r.services {
-			r.rehome(s)
-		}
-		r.judgeAll(now)
-		return
-	}
-	for _, spec := range d.after {
-		r.rehome(r.services[spec.Name])
-	}
-	r.judgeSome(d, now)
-}
-
-// takeServices takes over what the model says of each service, and tells what is
-// different. That costs a comparison for each, and nothing else does.
-func (r *reconciler) takeServices(now time.Time) difference {
-	var d difference
-	wanted := make(map[polder.ServiceName]bool, len(r.model.Services))
-	for _, spec := range r.model.Services {
-		wanted[spec.Name] = true
-		s := r.services[spec.Name]
-		if s == nil {
-			s = newService(spec)
-			s.tempo = r.tempo
-			s.here = r.gateway.Region
-			r.restore(s, now)
-			r.services[spec.Name] = s
-			d.after = append(d.after, spec)
-			continue
-		}
-		if sameService(s.spec, spec) {
-			s.spec.At = spec.At
-			continue
-		}
-		if !reflect.DeepEqual(s.spec.Run, spec.Run) {
-			s.outdateInstances()
-		}
-		d.before, d.after = append(d.before, s.spec), append(d.after, spec)
-		s.spec = spec
-	}
-	for name, s := range r.services {
-		if wanted[name] {
-			continue
-		}
-		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
-		r.stopAll(s, "service was removed from the configuration")
-		r.closeBerth(s)
-		r.saturated.Delete(name)
-		delete(r.services, name)
-		d.before, d.gone = append(d.before, s.spec), append(d.gone, s)
-	}
-	return d
-}
-
-// sameService tells whether two services differ in nothing but where they stand in
-// the file.
-func sameService(a, b polder.Service) bool {
-	a.At, b.At = polder.Position{}, polder.Position{}
-	return reflect.DeepEqual(a, b)
-}
-
 // judgeSome applies the law to what is different, and publishes it.
 func (r *reconciler) judgeSome(d difference, now time.Time) {
 	if len(d.before)+len(d.after) == 0 {
 		return
 	}
-	known, records := maps.Clone(r.known), maps.Clone(r.records)
-	served := map[polder.ServiceName][]polder.Host{}
+	known, served := map[polder.ServiceName]law.Approved{}, map[polder.ServiceName][]polder.Host{}
 	var closed []polder.ServiceName
 	for _, spec := range d.after {
 		s := r.services[spec.Name]
 		if s.approved = r.judge(s); s.approved.Verdict() == law.Serve {
-			served[spec.Name], known[spec.Name], records[spec.Name] = spec.Hosts, s.approved, r.recordsOf(s)
+			served[spec.Name], known[spec.Name] = spec.Hosts, s.approved
 		} else {
 			closed = append(closed, spec.Name)
-			delete(known, spec.Name)
-			delete(records, spec.Name)
 		}
 	}
 	for _, s := range d.gone {
 		closed = append(closed, s.spec.Name)
-		delete(known, s.spec.Name)
-		delete(records, s.spec.Name)
 	}
-	r.known, r.records = known, records
-	r.served(known)
-	r.kept(records)
+	r.served.change(known, closed)
+	r.closed(closed)
 	r.turnWith(d)
 	r.complain(r.certificates.Change(r.ctx, served, closed))
 	r.publishSome(d, now)

@@ -3,13 +3,10 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/polder/polder"
-	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 )
 
@@ -37,18 +34,14 @@ func (*quiet) Change(context.Context, map[polder.ServiceName][]polder.Host, []po
 }
 
 // BenchmarkModelChange brings a new model of n services into force, of which one
-// service more is there, or one less: law, translation, proof and publishing. Once
-// in 256 times the table of hosts is among it. Reading the file is not.
+// service more is there, or one less: law, translation, proof and publishing. Reading the file, and comparing its
+// model with the one before it, is not.
 func BenchmarkModelChange(b *testing.B) {
 	for _, n := range []int{10, 1000, 10_000} {
 		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
-			q := &quiet{}
-			r := newReconciler(slog.New(slog.DiscardHandler), xds.Gateway{Region: "fr", Activator: "/activator.sock"},
-				xds.NodeConfig{Region: "fr", TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
-					HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}, q, q, func([]polder.ServiceName) {})
-			r.instances, r.ctx = q, b.Context()
-			r.served, r.kept = func(map[polder.ServiceName]law.Approved) {}, func(recordSet) {}
-			r.asleep = func(polder.ServiceName) {}
+			r := still(b)
+			r.ctx = b.Context()
+			q := r.publisher.(*quiet)
 			services := make([]polder.Service, n)
 			for i := range services {
 				services[i] = started(fmt.Sprintf("s%06d", i), time.Minute)
@@ -56,12 +49,17 @@ func BenchmarkModelChange(b *testing.B) {
 			models := []*polder.Model{{Regions: testRegions, Services: services}, {Regions: testRegions, Services: services[:n-1]}}
 			now := time.Now()
 			adopt := func(i int) {
-				before := r.model
-				r.model = models[i%2]
-				r.adoptModel(before, false, now)
+				r.adopt(models[i%2], now)
 				r.tidyTable(now)
 			}
 			adopt(0)
+			there, back := polder.Compare(models[0], models[1]), polder.Compare(models[1], models[0])
+			r.compare = func(before, _ *polder.Model) polder.Difference { // as config does, which compares when it has read the file
+				if before == models[0] {
+					return there
+				}
+				return back
+			}
 			q.sent = 0
 			b.ReportAllocs()
 			i := 0

@@ -84,14 +84,15 @@ type reconciler struct {
 	open         func(context.Context, polder.ServiceName) (int, error) // requests of a service that Envoy has open now; may be nil
 	settled      func(context.Context) error                            // returns when clients' load reports are as of now; nil without clients
 	certificates certificates
-	peer         string                                    // this peer's name
-	peers        int                                       // of the region at one time, at most, as the command says
-	warmChanged  func([]polder.ServiceName)                // told of the services with a ready instance, sorted
-	busyChanged  func([]polder.ServiceName)                // told of those that are busy, sorted
-	served       func(map[polder.ServiceName]law.Approved) // told of the services that are served here
-	kept         func(recordSet)                           // told which records may be kept
-	asleep       func(polder.ServiceName)                  // told of a service whose last instance has stopped
-	knock        func(polder.Host)                         // tells the home elsewhere that callers may come; may be nil
+	peer         string                     // this peer's name
+	peers        int                        // of the region at one time, at most, as the command says
+	warmChanged  func([]polder.ServiceName) // told of the services with a ready instance, sorted
+	busyChanged  func([]polder.ServiceName) // told of those that are busy, sorted
+	served       *servedHere                // for whoever wants to know what is served here
+	closed       func([]polder.ServiceName) // told of services that are not served here, or not any more
+	compare      func(before, after *polder.Model) polder.Difference
+	asleep       func(polder.ServiceName) // told of a service whose last instance has stopped
+	knock        func(polder.Host)        // tells the home elsewhere that callers may come; may be nil
 	events       chan func(now time.Time)
 	wall         func() time.Time // the machine's clock, which may step
 	woke         func(wake)       // told of a start for callers at a berth; may be nil
@@ -115,12 +116,10 @@ type reconciler struct {
 	judged    time.Time // for which instant all services were judged last
 	turns     time.Time // when that ends to hold by itself; zero for never
 	busy      []polder.ServiceName
-	lost      bool                                // draining, and nobody who comes again would be served here that can be elsewhere
-	moved     map[polder.ServiceName]bool         // have another place; to be judged again after this event
-	known     map[polder.ServiceName]law.Approved // services that are served here, as told; never changed, but replaced
-	records   recordSet                           // of the same, as told
-	published *publication                        // nil when everything must be published anew
-	ways      xds.Ways                            // out, as Envoy has them
+	lost      bool                        // draining, and nobody who comes again would be served here that can be elsewhere
+	moved     map[polder.ServiceName]bool // have another place; to be judged again after this event
+	published *publication                // nil when everything must be published anew
+	ways      xds.Ways                    // out, as Envoy has them
 }
 
 func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publisher, c certificates, warmChanged func([]polder.ServiceName)) *reconciler {
@@ -130,7 +129,9 @@ func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publishe
 		events:   make(chan func(time.Time), eventQueue),
 		model:    &polder.Model{},
 		services: map[polder.ServiceName]*service{},
-		kept:     func(recordSet) {},
+		served:   new(servedHere),
+		closed:   func([]polder.ServiceName) {},
+		compare:  polder.Compare,
 		spending: newSpending(),
 	}
 }
@@ -300,13 +301,7 @@ func (r *reconciler) judgeAll(now time.Time) {
 			served[name], known[name] = s.spec.Hosts, s.approved
 		}
 	}
-	r.known = known
-	r.served(known)
-	r.records = recordSet{}
-	for name := range known {
-		r.records[name] = r.recordsOf(r.services[name])
-	}
-	r.kept(r.records)
+	r.closed(r.served.replace(known))
 	r.complain(r.certificates.Hold(r.ctx, served))
 	r.publishAll(names, now)
 	r.turns = turnsNext(r.services, r.judged)

@@ -18,7 +18,6 @@ import (
 	"github.com/polder/polder/gateway/activator"
 	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/prewarm/instance"
-	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/load"
 )
@@ -169,7 +168,6 @@ func newWorld(t *testing.T, ctx context.Context) *world {
 		xds.NodeConfig{Region: "fr", TrustDomain: "polder", HTTPS: netip.MustParseAddrPort("127.0.0.1:8443"),
 			HTTP: netip.MustParseAddrPort("127.0.0.1:8080"), Peer: netip.MustParseAddrPort("127.0.0.1:7443")}, w, w, func(warm []polder.ServiceName) { w.warm = warm })
 	w.r.instances = w
-	w.r.served = func(map[polder.ServiceName]law.Approved) {}
 	w.r.asleep = func(name polder.ServiceName) { w.log("asleep " + string(name)) }
 	return w
 }

@@ -29,7 +29,6 @@ import (
 	"github.com/polder/polder/prewarm/instance/local"
 	"github.com/polder/polder/prewarm/instance/sockets"
 	"github.com/polder/polder/regions/gossip"
-	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/greeting"
 	"github.com/polder/polder/xds/load"
@@ -92,11 +91,10 @@ type Region struct {
 	begun        chan struct{} // closed when the model is in force
 	modelChanged chan struct{} // capacity 1: there is a new model
 
-	known   atomic.Pointer[map[polder.ServiceName]law.Approved] // what the activator may be asked for
-	records records                                             // that may be kept
-	skewed  atomic.Pointer[[]SkewStatus]                        // living peers with other policies
-	skew    skew                                                // only inside followMembership
-	ctx     atomic.Pointer[context.Context]                     // of Run's supporting parts, for callbacks
+	served servedHere                      // what the activator may be asked for
+	skewed atomic.Pointer[[]SkewStatus]    // living peers with other policies
+	skew   skew                            // only inside followMembership
+	ctx    atomic.Pointer[context.Context] // of Run's supporting parts, for callbacks
 
 	envoyState  atomic.Pointer[envoy.Event] // its last one
 	attestation attestation                 // of the Envoy
@@ -225,7 +223,8 @@ func (r *Region) connectControl() error {
 	r.reconciler.peers = o.Peers
 	r.knocker = newKnocker(https)
 	r.reconciler.knock = r.knocker.offer
-	r.reconciler.served, r.reconciler.asleep, r.reconciler.kept = r.setKnown, r.fellAsleep, r.records.set
+	r.reconciler.served, r.reconciler.closed, r.reconciler.asleep = &r.served, r.forgetCallers, r.fellAsleep
+	r.reconciler.compare = r.config.compare
 	r.reconciler.gate.journal, r.reconciler.gate.rebooked = r.journal, r.withdrawKeys
 	keeper := sockets.Options{Dir: r.layout.Keeper(), Socket: r.layout.Sockets(), Label: "keeper of " + string(o.Region), Log: o.Log}
 	if len(o.Keeper) > 0 {

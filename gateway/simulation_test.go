@@ -18,7 +18,6 @@ import (
 	"github.com/polder/polder/prewarm/budget"
 	"github.com/polder/polder/regions"
 	"github.com/polder/polder/regions/gossip"
-	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 )
 
@@ -167,7 +166,7 @@ func (s *simulation) start(p *simPeer, ran ...polder.Instance) {
 		p.busy = busy
 	}
 	w.r.instances, w.r.peer = w, p.name
-	w.r.served, w.r.asleep = func(map[polder.ServiceName]law.Approved) {}, func(polder.ServiceName) {}
+	w.r.asleep = func(polder.ServiceName) {}
 	w.r.spending.restore(slices.Collect(maps.Values(p.disk.accounts)), p.disk.leases)
 	p.epoch++
 	p.world, p.up, p.stop, p.ended = w, true, stop, make(chan error, 1)

@@ -30,13 +30,14 @@ type spending struct {
 	book     *budget.Book
 	saved    map[string]budget.Saved // by account, until it is opened
 	settled  time.Time
-	reserved int // counts reservations
+	reserved int    // counts reservations
+	shares   shares // who may spend where
 	open     map[polder.ServiceName]*books.Calls
 	closed   []books.Calls // minutes that nobody can add to any more
 }
 
 func newSpending() *spending {
-	return &spending{book: budget.NewBook(prewarm.Prices{}), saved: map[string]budget.Saved{}, open: map[polder.ServiceName]*books.Calls{}}
+	return &spending{book: budget.NewBook(prewarm.Prices{}), shares: newShares(), saved: map[string]budget.Saved{}, open: map[polder.ServiceName]*books.Calls{}}
 }
 
 // restore remembers what an earlier Polder wrote, until the accounts are opened.
@@ -101,41 +102,6 @@ func (m *spending) failed(e books.Entry) {
 	m.closed = m.closed[:min(len(m.closed), maxUnwritten)]
 }
 
-// adoptAccounts opens an account for whoever may spend here, at the model's
-// prices, budgets and quotas.
-func (r *reconciler) adoptAccounts(now time.Time) {
-	m := r.spending
-	m.book.SetPrices(r.prices())
-	peers := r.sharers()
-	regions := map[polder.TenantName]map[polder.RegionName]bool{}
-	payers := map[polder.ServiceName]int{}
-	for _, s := range r.model.Services {
-		if s.Run == nil {
-			continue
-		}
-		permission := law.Permit(s.Residency, r.model.Regions)
-		may := slices.Concat(permission.Allowed(), permission.Standby(), permission.Glass())
-		if regions[s.Tenant] == nil {
-			regions[s.Tenant] = map[polder.RegionName]bool{}
-		}
-		for _, name := range may {
-			regions[s.Tenant][name] = true
-		}
-		if slices.Contains(may, r.gateway.Region) {
-			payers[s.Name] = len(may)
-		}
-	}
-	for _, t := range r.model.Tenants {
-		r.account("", t.Name, m.book.SetTenant(t, len(regions[t.Name])*peers))
-	}
-	for _, s := range r.model.Services {
-		if n, pays := payers[s.Name]; pays {
-			r.account(s.Name, "", m.book.SetService(s, n*peers))
-		}
-	}
-	m.book.Prune(now, func(name polder.ServiceName) bool { return payers[name] > 0 })
-}
-
 // planned is how many peers the region is to have, at most.
 func (r *reconciler) planned() int {
 	region, _ := r.model.Region(r.gateway.Region)
@@ -161,23 +127,6 @@ func (r *reconciler) countPeers() bool {
 	r.log.Warn("the region has more peers than it says, each of which kept a share by what it says until it saw the others: set peers to how many it has",
 		"region", r.gateway.Region, "peers", n, "planned", r.planned())
 	return true
-}
-
-// account restores what an account that was just opened spent before.
-func (r *reconciler) account(service polder.ServiceName, tenant polder.TenantName, err error) {
-	if err != nil {
-		r.log.Error("an account keeps its limits", "service", service, "tenant", tenant, "reason", err)
-		return
-	}
-	key := accountKey(service, tenant)
-	saved, ok := r.spending.saved[key]
-	if !ok {
-		return
-	}
-	delete(r.spending.saved, key)
-	if err := r.spending.book.Restore(saved); err != nil {
-		r.log.Error("what was spent before is not known", "service", service, "tenant", tenant, "reason", err)
-	}
 }
 
 // prices are the region's.

@@ -43,11 +43,7 @@ func (r *Region) exportTraces(ctx context.Context) error {
 // region. It fails closed: of a service that is not known to be served here, none
 // may.
 func (r *Region) mayExport(service polder.ServiceName, collector polder.RegionName) bool {
-	known := r.known.Load()
-	if known == nil {
-		return false
-	}
-	approved, ok := (*known)[service]
+	approved, ok := r.served.of(service)
 	return ok && approved.Verdict() == law.Serve && approved.Permission().MayKeep(polder.RecordTraces, collector)
 }
 

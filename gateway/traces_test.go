@@ -37,7 +37,7 @@ func TestSpansStayWhereTheOwnerWantsThem(t *testing.T) {
 		if r.mayExport("shop", test.here) {
 			t.Fatal("told before anything is known")
 		}
-		r.setKnown(map[polder.ServiceName]law.Approved{"shop": approved})
+		r.served.replace(map[polder.ServiceName]law.Approved{"shop": approved})
 		for _, region := range regions {
 			want := false
 			for _, told := range test.told {

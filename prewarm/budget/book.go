@@ -291,16 +291,20 @@ func (b *Book) Settle(now time.Time) []polder.InstanceID {
 	return stop
 }
 
-// Prune drops the accounts of services that are unknown, run nothing and have
-// spent nothing this month: a service that comes back within the month finds
-// what it has spent.
-func (b *Book) Prune(now time.Time, known func(polder.ServiceName) bool) {
-	for name, s := range b.services {
-		s.turn(now)
-		if !known(name) && s.running == 0 && s.spent == 0 {
-			delete(b.services, name)
-		}
+// Drop closes the account of a service, unless it runs something or has spent
+// something this month: a service that comes back within the month finds what it has
+// spent. It tells whether there is none now.
+func (b *Book) Drop(now time.Time, name polder.ServiceName) bool {
+	s := b.services[name]
+	if s == nil {
+		return true
 	}
+	s.turn(now)
+	if s.running > 0 || s.spent > 0 {
+		return false
+	}
+	delete(b.services, name)
+	return true
 }
 
 // Touch makes the next Unsaved return everything.
