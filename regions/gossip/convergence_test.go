@@ -3,6 +3,7 @@ package gossip
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -24,8 +25,8 @@ type convergence struct {
 	stir    float64       // bytes that one change costs one peer, beyond rest
 }
 
-// simulate measures; it must run in a synctest bubble.
-func simulate(t *testing.T, peers int, profile Profile, seed uint64) convergence {
+// simulate measures, and tells how far it is; it must run in a synctest bubble.
+func simulate(t *testing.T, peers int, profile Profile, seed uint64, tell func(format string, values ...any)) convergence {
 	f := newFleet(t, seed)
 	f.profile = profile
 	f.air.loss = 0.01
@@ -41,7 +42,9 @@ func simulate(t *testing.T, peers int, profile Profile, seed uint64) convergence
 		f.start(name, i+1, 1)
 	}
 	c := convergence{peers: peers}
+	tell("%d peers start", peers)
 	c.meet = slices.Max(f.all(names, "all peers", 3*time.Minute, healthy(names...)))
+	tell("%d peers have met; three minutes at rest", peers)
 
 	sent := func() (bytes, packets uint64) {
 		for _, p := range f.peers {
@@ -65,6 +68,7 @@ func simulate(t *testing.T, peers int, profile Profile, seed uint64) convergence
 	const changes, pause = 8, 15 * time.Second
 	bytes, _ = sent()
 	for i := range changes {
+		tell("%d peers: change %d of %d", peers, i+1, changes)
 		speaker := names[i*7%peers]
 		want := fmt.Sprint("change-", i)
 		began := time.Now()
@@ -77,6 +81,7 @@ func simulate(t *testing.T, peers int, profile Profile, seed uint64) convergence
 	bytesAfter, _ = sent()
 	c.stir = (float64(bytesAfter-bytes)/float64(peers) - c.bytes*changes*pause.Seconds()) / changes
 
+	tell("%d peers: one dies", peers)
 	last := names[peers-1]
 	f.kill(last)
 	c.death = slices.Max(f.all(names[:peers-1], "the death of "+last, time.Minute, unhealthy(last)))
@@ -99,7 +104,7 @@ func TestConvergence(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt.profile, " ", tt.peers), func(t *testing.T) {
 			faketime.Test(t, func(t *testing.T) {
-				c := simulate(t, tt.peers, tt.profile, 1)
+				c := simulate(t, tt.peers, tt.profile, 1, t.Logf)
 				if c.meet > tt.meet || c.slowest > tt.spread || c.death > tt.death {
 					t.Errorf("%+v; want meet %v, spread %v, death %v at most", c, tt.meet, tt.spread, tt.death)
 				}
@@ -140,6 +145,10 @@ func BenchmarkConvergence(b *testing.B) {
 	}
 }
 
+// aloud tells a benchmark's progress at once, on lines of their own between those of
+// the figures, which begin with the benchmark's name.
+func aloud(format string, values ...any) { fmt.Fprintf(os.Stderr, "# "+format+"\n", values...) }
+
 // bubble simulates in fake time. Package synctest wants a test, which a benchmark
 // is not; so the benchmark runs one.
 func bubble(b *testing.B, peers int, seed uint64) convergence {
@@ -147,7 +156,7 @@ func bubble(b *testing.B, peers int, seed uint64) convergence {
 	ok := testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{
 		Name: "Simulation",
 		F: func(t *testing.T) {
-			faketime.Test(t, func(t *testing.T) { c = simulate(t, peers, LAN, seed) })
+			faketime.Test(t, func(t *testing.T) { c = simulate(t, peers, LAN, seed, aloud) })
 		},
 	}})
 	if !ok {
