@@ -153,7 +153,7 @@ func (v verdict) tell(out io.Writer, o options) {
 func (v verdict) tellExcused(out io.Writer) {
 	whys := make([]string, 0, len(v.excused))
 	for why, p := range v.excused {
-		whys = append(whys, fmt.Sprintf("%5d excused, the last after %.1f s: %s", p.n, p.last.Seconds(), why))
+		whys = append(whys, fmt.Sprintf("%5d excused, the last after %.1f s: %s; the longest: %s", p.n, p.last.Seconds(), why, p.longest))
 	}
 	slices.Sort(whys)
 	for _, line := range whys {

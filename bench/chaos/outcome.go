@@ -117,8 +117,9 @@ func (e excuse) covers(c call) bool {
 
 // pardon sums up the calls that one excuse covers.
 type pardon struct {
-	n    int
-	last time.Duration // from the fault to when the last of them ended
+	n       int
+	last    time.Duration // from the fault to when the last of them ended
+	longest call
 }
 
 // silence is a time in which one region could not be heard in another, so that a
@@ -179,7 +180,10 @@ func judge(calls []call, excuses []excuse, silences []silence) (unlawful []offen
 			continue
 		}
 		p := excused[excuses[i].why]
-		excused[excuses[i].why] = pardon{p.n + 1, max(p.last, c.end-excuses[i].begin)}
+		if p.n == 0 || c.end-c.begin > p.longest.end-p.longest.begin {
+			p.longest = c
+		}
+		excused[excuses[i].why] = pardon{p.n + 1, max(p.last, c.end-excuses[i].begin), p.longest}
 	}
 	return unlawful, unexcused, excused
 }
