@@ -20,8 +20,8 @@ const (
 	// every is the pause between two audits that found nothing, give or take a
 	// fifth, so that regions do not keep step.
 	every = 5 * time.Second
-	// share bounds what audits cost: one that took long is followed by a pause
-	// that many times as long.
+	// share bounds what audits cost: one that worked for long is followed by a pause
+	// that many times as long. To wait for a quiet moment is no work.
 	share = 19
 	// recheck is the pause while an Envoy is not trusted.
 	recheck = 500 * time.Millisecond
@@ -104,22 +104,31 @@ func New(o Options) (*Auditor, error) {
 // Audit looks at the Envoy now. The error says that it could not: that is no
 // drift, and no all-clear either.
 func (a *Auditor) Audit(ctx context.Context) (Result, error) {
+	result, _, err := a.audit(ctx)
+	return result, err
+}
+
+// audit is Audit, and tells for how long it worked.
+func (a *Auditor) audit(ctx context.Context) (result Result, worked time.Duration, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	began := time.Now()
 	patience := began.Add(settleWait)
 	var last []Drift
 	for {
+		looked := time.Now()
 		l, settled, err := a.look(ctx)
+		worked += time.Since(looked)
 		if err != nil {
-			return Result{}, fmt.Errorf("audit of node %s: %w", a.options.Node, err)
+			return Result{}, worked, fmt.Errorf("audit of node %s: %w", a.options.Node, err)
 		}
 		if !settled && time.Now().Before(patience) {
 			if !pause(ctx, again) {
-				return Result{}, context.Cause(ctx)
+				return Result{}, worked, context.Cause(ctx)
 			}
 			continue
 		}
+		compared := time.Now()
 		if l.held.Connected {
 			a.connected = time.Now()
 		}
@@ -128,10 +137,11 @@ func (a *Auditor) Audit(ctx context.Context) (Result, error) {
 			drift = append(drift, a.prover.prove(l)...)
 		}
 		confirmed := intersect(last, drift)
+		worked += time.Since(compared)
 		if len(drift) > 0 && last == nil {
 			last = drift
 			if !pause(ctx, again) {
-				return Result{}, context.Cause(ctx)
+				return Result{}, worked, context.Cause(ctx)
 			}
 			continue
 		}
@@ -141,7 +151,7 @@ func (a *Auditor) Audit(ctx context.Context) (Result, error) {
 				a.last[r.Key] = r.Digest
 			}
 		}
-		return a.result(l, began, settled, confirmed), nil
+		return a.result(l, began, settled, confirmed), worked, nil
 	}
 }
 
@@ -188,12 +198,11 @@ func (a *Auditor) result(l look, began time.Time, settled bool, drift []Drift) R
 // whether the Envoy is trusted; while it is not, audits come fast.
 func (a *Auditor) Run(ctx context.Context, tell func(Result, error) (trusted bool)) error {
 	for wait := recheck; pause(ctx, wait); {
-		began := time.Now()
-		result, err := a.Audit(ctx)
+		result, worked, err := a.audit(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		wait = max(every*8/10+rand.N(every*4/10), share*time.Since(began))
+		wait = max(every*8/10+rand.N(every*4/10), share*worked)
 		if !tell(result, err) {
 			wait = recheck
 		}

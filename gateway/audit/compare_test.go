@@ -194,6 +194,43 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// TestRunDoesNotPayForWaiting: an audit that waited for a quiet moment is followed by
+// the usual pause, as one that found it at once. To wait costs nobody anything.
+func TestRunDoesNotPayForWaiting(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
+		e := &restless{silent{runtime: []byte(`{}`), text: []byte(`{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.BootstrapConfigDump","bootstrap":{"node":{"id":"fr-1"}}}]}`)}}
+		a, err := New(Options{Node: "fr-1", Bootstrap: []byte(`{"node":{"id":"fr-1"}}`), Admin: e, ControlPlane: e, Mirror: NewMirror(proof.NewBook(&polder.Model{}, proof.Site{Region: "fr"}))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var at []time.Time
+		err = a.Run(ctx, func(r Result, err error) bool {
+			if at = append(at, time.Now()); err != nil || r.Settled {
+				t.Errorf("got %+v, %v, want a result that is not settled", r, err)
+			}
+			if len(at) == 4 {
+				stop()
+			}
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 1; i < len(at); i++ {
+			if pause := at[i].Sub(at[i-1]) - settleWait; pause < every*8/10 || pause > every*12/10+again {
+				t.Errorf("pause %d is %v", i, pause)
+			}
+		}
+	})
+}
+
+// restless is an Envoy that has always something to come.
+type restless struct{ silent }
+
+func (*restless) Held(string) server.Held { return server.Held{Connected: true} }
+
 // TestDriftIsToldWhenSeenTwice: a moment is no drift.
 func TestDriftIsToldWhenSeenTwice(t *testing.T) {
 	faketime.Test(t, func(t *testing.T) {
