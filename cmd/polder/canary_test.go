@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -47,7 +48,7 @@ func TestCanary(t *testing.T) {
 	}
 	key := u.keyOf("fr", "billing.example.com")
 	secrets := map[string][]byte{"the word": []byte(word), "the key in PEM": key.text, "the key in DER": key.bytes}
-	if places := u.memory("fr", key.text); len(places) == 0 {
+	if places := u.memory("fr", map[string][]byte{"the key": key.text}); len(places) == 0 {
 		t.Error("the key is not even in the memory of fr: this search finds nothing")
 	}
 	u.absent("nl", secrets)
@@ -154,9 +155,9 @@ func (u *fleetUnderTest) absent(region polder.RegionName, secrets map[string][]b
 				u.t.Errorf("%s is in %s of region %s", name, file, region)
 			}
 		}
-		for _, place := range u.memory(region, secret) {
-			u.t.Errorf("%s is in the memory of %s", name, place)
-		}
+	}
+	for _, place := range u.memory(region, secrets) {
+		u.t.Error(place)
 	}
 }
 
@@ -180,40 +181,46 @@ func (u *fleetUnderTest) files(region polder.RegionName) map[string][]byte {
 	return files
 }
 
-// memory lists the processes of a region that have the bytes in their memory.
-func (u *fleetUnderTest) memory(region polder.RegionName, secret []byte) []string {
+// memory lists which secrets are in the memory of which processes of a region. It is
+// read once for all of them, since that is what takes the time.
+func (u *fleetUnderTest) memory(region polder.RegionName, secrets map[string][]byte) []string {
 	u.t.Helper()
 	var places []string
 	for pid, label := range u.pids() {
 		if label != "region "+string(region) && label != "Envoy of "+string(region)+"-1" {
 			continue
 		}
-		found, err := inMemory(pid, secret)
+		found, err := inMemory(pid, secrets)
 		if err != nil {
 			u.t.Fatalf("memory of %s (the test needs the right to trace what it starts): %v", label, err)
 		}
-		if found {
-			places = append(places, label)
+		for _, name := range found {
+			places = append(places, name+" is in the memory of "+label)
 		}
 	}
 	return places
 }
 
-// inMemory searches the writable memory of a process.
-func inMemory(pid int, secret []byte) (bool, error) {
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+// inMemory names the secrets that are in the writable memory of a process.
+func inMemory(pid int, secrets map[string][]byte) ([]string, error) {
+	ranges, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer memory.Close()
 	const window = 1 << 20
-	buffer := make([]byte, window+len(secret))
+	longest := 0
+	for _, secret := range secrets {
+		longest = max(longest, len(secret))
+	}
+	buffer := make([]byte, window+longest)
 	read := 0
-	for line := range strings.Lines(string(maps)) {
+	found := map[string]bool{}
+	for line := range strings.Lines(string(ranges)) {
 		var from, to int64
 		var mode string
 		if n, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); n != 3 || err != nil || !strings.HasPrefix(mode, "rw") {
@@ -222,16 +229,17 @@ func inMemory(pid int, secret []byte) (bool, error) {
 		for at := from; at < to; at += window {
 			n, err := memory.ReadAt(buffer[:min(int64(len(buffer)), to-at)], at)
 			if err != nil && !errors.Is(err, syscall.EIO) && n == 0 {
-				return false, err
+				return nil, err
 			}
 			read += n
-			if bytes.Contains(buffer[:n], secret) {
-				return true, nil
+			for name, secret := range secrets {
+				found[name] = found[name] || bytes.Contains(buffer[:n], secret)
 			}
 		}
 	}
 	if read == 0 {
-		return false, errors.New("nothing could be read")
+		return nil, errors.New("nothing could be read")
 	}
-	return false, nil
+	maps.DeleteFunc(found, func(_ string, there bool) bool { return !there })
+	return slices.Sorted(maps.Keys(found)), nil
 }
