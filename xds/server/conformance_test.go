@@ -13,7 +13,7 @@ import (
 	"github.com/polder/polder/xds"
 )
 
-// The tests of this file are named after clauses of the xDS protocol's text (xDS
+// The tests of this file and of transports_test.go are named after clauses of the xDS protocol's text (xDS
 // REST and gRPC protocol, in Envoy's documentation), and hold the server to them
 // over a gRPC connection, whoever the client is.
 

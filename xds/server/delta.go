@@ -204,14 +204,16 @@ func (st *stream) hearDelta(request *discovery.DeltaDiscoveryRequest) {
 	for _, name := range request.ResourceNamesUnsubscribe {
 		if name == "*" {
 			sub.wildcard = false
-			continue
+		}
+		if sub.names[name] && sub.wildcard {
+			// The Envoy cannot know whether it is one of all, and is told, present or not.
+			sub.sent[name] = xds.Resource{Key: xds.Key{Type: request.TypeUrl, Name: name}, Body: unknownBody}
+			sub.dirty[name] = true
 		}
 		delete(sub.names, name)
-		if !sub.wildcard {
-			delete(sub.sent, name)
-			delete(sub.dirty, name)
-			delete(st.warming, name)
-		}
+	}
+	if len(request.ResourceNamesUnsubscribe) > 0 {
+		st.forgetUnwanted(sub)
 	}
 	st.kick()
 	s.mu.Unlock()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -114,7 +115,7 @@ func (st *stream) hearState(request *discovery.DiscoveryRequest) {
 		}
 	}
 	if !stale {
-		st.wantNames(request, sub, first)
+		st.wantNames(request, sub)
 	}
 	st.kick()
 	s.mu.Unlock()
@@ -123,40 +124,41 @@ func (st *stream) hearState(request *discovery.DiscoveryRequest) {
 	}
 }
 
-// wantNames replaces the names that the Envoy asks for.
-func (st *stream) wantNames(request *discovery.DiscoveryRequest, sub *subscription, first bool) {
-	if len(request.ResourceNames) == 0 {
-		if first || sub.wildcard {
-			sub.wildcard = true
-			if first {
-				st.wantAll(request.TypeUrl, sub)
-			}
-			return
-		}
-	}
+// wantNames replaces the names that the Envoy asks for. No names mean all of the
+// type only while none was ever named: after that they mean nothing at all (xDS
+// protocol, "How the client specifies what resources to return").
+func (st *stream) wantNames(request *discovery.DiscoveryRequest, sub *subscription) {
 	wanted := map[string]bool{}
 	for _, name := range request.ResourceNames {
-		if name == "*" {
-			if !sub.wildcard {
-				sub.wildcard = true
-				st.wantAll(request.TypeUrl, sub)
-			}
-			continue
-		}
 		wanted[name] = true
+	}
+	sub.named = sub.named || len(wanted) > 0
+	all := !sub.named || wanted["*"]
+	delete(wanted, "*")
+	if all && !sub.wildcard {
+		st.wantAll(request.TypeUrl, sub)
+	}
+	sub.wildcard = all
+	for name := range wanted {
 		if !sub.names[name] {
 			delete(sub.sent, name)
 			sub.dirty[name] = true
 		}
 	}
-	for name := range sub.names {
-		if !wanted[name] && !sub.wildcard {
+	sub.names = wanted
+	st.forgetUnwanted(sub)
+}
+
+// forgetUnwanted drops what is known of resources that the Envoy does not ask for any
+// more. One that it asks for again is sent again, even if it has not changed.
+func (st *stream) forgetUnwanted(sub *subscription) {
+	for name := range sub.sent {
+		if !sub.wants(name) {
 			delete(sub.sent, name)
-			delete(sub.dirty, name)
 			delete(st.warming, name)
 		}
 	}
-	sub.names = wanted
+	maps.DeleteFunc(sub.dirty, func(name string, _ bool) bool { return !sub.wants(name) })
 }
 
 // changed keeps those resources of a response that the Envoy did not have before.

@@ -28,6 +28,7 @@ type subscription struct {
 	asked    bool                    // the Envoy spoke of this type at all
 	greet    bool                    // it wants all and waits for a first response, be it empty
 	wildcard bool                    // it wants all
+	named    bool                    // state of the world: it has named something, so that no names mean nothing
 	names    map[string]bool         // it wants these
 	sent     map[string]xds.Resource // what it was sent last and did not reject; Body nil for an absence
 	dirty    map[string]bool         // names to be looked at
