@@ -34,6 +34,7 @@ type config struct {
 
 	mu     sync.Mutex // guards all below
 	model  *polder.Model
+	policy string // digest of model's policies
 	status ConfigStatus
 	told   *polder.Model     // by compare, which says what differs from it
 	since  polder.Difference // of model from told
@@ -79,7 +80,11 @@ func (c *config) take(r source.Reading) *polder.Model {
 	before := c.model
 	model, kept := r.Result.Apply(before)
 	difference := polder.Compare(before, model)
-	c.model, c.since = model, c.since.And(difference)
+	c.since = c.since.And(difference)
+	if model != nil && (model != before || c.policy == "") {
+		c.policy = policyDigest(model)
+	}
+	c.model = model
 	c.status = ConfigStatus{Source: c.source.Path, Digest: digest, Loaded: time.Now(), Faults: faults, Kept: kept}
 	if c.changed != nil && model != nil {
 		c.changed(before, model, difference, c.status, c.source.Provenance(context.Background()))
@@ -118,6 +123,14 @@ func (c *config) snapshot() *polder.Model {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.model
+}
+
+// policies is policyDigest of the model in force, which is made when it comes into
+// force and not whenever a row is told: that is at each start and stop of an instance.
+func (c *config) policies() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.policy
 }
 
 func (c *config) Status() ConfigStatus {

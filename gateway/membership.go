@@ -233,7 +233,7 @@ func (r *Region) publishRow() {
 	defer r.rowMu.Unlock()
 	row := polder.PeerRow{
 		Address: r.peerAddress, Healthy: r.healthy, Draining: r.stopping || r.drained.Load(), Warm: r.warm, Busy: r.busy, Load: r.measured,
-		Digest: r.config.Status().Digest, Policy: policyDigest(r.config.snapshot()),
+		Digest: r.config.Status().Digest, Policy: r.config.policies(),
 		Claims: r.claims,
 	}
 	if err := r.gossip.Publish(row, disclosure(r.config.snapshot())); err != nil {

@@ -201,6 +201,9 @@ func TestConfigTellsWhatChanged(t *testing.T) {
 		if len(c.status.Faults) > 0 {
 			t.Fatal(c.status.Faults)
 		}
+		if got := c.policies(); got != policyDigest(m) {
+			t.Errorf("the policies in force are %s, want those of the model, %s", got, policyDigest(m))
+		}
 		return m
 	}
 	first := took("a", "b")

@@ -201,6 +201,7 @@ func (h *Hosts) Former() map[string]polder.Service { return h.former }
 // ByName gives the clusters of hosts that are not in the table, as far as they
 // differ from those that it gave before. Call it after Node, if that is called.
 func (h *Hosts) ByName() (set []Resource, remove []Key) {
+	ways := map[string][]string{} // hosts that are led to them
 	for host := range h.touched {
 		now, wanted := h.treated[host]
 		if _, listed := h.table[host]; listed || isWildcard(host) {
@@ -211,13 +212,14 @@ func (h *Hosts) ByName() (set []Resource, remove []Key) {
 		case wanted && !(led && was.alike(now)):
 			set = append(set, newResource(TypeCluster, byName(host), byNameCluster(host, now.ledTo())))
 			h.led[host] = now
-			h.Ways = h.Ways.with(now.ledTo(), host)
+			ways[now.ledTo()] = append(ways[now.ledTo()], host)
 		case !wanted && led:
 			remove = append(remove, Key{TypeCluster, byName(host)})
 			delete(h.led, host)
 		}
 	}
 	clear(h.touched)
+	h.Ways = h.Ways.with(ways)
 	return set, remove
 }
 

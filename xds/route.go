@@ -63,6 +63,9 @@ const (
 	statusMisdirected = 421
 	reasonMisdirected = "misdirected"
 	textMisdirected   = "this connection was opened for another host"
+	// nothingSent is when a request of any method may be sent again: the instance got
+	// nothing of it, or the activator says so.
+	nothingSent = "connect-failure,refused-stream,reset-before-request,retriable-headers"
 )
 
 // hostScope leads the connections for one exact host to its routes. It never
@@ -109,13 +112,13 @@ func serviceHosts(s polder.Service, domains []string, http3 bool) *route.Virtual
 		Routes: append(first,
 			serviceRoute(s, "safe", safeMethods(), "reset,retriable-headers", sentRetries, // reset is all that the others are, and more
 				activatorStopping, activatorMoved, activatorInstanceFailed),
-			serviceRoute(s, "any", nil, "connect-failure,refused-stream,reset-before-request,retriable-headers", unsentRetries, activatorStopping, activatorMoved),
+			serviceRoute(s, "any", nil, nothingSent, unsentRetries, activatorStopping, activatorMoved),
 		),
 		RequestHeadersToAdd:    []*core.HeaderValueOption{overwrite(HeaderService, string(s.Name))},
 		RequestHeadersToRemove: []string{headerHost},
 	}
 	if s.Protocol == polder.HTTP2 {
-		call := serviceRoute(s, "call", isCall(), "connect-failure,refused-stream,reset-before-request,retriable-headers", callRetries, activatorStopping, activatorMoved)
+		call := serviceRoute(s, "call", isCall(), nothingSent, callRetries, activatorStopping, activatorMoved)
 		call.GetRoute().RetryPolicy.RetryBackOff.BaseInterval = durationpb.New(callBase)
 		host.Routes = slices.Insert(host.Routes, len(first), call)
 		host.RequestBodyBufferLimit = wrapperspb.UInt64(heldBody)

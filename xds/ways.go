@@ -136,16 +136,24 @@ func (w Ways) offends(host string, a law.Approved, owned bool) bool {
 	return false
 }
 
-// with notes that connections for a host are led to a way by their name.
-func (w Ways) with(name, host string) Ways {
-	t, known := w.taken[name]
-	if !known || t.through[host] {
+// with notes that connections for hosts, listed by the way, are led there by their
+// names.
+func (w Ways) with(led map[string][]string) Ways {
+	if len(led) == 0 {
 		return w
 	}
-	t.through = maps.Clone(t.through)
-	t.through[host] = true
 	taken := maps.Clone(w.taken)
-	taken[name] = t
+	for name, hosts := range led {
+		t, known := taken[name]
+		if !known {
+			continue // not a way out: it ends here
+		}
+		t.through = maps.Clone(t.through)
+		for _, host := range hosts {
+			t.through[host] = true
+		}
+		taken[name] = t
+	}
 	return Ways{taken}
 }
 
