@@ -175,6 +175,7 @@ func (r *Region) suspectLines(found []audit.Drift) {
 	r.distrust(result)
 	r.attestation.last.Store(&AuditStatus{At: result.At, Drift: found})
 	r.envoy.Restart("audit: " + result.Summary())
+	r.auditor.Hurry()
 }
 
 // judgeLines judges the lines that are new.

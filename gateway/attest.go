@@ -27,6 +27,7 @@ type AuditStatus struct {
 type attestation struct {
 	last     atomic.Pointer[AuditStatus]
 	distrust atomic.Bool
+	suspect  atomic.Int64 // process that was not trusted last; 0 for none
 }
 
 func (a *attestation) status() AuditStatus {
@@ -36,6 +37,16 @@ func (a *attestation) status() AuditStatus {
 	}
 	s.Trusted = !a.distrust.Load()
 	return s
+}
+
+// absolves takes the distrust back, now that an audit found everything in order, and
+// tells whether there was any. The process that was not trusted is never absolved:
+// what it did may not be seen in what it has, and it is to end.
+func (a *attestation) absolves(pid int) bool {
+	if pid != 0 && int64(pid) == a.suspect.Load() {
+		return false
+	}
+	return a.distrust.Swap(false)
 }
 
 // watchEnvoy audits the region's Envoy until ctx ends. One that is not as it
@@ -56,7 +67,11 @@ func (r *Region) watchEnvoy(ctx context.Context, relisten func() error) error {
 				r.options.Log.Error("the control plane's socket is not ours, and cannot be taken back", "reason", err)
 			}
 			r.envoy.Restart("audit: " + result.Summary())
-		case result.Settled && result.Resources > 0 && r.attestation.distrust.Swap(false):
+		case result.Settled && result.Resources > 0 && r.attestation.distrust.Load():
+			if !r.attestation.absolves(r.envoyStatus().PID) {
+				r.envoy.Restart("audit: it was distrusted, and runs on")
+				break
+			}
 			r.options.Log.Info("the Envoy is as it should be again", "node", r.node)
 			r.journal.repaired(result)
 		}
@@ -67,6 +82,7 @@ func (r *Region) watchEnvoy(ctx context.Context, relisten func() error) error {
 
 // distrust takes the region out of service, for others, and says why.
 func (r *Region) distrust(result audit.Result) {
+	r.attestation.suspect.Store(int64(r.envoyStatus().PID))
 	r.attestation.distrust.Store(true)
 	r.setHealthy(false)
 	for _, d := range result.Drift {

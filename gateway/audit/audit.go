@@ -83,6 +83,7 @@ type Auditor struct {
 	known     bool               // it was as it should be at least once
 	last      map[xds.Key]string // digests of its resources when it last was
 	connected time.Time          // when it last was, or this auditor was made
+	hurry     chan struct{}      // of one: the next audit is to come soon
 }
 
 // prover keeps the proof of what the Envoy had last.
@@ -98,7 +99,7 @@ func New(o Options) (*Auditor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit of node %s: %w", o.Node, err)
 	}
-	return &Auditor{options: o, want: want, connected: time.Now()}, nil
+	return &Auditor{options: o, want: want, connected: time.Now(), hurry: make(chan struct{}, 1)}, nil
 }
 
 // Audit looks at the Envoy now. The error says that it could not: that is no
@@ -197,7 +198,7 @@ func (a *Auditor) result(l look, began time.Time, settled bool, drift []Drift) R
 // Run audits until ctx ends, and tells the result of each audit. tell returns
 // whether the Envoy is trusted; while it is not, audits come fast.
 func (a *Auditor) Run(ctx context.Context, tell func(Result, error) (trusted bool)) error {
-	for wait := recheck; pause(ctx, wait); {
+	for wait := recheck; a.rest(ctx, wait); {
 		result, worked, err := a.audit(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -208,6 +209,29 @@ func (a *Auditor) Run(ctx context.Context, tell func(Result, error) (trusted boo
 		}
 	}
 	return nil
+}
+
+// Hurry tells that the Envoy is not trusted for a reason that no audit found. Run then
+// audits as fast as after a drift. It returns at once, and may be called by anyone.
+func (a *Auditor) Hurry() {
+	select {
+	case a.hurry <- struct{}{}:
+	default: // it is told already
+	}
+}
+
+// rest is pause, and shorter when there is hurry.
+func (a *Auditor) rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-a.hurry:
+		return pause(ctx, min(d, recheck))
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // intersect keeps what both looks found.

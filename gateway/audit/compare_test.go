@@ -226,6 +226,37 @@ func TestRunDoesNotPayForWaiting(t *testing.T) {
 	})
 }
 
+// TestHurry: who distrusts the Envoy for another reason does not wait for the next
+// audit to come by itself, and is not told of the moment before.
+func TestHurry(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
+		e := &silent{runtime: []byte(`{}`)}
+		a, err := New(Options{Node: "fr-1", Bootstrap: []byte(`{"node":{"id":"fr-1"}}`), Admin: e, ControlPlane: e, Mirror: NewMirror(nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var at []time.Time
+		err = a.Run(ctx, func(Result, error) bool {
+			switch at = append(at, time.Now()); len(at) {
+			case 1:
+				a.Hurry()
+				a.Hurry()
+			case 3:
+				stop()
+			}
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, second := at[1].Sub(at[0]), at[2].Sub(at[1]); first != recheck || second < every*8/10 {
+			t.Errorf("pauses of %v and %v, want %v and then the usual one", first, second, recheck)
+		}
+	})
+}
+
 // restless is an Envoy that has always something to come.
 type restless struct{ silent }
 
