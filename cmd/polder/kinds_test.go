@@ -329,13 +329,19 @@ func TestNothingWaitsBeforeStreamsOverQUIC(t *testing.T) {
 }
 
 // quic makes a connection to the entrypoint of fr over QUIC, once Envoy takes any.
-func (u *fleetUnderTest) quic(t *testing.T, config *tls.Config) (conn *quic.Conn) {
+func (u *fleetUnderTest) quic(t *testing.T, config *tls.Config) *quic.Conn {
+	t.Helper()
+	return u.quicAt(t, u.listen["fr"].HTTPS, config)
+}
+
+// quicAt makes one to any entrypoint.
+func (u *fleetUnderTest) quicAt(t *testing.T, entry string, config *tls.Config) (conn *quic.Conn) {
 	t.Helper()
 	eventually(t, "Envoy answers over QUIC", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		var err error
-		conn, err = quic.DialAddr(ctx, u.listen["fr"].HTTPS, config, &quic.Config{})
+		conn, err = quic.DialAddr(ctx, entry, config, &quic.Config{})
 		return err == nil
 	})
 	return conn

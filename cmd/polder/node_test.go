@@ -2,16 +2,22 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/polder/polder/gateway"
 	"github.com/polder/polder/xds/server"
@@ -43,7 +49,7 @@ func TestNode(t *testing.T) {
 		}
 	}
 	u.runEnvoy(t, out)
-	eventually(t, "fr-2 has its listeners", func() bool { n := u.node("fr-2"); return n.Remote && listens(n) })
+	u.opened(t, "fr-2", ports.https)
 	u.wantAt(t, ports.https, "billing.example.com")
 	for range 3 {
 		u.wantAt(t, ports.https, "billing.example.com")
@@ -108,6 +114,61 @@ func TestNode(t *testing.T) {
 		return false
 	})
 	u.want("fr", "billing.example.com", "fr")
+}
+
+// opened waits until a node has its listeners, and then until it takes connections:
+// Envoy acknowledges a listener before it has warmed it and its workers have it.
+func (u *fleetUnderTest) opened(t *testing.T, node, entry string) {
+	t.Helper()
+	eventually(t, node+" has its listeners", func() bool { n := u.node(node); return n.Remote && listens(n) })
+	eventually(t, node+" takes connections", func() bool {
+		conn, err := net.Dial("tcp", entry)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+}
+
+// TestNodeHTTP3: what an Envoy on another machine serves over QUIC is what the one
+// beside Polder does: services whose key is resident, and no others.
+func TestNodeHTTP3(t *testing.T) {
+	u, ports := newNodeFleet(t)
+	text, err := os.ReadFile(u.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := regexp.MustCompile(`(?m)^    run: .*\n`).FindString(string(text))
+	u.write(strings.NewReplacer("listen: { xds:", "listen: { http3: on, xds:", "services:\n",
+		"services:\n  quick:\n    hosts: [quick.example.com]\n    residency: { allow: [fr], keys: resident }\n"+program).Replace(string(text)))
+	u.start()
+	out := filepath.Join(filepath.Dir(u.config), "fr-2")
+	if code, _, errs := run(t, "node", "bootstrap", "--region", "fr", "--config", u.config, "--state", u.state, "--out", out, "fr-2"); code != 0 {
+		t.Fatalf("node bootstrap: exit %d: %s", code, errs)
+	}
+	u.runEnvoy(t, out)
+	u.opened(t, "fr-2", ports.https)
+	config := &tls.Config{RootCAs: u.roots, ServerName: "quick.example.com", NextProtos: []string{http3.NextProtoH3}}
+	for _, entry := range []string{ports.https, u.listen["fr"].HTTPS} {
+		conn := u.quicAt(t, entry, config)
+		u.askOver(t, conn, "quick.example.com")
+		conn.CloseWithError(0, "")
+		for _, host := range []string{"billing.example.com", "nobody.example.com"} {
+			refused := config.Clone()
+			refused.ServerName = host
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			conn, err := quic.DialAddr(ctx, entry, refused, &quic.Config{})
+			cancel()
+			if err == nil {
+				conn.CloseWithError(0, "")
+				t.Errorf("%s was opened over QUIC at %s", host, entry)
+			}
+			if errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s at %s: nobody answered, want a refusal", host, entry)
+			}
+		}
+	}
+	u.wantAt(t, ports.https, "billing.example.com") // over TCP it is served
 }
 
 // nodePorts are where the second Envoy of the test's region listens.
