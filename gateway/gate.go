@@ -30,6 +30,7 @@ type gate struct {
 	rebooked  func()    // told that another address book is in force, and published; may be nil
 	addresses addresses // where requests may have gone
 	checker   *proof.Checker
+	kept      *keptWays          // beyond this process; nil without
 	published map[xds.Key]string // versions
 
 	book    atomic.Pointer[proof.Book]
@@ -43,6 +44,13 @@ type change struct {
 	instances map[polder.ServiceName][]polder.Endpoint
 	book      *proof.Book // nil keeps the one in force
 	clients   toClients
+	ways      toWays
+}
+
+// toWays is what a change is to the ways out.
+type toWays struct {
+	all   bool      // these are all
+	taken []xds.Way // of which hosts were led to them
 }
 
 func newGate(log *slog.Logger, p publisher, g xds.Gateway, n xds.NodeConfig) *gate {
@@ -106,6 +114,11 @@ func (g *gate) publish(c change) []proof.Violation {
 			delete(g.published, k)
 		}
 		g.addresses.observed(c.instances, time.Now())
+		if c.ways.all {
+			g.kept.replace(c.ways.taken, g.checker.Tell())
+		} else {
+			g.kept.add(c.ways.taken)
+		}
 		g.mirror.Publish(c.set, c.remove, c.instances, c.book)
 		g.publisher.Apply(c.set, c.remove)
 		commitRemote()

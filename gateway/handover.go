@@ -73,11 +73,12 @@ func keptName(path string) string {
 
 // closeSockets leaves the listening sockets to the next Polder, or closes them.
 func (r *Region) closeSockets(ctx context.Context) error {
+	err := r.reconciler.gate.kept.close()
 	if errors.Is(context.Cause(ctx), ErrHandOver) {
 		r.sockets.Leave()
-		return nil
+		return err
 	}
-	err := r.sockets.End()
+	err = errors.Join(err, r.sockets.End())
 	for _, path := range []string{r.layout.Activator(), r.layout.ControlPlane()} {
 		if gone := os.Remove(path); gone != nil && !errors.Is(gone, os.ErrNotExist) {
 			err = errors.Join(err, gone)

@@ -57,6 +57,14 @@ func (p *publication) table(n xds.NodeConfig) (set []xds.Resource, outdated []xd
 	return set, without(outdated, p.node)
 }
 
+// ways gives all ways out after a table was made, and what ByName added to them else.
+func (p *publication) ways(table bool, now time.Time) toWays {
+	if table {
+		return toWays{all: true, taken: p.hosts.Ways.Tell(now)}
+	}
+	return toWays{taken: p.hosts.Joined()}
+}
+
 func keysIn(set []xds.Resource) []xds.Key {
 	keys := make([]xds.Key, len(set))
 	for i, r := range set {
@@ -151,6 +159,7 @@ func (r *reconciler) publishHosts(c change, table bool, d difference, now time.T
 	}
 	led, left := p.hosts.ByName()
 	c.set, c.remove = append(c.set, led...), append(c.remove, left...)
+	c.ways = p.ways(table, now)
 	c.book = r.gate.nextBook(d.before, d.after, maps.Clone(p.hosts.Former()))
 	switch {
 	case p.hosts.Pending() == 0:
@@ -228,6 +237,7 @@ func (r *reconciler) everything(p *publication, names []polder.ServiceName, with
 	set, _ := p.table(r.nodeConfig(now))
 	c.set = append(c.set, set...)
 	p.hosts.ByName() // all are in the table
+	c.ways = p.ways(true, now)
 	c.remove = r.gate.stale(c.set)
 	return c
 }

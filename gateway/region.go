@@ -328,6 +328,7 @@ func (r *Region) Run(ctx context.Context) (fault error) {
 		r.options.Log.Warn("listening sockets have no keeper: callers that connect while Polder is replaced, or has crashed, are refused", "reason", err)
 	}
 	defer func() { fault = errors.Join(fault, r.closeSockets(ctx)) }()
+	r.recallWays()
 	rest, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stopRest := func() { end(context.Cause(ctx)) }
 	defer stopRest()

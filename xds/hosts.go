@@ -40,6 +40,7 @@ type Hosts struct {
 	pending map[string]bool           // hosts that differ from the table
 	led     map[string]treatment      // by a cluster of their own, as ByName gave last
 	touched map[string]bool           // since ByName
+	joined  []Way                     // by ByName
 }
 
 // treatment is what happens to the connections for one host.
@@ -220,8 +221,13 @@ func (h *Hosts) ByName() (set []Resource, remove []Key) {
 	}
 	clear(h.touched)
 	h.Ways = h.Ways.with(ways)
+	h.joined = h.Ways.joinedBy(ways)
 	return set, remove
 }
+
+// Joined tells what the last ByName added to the Ways: hosts that are led to them by
+// their names.
+func (h *Hosts) Joined() []Way { return h.joined }
 
 // Node gives the resources of the node for what the law said, with a table of all
 // hosts. It costs time in proportion to the number of services.

@@ -169,3 +169,75 @@ func TestKeptWaysAreBounded(t *testing.T) {
 		t.Error("ways are over too early, or never")
 	}
 }
+
+// TestWaysAreRecalled is a gateway that begins anew in the place of another: with what
+// that told of its ways, it makes them byte for byte as they were, for as long as the
+// other would have, and under the same law.
+func TestWaysAreRecalled(t *testing.T) {
+	before := newWayWorld("one", "two")
+	before.put()
+	before.made()
+	left := before.node.Now
+	before.home["one"], before.home["two"] = "pl-1", "pl-1"
+	before.put()
+	_, were := before.made()
+
+	for _, c := range []struct {
+		name  string
+		after time.Duration // since the way was left
+		allow []polder.Place
+		want  []string
+	}{
+		{"at once", 0, []polder.Place{"nl", "pl"}, []string{toNL, toPL}},
+		{"just in time", xds.KeptWay - time.Second, []polder.Place{"nl", "pl"}, []string{toNL, toPL}},
+		{"too late", xds.KeptWay, []polder.Place{"nl", "pl"}, []string{toPL}},
+		{"its owner forbids it", 0, []polder.Place{"pl"}, []string{"pass/pl-1/pl", toPL}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWayWorld("one", "two")
+			one := w.now["one"]
+			one.Residency.Allow = c.allow
+			w.now["one"] = one
+			w.home["one"], w.home["two"] = "pl-1", "pl-1"
+			half := c.after / 2
+			ways, err := xds.Recall(before.hosts.Ways.Tell(left.Add(half)), left.Add(half))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.hosts.Ways, w.node.Now = ways, left.Add(c.after)
+			w.put()
+			got, all := w.made()
+			slices.Sort(got)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("the ways are %v, want %v", got, c.want)
+			}
+			key := xds.Key{Type: xds.TypeListener, Name: toNL}
+			if r, kept := all[key]; kept && r.Version != were[key].Version {
+				t.Errorf("the way is not as it was")
+			}
+		})
+	}
+
+	// Who comes by name is told of besides, and joined.
+	w := newWayWorld("one")
+	w.put()
+	w.made()
+	told := w.hosts.Ways.Tell(left)
+	late := w.now["one"]
+	late.Name, late.Hosts = "late", []polder.Host{"late.example"}
+	w.now["late"], w.home["late"] = late, "nl-1"
+	w.put()
+	w.hosts.ByName()
+	ways, err := xds.Recall(append(told, w.hosts.Joined()...), left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ways.Tell(left); len(got) != 1 || !slices.Equal(got[0].Through, []string{"late.example", "one.example"}) {
+		t.Errorf("joined: %+v", got)
+	}
+	for _, bad := range []xds.Way{{}, {Name: toNL}, {Name: toNL, Targets: []polder.RegionName{"nl"}, Left: -1}} {
+		if ways, err := xds.Recall([]xds.Way{told[0], bad}, left); err == nil || len(ways.Tell(left)) > 0 {
+			t.Errorf("%+v is recalled", bad)
+		}
+	}
+}

@@ -16,7 +16,7 @@ import (
 func TestStreamsThatBeganColdOutlivePolder(t *testing.T) {
 	u := startUp(t, "testdata/cold.yaml")
 	events := u.open(t, "streams.example.com", "GET /events HTTP/1.1\r\nAccept: text/event-stream\r\n", http.StatusOK)
-	socket := u.open(t, "sockets.example.com", "GET /upgrade HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", http.StatusSwitchingProtocols)
+	socket := u.open(t, "sockets.example.com", upgrade, http.StatusSwitchingProtocols)
 	socket.echo(t, "before")
 	u.say(t, "before")
 	events.find(t, "data: before")

@@ -120,7 +120,7 @@ func (p *Proposal) Commit() error {
 	}
 	c.now.book, c.now.gates, c.gated = p.next.book, p.next.gates, p.gated
 	if p.touched {
-		c.now.through = c.now.remember(c.now.through)
+		c.now.through, c.now.recalled = c.now.remember(c.now.through), false
 	}
 	for _, u := range p.gone {
 		c.forget(u)

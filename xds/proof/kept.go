@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 )
@@ -13,6 +14,43 @@ import (
 type led struct {
 	listener Key
 	chain    string
+}
+
+// Led are the names whose connections one filter chain of a public listener may have,
+// in a form that outlives the process.
+type Led struct {
+	Listener Key      `json:"listener"`
+	Chain    string   `json:"chain"`
+	Names    []string `json:"names"` // sorted
+}
+
+// Tell gives what the checker knows of the connections that chains have which pass
+// them on, as of the last Commit.
+func (c *Checker) Tell() []Led {
+	list := make([]Led, 0, len(c.now.through))
+	for way, names := range c.now.through {
+		list = append(list, Led{way.listener, way.chain, slices.Sorted(maps.Keys(names))})
+	}
+	slices.SortFunc(list, func(a, b Led) int {
+		return cmp.Or(cmp.Compare(a.Listener.Name, b.Listener.Name), cmp.Compare(a.Chain, b.Chain))
+	})
+	return list
+}
+
+// Recall tells a new checker what an earlier one knew of the connections that Envoy
+// still has. In what is proved first a chain to which no name leads, and of which nobody
+// told, is a violation then: it may have anybody's. Later there is none of which the
+// checker does not know.
+func (c *Checker) Recall(list []Led) {
+	c.now.recalled = true
+	c.now.through = map[led]map[string]bool{}
+	for _, told := range list {
+		names := make(map[string]bool, len(told.Names))
+		for _, name := range told.Names {
+			names[name] = true
+		}
+		c.now.through[led{told.Listener, told.Chain}] = names
+	}
 }
 
 // names lists the names that a gate leads to each of its chains.
@@ -65,7 +103,12 @@ func (v *view) judgeKept(g gate) {
 		if d.kind != passes || len(names[chain]) > 0 {
 			continue
 		}
-		for _, host := range slices.Sorted(maps.Keys(v.through[led{g.key, chain}])) {
+		through, told := v.through[led{g.key, chain}]
+		if v.recalled && !told {
+			v.report(nil, extend(g.path, at("chain", chain)), someAddress(d), "keeps connections alive, and nobody knows for which names")
+			continue
+		}
+		for _, host := range slices.Sorted(maps.Keys(through)) {
 			path := extend(g.path, at("chain", chain), at("kept for", host))
 			e := v.owner(host)
 			if e == nil {

@@ -41,6 +41,7 @@ type state struct {
 	holders   map[string][]holder // of observed instances, by address
 	gates     []gate
 	through   map[led]map[string]bool // whose connections may still go there; replaced as a whole
+	recalled  bool                    // through is an earlier checker's
 
 	// Overlay of a proposal; nil values are removals.
 	newResources map[Key]*facts

@@ -177,8 +177,8 @@ func (s *Store) change(p packet) {
 	}
 }
 
-// Put keeps a socket under a name, in place of the one before. The Store has a
-// descriptor of its own; f remains the caller's.
+// Put keeps a socket, or any open file that shall last as long, under a name, in place
+// of the one before. The Store has a descriptor of its own; f remains the caller's.
 func (s *Store) Put(name string, f *os.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
