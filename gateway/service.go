@@ -49,11 +49,12 @@ type service struct {
 	glass glass
 
 	// Evidence since the region started.
-	total   Totals
-	failure string           // why the last start failed; "" after a success
-	retryAt time.Time        // until then no start is tried
-	lacking activator.Reason // what the last start lacked, money or quota; "" for neither
-	rung    prewarm.Rung     // of its budget, at the last decision
+	total     Totals
+	unstarted complaint        // why none was, as logged
+	failure   string           // why the last start failed; "" after a success
+	retryAt   time.Time        // until then no start is tried
+	lacking   activator.Reason // what the last start lacked, money or quota; "" for neither
+	rung      prewarm.Rung     // of its budget, at the last decision
 }
 
 // silentAfter is how long an Envoy may be silent before it counts as gone: longer

@@ -168,8 +168,8 @@ func (r *reconciler) reserve(s *service, now time.Time) (polder.InstanceID, bool
 	if errors.As(err, &refusal) && refusal.What != "money" {
 		s.lacking = activator.OverQuota
 	}
-	if s.failure != err.Error() {
-		r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err)
+	if repeats, tell := s.unstarted.tell(err.Error(), now); tell {
+		r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err, "repeats", repeats)
 	}
 	s.failure, s.retryAt = err.Error(), now.Add(time.Second)
 	return "", false

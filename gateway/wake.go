@@ -23,6 +23,28 @@ const (
 	goodbyeLimit = 10 * time.Second
 )
 
+// complainAgain is after how long a reason that is still the same is logged again.
+const complainAgain = time.Minute
+
+// complaint keeps the log from repeating for each call why no instance is started.
+type complaint struct {
+	reason  string
+	since   time.Time // when that was logged last
+	repeats int       // how often it came again after that
+}
+
+// tell takes in a reason. True means to log it, and how often the one logged before
+// came again meanwhile.
+func (c *complaint) tell(reason string, now time.Time) (repeats int, tell bool) {
+	if c.reason == reason && now.Sub(c.since) < complainAgain {
+		c.repeats++
+		return 0, false
+	}
+	repeats = c.repeats
+	*c = complaint{reason: reason, since: now}
+	return repeats, true
+}
+
 // waiter is a request that the activator holds.
 type waiter struct {
 	since time.Time
@@ -189,6 +211,7 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 		return false // one that ends makes room, and its end asks again
 	}
 	if err != nil {
+		waiting := len(s.waiters)
 		s.failure = err.Error()
 		s.retryAt = now.Add(time.Second)
 		patient := false
@@ -205,10 +228,13 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 			r.publishEndpoints(s)
 			r.tendBerth(s)
 		}
-		r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err, "retry-at", s.retryAt)
+		if repeats, tell := s.unstarted.tell(s.failure, now); tell {
+			r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err, "retry-at", s.retryAt, "waiting", waiting, "repeats", repeats)
+		}
 		return false
 	}
 	r.spending.book.Named(reservation, id)
+	s.unstarted = complaint{}
 	s.total.Starts++
 	s.running[id] = &running{Instance: polder.Instance{
 		ID: id, Service: s.spec.Name, Region: r.gateway.Region, State: polder.Starting, Started: now, Reason: reason}}

@@ -316,6 +316,24 @@ func (g *Gossip) goodbye(m *memberlist.Memberlist) {
 		patience.Stop()
 	}
 	if err := m.Leave(g.timing.goodbye); err != nil {
-		g.options.Log.Warn("left without a goodbye that was heard; others will notice by themselves", "reason", err.Error())
+		if staying := g.staying(m); len(staying) > 0 {
+			g.options.Log.Warn("left without a goodbye that was heard; others will notice by themselves", "peers", staying, "reason", err.Error())
+		}
 	}
+}
+
+// staying names the others that are there and do not drain. Peers that leave together
+// need no goodbye from each other, and stop listening before each has heard all.
+func (g *Gossip) staying(m *memberlist.Memberlist) []string {
+	leaving := map[string]bool{g.options.Peer: true}
+	for _, p := range g.Snapshot().Peers {
+		leaving[p.Row.Peer] = leaving[p.Row.Peer] || p.Row.Draining
+	}
+	var names []string
+	for _, n := range m.Members() {
+		if !leaving[n.Name] {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
