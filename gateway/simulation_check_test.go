@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -29,15 +30,20 @@ func (s *simulation) checkLaw() {
 // living counts the instances of a peer.
 func (p *simPeer) living() map[polder.ServiceName]int {
 	count := map[polder.ServiceName]int{}
-	if !p.up {
-		return count
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for id := range p.born {
+	for id := range p.births() {
 		count[serviceOfInstance(id)]++
 	}
 	return count
+}
+
+// births tells which instances of a peer live, and since when.
+func (p *simPeer) births() map[polder.InstanceID]time.Time {
+	if !p.up {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.born)
 }
 
 // serviceOfInstance reads the names that a world gives to instances.

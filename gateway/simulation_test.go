@@ -103,7 +103,7 @@ type simulation struct {
 	calls   int
 	strict  int // calls that had to be answered
 
-	watched time.Time // when instances were counted last
+	watched map[string]sighting // by peer and instance
 	lived   map[polder.RegionName]time.Duration
 	callers sync.WaitGroup
 	broke   atomic.Int32 // callers who were told that there is no money
@@ -129,7 +129,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		t.Fatal(reading.Faults)
 	}
 	s := &simulation{t: t, random: rand.New(rand.NewPCG(seed, 31)), model: reading.Model, cut: map[[2]polder.RegionName]bool{},
-		changed: time.Now(), watched: time.Now(), lived: map[polder.RegionName]time.Duration{}}
+		changed: time.Now(), watched: map[string]sighting{}, lived: map[polder.RegionName]time.Duration{}}
 	for i, region := range []polder.RegionName{"fr", "nl", "pl"} {
 		for n := range 2 {
 			p := &simPeer{name: fmt.Sprintf("%s-%d", region, n+1), region: region, address: fmt.Sprintf("10.0.%d.%d:7443", i+1, n+1),
