@@ -153,24 +153,39 @@ func (s *simulation) callSomebody() {
 	}
 }
 
-// checkConverged: all peers hold the same rows, and see each other usable.
+// checkConverged: all peers hold the same rows, once a change has had two seconds to
+// get around, and see each other usable.
 func (s *simulation) checkConverged() {
+	apart := s.apart()
+	for range 20 {
+		if apart == "" {
+			return
+		}
+		s.tick()
+		apart = s.apart()
+	}
+	s.fail("%s", apart)
+}
+
+// apart tells in what two peers differ about the membership; "" for nothing.
+func (s *simulation) apart() string {
 	want := ""
 	for _, p := range s.peers {
 		got := ""
 		for _, q := range p.table.Peers() {
 			got += fmt.Sprintf("%+v usable %t\n", q.Row, q.Usable)
 			if !q.Usable {
-				s.fail("%s cannot use %s though all is well", p.name, q.Row.Peer)
+				return fmt.Sprintf("%s cannot use %s though all is well", p.name, q.Row.Peer)
 			}
 		}
 		if want == "" {
 			want = got
 		}
 		if got != want {
-			s.fail("%s holds\n%s%s holds\n%s", p.name, got, s.peers[0].name, want)
+			return fmt.Sprintf("%s holds\n%s%s holds\n%s", p.name, got, s.peers[0].name, want)
 		}
 	}
+	return ""
 }
 
 // checkHomes: all peers agree where each service is at home; one that is still busy
