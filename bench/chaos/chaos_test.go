@@ -88,8 +88,6 @@ func TestTheCheckerSees(t *testing.T) {
 		{"an error that is excused", answered("open fr-1 fr", "reason crash-loop", 503), excuse{kinds: []kind{labelled}, end: time.Hour, holds: everywhere}, 0, 0, nil},
 		{"an error after what excuses it", failed("open  fr", "reset"), excuse{end: 9 * time.Second, holds: everywhere}, 0, 1, nil},
 		{"an error before what excuses it", failed("open  fr", "reset"), excuse{begin: 12 * time.Second, end: time.Hour, holds: everywhere}, 0, 1, nil},
-		{"an error long after what excuses it from then on", failed("open  fr", "reset"), excuse{begin: time.Second, after: 9 * time.Second, end: time.Hour, holds: everywhere}, 0, 0, nil},
-		{"… and one that comes sooner", failed("open  fr", "reset"), excuse{begin: time.Second, after: 11 * time.Second, end: time.Hour, holds: everywhere}, 0, 1, nil},
 		{"an error of another than it excuses", failed("open  fr", "reset"), excuse{end: time.Hour, holds: func(c call) bool { return c.service.moody }}, 0, 1, nil},
 	} {
 		var excuses []excuse

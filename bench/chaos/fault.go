@@ -50,9 +50,6 @@ const (
 	// givenUp is until when the law has given a region up, and its standby serves: what
 	// the failure detector needs, and three seconds of silence.
 	givenUp = 7 * time.Second
-	// forgotten is how long after its end a Polder's connections last on ways that it
-	// kept for them and the next one does not know (decision 0024): Envoy's drain time.
-	forgotten = 10 * time.Second
 	// nextTry is how long no instance may be started after some that failed.
 	nextTry = 15 * time.Second
 	// startTime is how long an instance may take to listen, and the only one that is
@@ -164,13 +161,6 @@ func lost(p *testbed.Peer, s *stage) []excuse {
 // closed is what is excused while a region is lost: what is pinned to it.
 func closed(r polder.RegionName) excuse {
 	return excuse{why: "it is pinned to the lost region", holds: func(c call) bool { return c.service.only(r) }}
-}
-
-// keptWays is what is excused when a peer's Polder dies: connections that lasted longer
-// than the way that was kept for them.
-func keptWays(p *testbed.Peer) []excuse {
-	return []excuse{{why: "its way was kept by the Polder that died", after: forgotten, kinds: []kind{transport},
-		holds: func(c call) bool { return c.entry == p.Name || c.entry == "" }}}
 }
 
 // split is what is excused while two regions do not hear each other, in one

@@ -107,13 +107,12 @@ type excuse struct {
 	why        string
 	begin, end time.Duration
 	beyond     time.Duration // after all is well again; only where end is 0
-	after      time.Duration // only calls that end so long after begin, or later
 	kinds      []kind        // nil means any
 	holds      func(call) bool
 }
 
 func (e excuse) covers(c call) bool {
-	return c.begin <= e.end && c.end >= e.begin+e.after && (e.kinds == nil || slices.Contains(e.kinds, c.kind)) && e.holds(c)
+	return c.begin <= e.end && c.end >= e.begin && (e.kinds == nil || slices.Contains(e.kinds, c.kind)) && e.holds(c)
 }
 
 // pardon sums up the calls that one excuse covers.
@@ -202,8 +201,8 @@ func (c call) lookedAt(excuses []excuse) []string {
 			continue
 		case c.begin > e.end:
 			why = append(why, fmt.Sprintf("over %.3f s before the call began", (c.begin-e.end).Seconds()))
-		case c.end < e.begin+e.after:
-			why = append(why, fmt.Sprintf("begins %.3f s after the call ended", (e.begin+e.after-c.end).Seconds()))
+		case c.end < e.begin:
+			why = append(why, fmt.Sprintf("begins %.3f s after the call ended", (e.begin-c.end).Seconds()))
 		}
 		if e.kinds != nil && !slices.Contains(e.kinds, c.kind) {
 			why = append(why, fmt.Sprintf("is for %v", e.kinds))
