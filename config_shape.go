@@ -155,7 +155,7 @@ type runShape struct {
 
 type scaleShape struct {
 	Min         *int            `yaml:"min" jsonschema:"minimum=0,maximum=1000" jsonschema_description:"Instances that are always warm, in each allowed region." example:"0" default:"0"`
-	Max         *int            `yaml:"max" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"The most instances in one region. At least min, if that is more." example:"20" default:"10"`
+	Max         *int            `yaml:"max" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"The most instances at one peer of a region: each of several peers may have as many, once the service is busy. At least min, if that is more." example:"20" default:"10"`
 	Concurrency *int            `yaml:"concurrency" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Requests in progress that one instance can take." example:"80" default:"80"`
 	KeepAlive   keepAliveText   `yaml:"keep-alive" jsonschema_description:"How long an idle instance is kept: a duration of at most 30d, or auto for the predictor's choice." example:"10m" default:"auto"`
 	Pause       pauseText       `yaml:"pause" jsonschema_description:"When an idle instance is paused instead of kept warm: it uses no processor and answers within milliseconds. A duration of idleness of at most 30d; auto, where memory can be paged out and that is the cheapest way to wait; or never. A paused instance is stopped when keep-alive says so." example:"30s" default:"auto"`

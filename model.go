@@ -338,7 +338,7 @@ const (
 // Scale bounds how many instances of a service run in one region, and for how long.
 type Scale struct {
 	Min         int           // always warm, in each allowed region; default 0
-	Max         int           // most instances in one region; default 10
+	Max         int           // most instances at one peer of a region; default 10
 	Concurrency int           // requests in progress per instance; default 80
 	KeepAlive   time.Duration // idle time before sleep; AutoKeepAlive lets the predictor decide
 	Pause       time.Duration // idle time after which an instance is paused; AutoPause or NeverPause
