@@ -120,9 +120,14 @@ var catalogue = []fault{
 		p := anyPeer(r, s)
 		gone := services[r.IntN(len(services))]
 		return strike{on: p.Name + " without " + gone.name, at: p,
-			excuse: []excuse{{why: "the peer does not know the service", holds: func(c call) bool {
-				return c.service.name == gone.name && (c.entry == p.Name || c.entry == "" && c.service.mayAt(p.Region))
-			}}},
+			excuse: []excuse{
+				{why: "the peer does not know the service", holds: func(c call) bool {
+					return c.service.name == gone.name && (c.entry == p.Name || c.entry == "" && c.service.mayAt(p.Region))
+				}},
+				{why: "its home was there, and that the peer does not know it was not noticed yet", end: noticed, holds: func(c call) bool {
+					return c.service.name == gone.name && c.service.mayAt(p.Region)
+				}},
+			},
 			begin: func(context.Context) (func() error, error) {
 				if err := p.WriteConfig(s.options.Config(configuration(s.samples, s.moods, gone.name))); err != nil {
 					return nil, err
