@@ -204,6 +204,8 @@ func (st *stream) hearDelta(request *discovery.DeltaDiscoveryRequest) {
 	for _, name := range request.ResourceNamesUnsubscribe {
 		if name == "*" {
 			sub.wildcard = false
+			st.forgetUnwanted(sub)
+			continue
 		}
 		if sub.names[name] && sub.wildcard {
 			// The Envoy cannot know whether it is one of all, and is told, present or not.
@@ -211,9 +213,7 @@ func (st *stream) hearDelta(request *discovery.DeltaDiscoveryRequest) {
 			sub.dirty[name] = true
 		}
 		delete(sub.names, name)
-	}
-	if len(request.ResourceNamesUnsubscribe) > 0 {
-		st.forgetUnwanted(sub)
+		st.forget(sub, name)
 	}
 	st.kick()
 	s.mu.Unlock()

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"maps"
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -153,12 +152,20 @@ func (st *stream) wantNames(request *discovery.DiscoveryRequest, sub *subscripti
 // more. One that it asks for again is sent again, even if it has not changed.
 func (st *stream) forgetUnwanted(sub *subscription) {
 	for name := range sub.sent {
-		if !sub.wants(name) {
-			delete(sub.sent, name)
-			delete(st.warming, name)
-		}
+		st.forget(sub, name)
 	}
-	maps.DeleteFunc(sub.dirty, func(name string, _ bool) bool { return !sub.wants(name) })
+	for name := range sub.dirty {
+		st.forget(sub, name)
+	}
+}
+
+// forget does so for one name.
+func (st *stream) forget(sub *subscription, name string) {
+	if !sub.wants(name) {
+		delete(sub.sent, name)
+		delete(sub.dirty, name)
+		delete(st.warming, name)
+	}
 }
 
 // changed keeps those resources of a response that the Envoy did not have before.
