@@ -154,15 +154,22 @@ func (s *silent) Runtime(context.Context) ([]byte, error) { return s.runtime, ni
 // Held implements ControlPlane: the Envoy is connected and holds nothing.
 func (s *silent) Held(string) server.Held { return server.Held{Connected: true, Settled: true} }
 
+// newSilent makes one, and who audits it.
+func newSilent(t *testing.T) (*silent, *Auditor) {
+	t.Helper()
+	e := &silent{runtime: []byte(`{}`)}
+	a, err := New(Options{Node: "fr-1", Bootstrap: []byte(`{"node":{"id":"fr-1"}}`), Admin: e, ControlPlane: e, Mirror: NewMirror(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, a
+}
+
 // TestRun keeps its pauses: some seconds while all is well, less while the
 // Envoy is not trusted; and an Envoy without an answer is neither.
 func TestRun(t *testing.T) {
 	faketime.Test(t, func(t *testing.T) {
-		e := &silent{runtime: []byte(`{}`)}
-		a, err := New(Options{Node: "fr-1", Bootstrap: []byte(`{"node":{"id":"fr-1"}}`), Admin: e, ControlPlane: e, Mirror: NewMirror(nil)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		e, a := newSilent(t)
 		ctx, stop := context.WithCancel(t.Context())
 		var at []time.Time
 		trusted := true
@@ -230,15 +237,11 @@ func TestRunDoesNotPayForWaiting(t *testing.T) {
 // audit to come by itself, and is not told of the moment before.
 func TestHurry(t *testing.T) {
 	faketime.Test(t, func(t *testing.T) {
-		e := &silent{runtime: []byte(`{}`)}
-		a, err := New(Options{Node: "fr-1", Bootstrap: []byte(`{"node":{"id":"fr-1"}}`), Admin: e, ControlPlane: e, Mirror: NewMirror(nil)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, a := newSilent(t)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		var at []time.Time
-		err = a.Run(ctx, func(Result, error) bool {
+		err := a.Run(ctx, func(Result, error) bool {
 			switch at = append(at, time.Now()); len(at) {
 			case 1:
 				a.Hurry()
