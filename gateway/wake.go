@@ -228,7 +228,8 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 			r.publishEndpoints(s)
 			r.tendBerth(s)
 		}
-		if repeats, tell := s.unstarted.tell(s.failure, now); tell {
+		// The manager ends before the reconciler when the region stops: that needs no warning for each service.
+		if repeats, tell := s.unstarted.tell(s.failure, now); tell && !errors.Is(err, instance.ErrNotServing) {
 			r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err, "retry-at", s.retryAt, "waiting", waiting, "repeats", repeats)
 		}
 		return false

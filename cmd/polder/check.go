@@ -37,11 +37,14 @@ each service to run wherever it may. Exit code 5 means that the proof refuses it
 		Args: cobra.MaximumNArgs(1),
 	}
 	output := outputFlag(c)
-	var explain string
+	var explain, path string
+	c.Flags().StringVar(&path, "config", defaultConfig, "`path` to check, as the other commands take it; PATH says the same")
 	c.Flags().StringVar(&explain, "explain", "", "`service` whose ways to show, region by region: where its callers can get, and why")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		path := defaultConfig
 		if len(args) == 1 {
+			if c.Flags().Changed("config") {
+				return misused("what to check is said twice: --config %s and %s; say one of them", path, args[0])
+			}
 			path = args[0]
 		}
 		reading := source.Source{Path: path}.Load()
@@ -62,7 +65,7 @@ each service to run wherever it may. Exit code 5 means that the proof refuses it
 		case len(report.Faults) > 0:
 			err = polder.RenderFaults(c.ErrOrStderr(), report.Faults, reading.Files)
 		default:
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d regions, %d services, no faults\n", path, report.Regions, report.Services)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %s, %s, no faults\n", path, counted(report.Regions, "region"), counted(report.Services, "service"))
 		}
 		if err == nil && len(report.Faults) > 0 {
 			return &exitError{code: exitFaults}
@@ -70,4 +73,12 @@ each service to run wherever it may. Exit code 5 means that the proof refuses it
 		return err
 	}
 	return c
+}
+
+// counted is a number of things, one of which has this name.
+func counted(n int, name string) string {
+	if n != 1 {
+		name += "s"
+	}
+	return fmt.Sprintf("%d %s", n, name)
 }

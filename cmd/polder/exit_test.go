@@ -47,7 +47,9 @@ func TestExit(t *testing.T) {
 		{"bench", exitDone, "policy"},
 		{"completion", exitDone, "bash"},
 		{"version", exitDone, "Envoy"},
-		{"check " + good, exitDone, "1 regions, 0 services, no faults"},
+		{"check " + good, exitDone, "1 region, 0 services, no faults"},
+		{"check --config " + good, exitDone, "1 region, 0 services, no faults"},
+		{"check --config " + good + " " + good, exitUsage, "is said twice"},
 
 		{"stats", exitUsage, `polder has no command "stats": did you mean status?; see polder --help`},
 		{"frobnicate", exitUsage, `polder has no command "frobnicate"; see polder --help`},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -19,6 +20,7 @@ import (
 const (
 	seekFirst = 250 * time.Millisecond // three regions that start together meet quickly
 	seekMost  = 15 * time.Second
+	seekTold  = 3              // the failure in a row that is a warning: who starts together finds nobody at first
 	seekAt    = 8              // addresses tried at a time
 	seekLost  = 24 * time.Hour // a dead peer's address is tried for so long
 	lookup    = 3 * time.Second
@@ -124,7 +126,7 @@ func (g *Gossip) seek(ctx context.Context, m *memberlist.Memberlist) {
 	)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	complained := map[string]bool{} // only the first failure in a row is a warning, and only if the address is configured
+	failed := map[string]int{} // failures in a row, of each address
 	for {
 		select {
 		case <-ctx.Done():
@@ -141,22 +143,20 @@ func (g *Gossip) seek(ctx context.Context, m *memberlist.Memberlist) {
 		timer.Stop()
 		if len(failures) == 0 {
 			pause.Reset()
-			clear(complained)
+			clear(failed)
 			continue
 		}
 		wait := pause.NextBackOff()
 		timer.Reset(wait)
 		for target, err := range failures {
+			failed[target]++
 			log := g.options.Log.Debug
-			if !complained[target] && slices.Contains(g.options.Join, target) {
+			if failed[target] == seekTold && slices.Contains(g.options.Join, target) {
 				log = g.options.Log.Warn
 			}
 			log("cannot join; will go on trying", "address", target, "reason", err.Error(), "next", wait)
 		}
-		clear(complained)
-		for target := range failures {
-			complained[target] = true
-		}
+		maps.DeleteFunc(failed, func(target string, _ int) bool { return failures[target] == nil })
 	}
 }
 
