@@ -232,7 +232,7 @@ func (r *Region) publishRow() {
 	r.rowMu.Lock()
 	defer r.rowMu.Unlock()
 	row := polder.PeerRow{
-		Address: r.peerAddress, Healthy: r.healthy, Draining: r.stopping || r.drained.Load(), Warm: r.warm, Busy: r.busy, Load: r.measured,
+		Address: r.peerAddress, Healthy: r.healthy, Draining: r.stopping || r.drained.Load(), Warm: r.warm, Busy: r.busy, Load: r.told.most,
 		Digest: r.config.Status().Digest, Policy: r.config.policies(),
 		Claims: r.claims,
 	}
@@ -286,10 +286,11 @@ func policyDigest(m *polder.Model) string {
 }
 
 func (r *Region) setHealthy(healthy bool) {
-	load := r.measureLoad()
+	measured := r.measureLoad()
 	r.rowMu.Lock()
-	changed := r.healthy != healthy || r.measured != load
-	r.healthy, r.measured = healthy, load
+	before := r.told.most
+	changed := r.told.measure(measured, time.Now()) != before || r.healthy != healthy
+	r.healthy = healthy
 	r.rowMu.Unlock()
 	if changed {
 		r.publishRow()

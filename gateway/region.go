@@ -115,7 +115,7 @@ type Region struct {
 	warm     []polder.ServiceName
 	claims   string // of policies, while peers disagree about them
 	busy     []polder.ServiceName
-	measured uint8 // load, in percent
+	told     toldLoad
 }
 
 // New connects the parts of a region. It creates folders, reads the
