@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,16 +31,9 @@ import (
 //  4. A bootstrap that says it is another node gets nothing, and status says who.
 //  5. A node that leaves the configuration is cut off.
 func TestNode(t *testing.T) {
-	u, ports := newNodeFleet(t)
+	u, ports := newNodeFleet(t, "testdata/node.yaml")
 	u.start()
-	out := filepath.Join(filepath.Dir(u.config), "fr-2")
-	issue := func() {
-		t.Helper()
-		if code, _, errs := run(t, "node", "bootstrap", "--region", "fr", "--config", u.config, "--state", u.state, "--out", out, "fr-2"); code != 0 {
-			t.Fatalf("node bootstrap: exit %d: %s", code, errs)
-		}
-	}
-	issue()
+	out := u.issue(t, "fr-2")
 	for _, name := range []string{"bootstrap.json", "identity.json", "trust.json"} {
 		info, err := os.Stat(filepath.Join(out, name))
 		if err != nil || info.Mode().Perm() != 0o600 {
@@ -70,7 +62,7 @@ func TestNode(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(u.layout("fr").Certificates(), "peers"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	issue()
+	u.issue(t, "fr-2")
 	eventually(t, "fr-2 has taken the renewed identity", func() bool { return serials(t, out) != before })
 	if now := u.node("fr-2").Since; !now.Equal(since) {
 		t.Errorf("the stream of fr-2 began at %v and again at %v: the renewal broke it", since, now)
@@ -130,53 +122,83 @@ func (u *fleetUnderTest) opened(t *testing.T, node, entry string) {
 	})
 }
 
-// TestNodeHTTP3: what an Envoy on another machine serves over QUIC is what the one
-// beside Polder does: services whose key is resident, and no others.
+// TestNodeHTTP3: what an Envoy on another machine does over QUIC is what the one
+// beside Polder does.
+//
+//  1. A service whose key is resident here is served, and announced over TCP.
+//  2. One whose key is on demand, one that another region must open, one that is
+//     refused here, and a name of nobody are refused: the handshake ends at once.
+//  3. Over TCP, what another region must open is passed on to it, and nobody is told
+//     of HTTP/3 on the way, although that region serves it to its own callers.
 func TestNodeHTTP3(t *testing.T) {
-	u, ports := newNodeFleet(t)
-	text, err := os.ReadFile(u.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := regexp.MustCompile(`(?m)^    run: .*\n`).FindString(string(text))
-	u.write(strings.NewReplacer("listen: { xds:", "listen: { http3: on, xds:", "services:\n",
-		"services:\n  quick:\n    hosts: [quick.example.com]\n    residency: { allow: [fr], keys: resident }\n"+program).Replace(string(text)))
+	u, ports := newNodeFleet(t, "testdata/node-http3.yaml")
 	u.start()
-	out := filepath.Join(filepath.Dir(u.config), "fr-2")
-	if code, _, errs := run(t, "node", "bootstrap", "--region", "fr", "--config", u.config, "--state", u.state, "--out", out, "fr-2"); code != 0 {
-		t.Fatalf("node bootstrap: exit %d: %s", code, errs)
-	}
-	u.runEnvoy(t, out)
+	u.runEnvoy(t, u.issue(t, "fr-2"))
 	u.opened(t, "fr-2", ports.https)
-	config := &tls.Config{RootCAs: u.roots, ServerName: "quick.example.com", NextProtos: []string{http3.NextProtoH3}}
+	config := &tls.Config{RootCAs: u.roots, NextProtos: []string{http3.NextProtoH3}}
+	over := func(host string) *tls.Config {
+		c := config.Clone()
+		c.ServerName = host
+		return c
+	}
 	for _, entry := range []string{ports.https, u.listen["fr"].HTTPS} {
-		conn := u.quicAt(t, entry, config)
+		conn := u.quicAt(t, entry, over("quick.example.com"))
 		u.askOver(t, conn, "quick.example.com")
 		conn.CloseWithError(0, "")
-		for _, host := range []string{"billing.example.com", "nobody.example.com"} {
-			refused := config.Clone()
-			refused.ServerName = host
+		for _, host := range []string{"billing.example.com", "dutch.example.com", "a.dutch.example.com", "closed.example.com", "nobody.example.com"} {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			conn, err := quic.DialAddr(ctx, entry, refused, &quic.Config{})
+			conn, err := quic.DialAddr(ctx, entry, over(host), &quic.Config{HandshakeIdleTimeout: patience})
 			cancel()
 			if err == nil {
 				conn.CloseWithError(0, "")
 				t.Errorf("%s was opened over QUIC at %s", host, entry)
 			}
-			if errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("%s at %s: nobody answered, want a refusal", host, entry)
+			var refused *quic.TransportError
+			if !errors.As(err, &refused) || !refused.Remote {
+				t.Errorf("%s at %s: %v, want the other end to refuse it", host, entry, err)
 			}
 		}
 	}
-	u.wantAt(t, ports.https, "billing.example.com") // over TCP it is served
+	conn := u.quicAt(t, u.listen["nl"].HTTPS, over("dutch.example.com"))
+	u.askOver(t, conn, "dutch.example.com")
+	conn.CloseWithError(0, "")
+	for _, c := range []struct {
+		entry, host string
+		announced   bool
+	}{
+		{ports.https, "quick.example.com", true},
+		{ports.https, "billing.example.com", false},
+		{ports.https, "dutch.example.com", false},
+		{ports.https, "a.dutch.example.com", false},
+		{u.listen["nl"].HTTPS, "dutch.example.com", true},
+	} {
+		want := ""
+		if c.announced {
+			_, port, _ := net.SplitHostPort(c.entry)
+			want = fmt.Sprintf(`h3=":%s"; ma=86400`, port)
+		}
+		if got := u.wantAt(t, c.entry, c.host).Get("Alt-Svc"); got != want {
+			t.Errorf("%s at %s: alt-svc is %q, want %q", c.host, c.entry, got, want)
+		}
+	}
+}
+
+// issue has polder write what a node starts with, and gives the folder.
+func (u *fleetUnderTest) issue(t *testing.T, node string) string {
+	t.Helper()
+	out := filepath.Join(filepath.Dir(u.config), node)
+	if code, _, errs := run(t, "node", "bootstrap", "--region", "fr", "--config", u.config, "--state", u.state, "--out", out, node); code != 0 {
+		t.Fatalf("node bootstrap: exit %d: %s", code, errs)
+	}
+	return out
 }
 
 // nodePorts are where the second Envoy of the test's region listens.
 type nodePorts struct{ https, http string }
 
-func newNodeFleet(t *testing.T) (*fleetUnderTest, nodePorts) {
+func newNodeFleet(t *testing.T, config string) (*fleetUnderTest, nodePorts) {
 	t.Helper()
-	u := newFleet(t, "testdata/node.yaml")
+	u := newFleet(t, config)
 	text, err := os.ReadFile(u.config)
 	if err != nil {
 		t.Fatal(err)
@@ -240,8 +262,9 @@ func listens(n server.NodeStatus) bool {
 	return false
 }
 
-// wantAt calls a host at an entrypoint, and fails the test unless it answers.
-func (u *fleetUnderTest) wantAt(t *testing.T, entry, host string) {
+// wantAt calls a host at an entrypoint, fails the test unless it answers, and gives
+// the header of the answer.
+func (u *fleetUnderTest) wantAt(t *testing.T, entry, host string) http.Header {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(entry)
 	request, err := http.NewRequest(http.MethodGet, "https://"+host+":"+port+"/", nil)
@@ -257,6 +280,7 @@ func (u *fleetUnderTest) wantAt(t *testing.T, entry, host string) {
 	if response.StatusCode != http.StatusOK {
 		t.Fatalf("%s at %s: got %s %v", host, entry, response.Status, response.Header)
 	}
+	return response.Header
 }
 
 // serials are those of the certificates that Envoy shows its Polder.
