@@ -136,7 +136,7 @@ func TestEntrypoint(t *testing.T) {
 	}
 
 	places["nl"].publish(services, polder.RegionHealth{"nl": true})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := places["nl"].server.Wait(ctx, xds.Key{Type: xds.TypeListener, Name: "entrypoint-https"}); err != nil {
 		t.Fatal(err)
@@ -254,7 +254,7 @@ func (p *place) startEnvoy(t testing.TB) {
 			t.Logf("Envoy of %s said:\n%s", p.node.Region, output.String())
 		}
 	})
-	p.admin = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	p.admin = &http.Client{Timeout: patience, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", admin)
 		}}}
@@ -296,7 +296,7 @@ func (p *place) get(roots *x509.CertPool, sni, host string, http2 bool) (string,
 	if err != nil {
 		return "", nil, err
 	}
-	response, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(request)
+	response, err := (&http.Client{Transport: transport, Timeout: patience}).Do(request)
 	if err != nil {
 		return "", nil, err
 	}
@@ -312,7 +312,7 @@ func (p *place) plain(t testing.TB, host string) (int, http.Header) {
 		t.Fatal(err)
 	}
 	request.Host = host
-	client := &http.Client{Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -360,10 +360,13 @@ func freePort(t testing.TB) netip.AddrPort {
 	return address
 }
 
-// eventually asks until the answer is yes, for at most 20 s.
+// patience is for what happens at once where nobody else has the processors.
+const patience = 60 * time.Second
+
+// eventually asks until the answer is yes, and for so long at most.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
@@ -371,7 +374,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		select {
 		case <-again.C:
 		case <-deadline.C:
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

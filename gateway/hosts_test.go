@@ -86,12 +86,12 @@ func (p *place) form(roots *x509.CertPool, sni, host string, http2 bool) string 
 	if http2 {
 		return p.formHTTP2(config, host)
 	}
-	wire, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", p.node.HTTPS.String(), config)
+	wire, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", p.node.HTTPS.String(), config)
 	if err != nil {
 		return outcome(0, "", err)
 	}
 	defer wire.Close()
-	wire.SetDeadline(time.Now().Add(10 * time.Second))
+	wire.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintf(wire, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host)
 	response, err := http.ReadResponse(bufio.NewReader(wire), nil)
 	if err != nil {
@@ -113,7 +113,7 @@ func (p *place) formHTTP2(config *tls.Config, host string) string {
 		return err.Error()
 	}
 	request.Host = host // :authority, as it is
-	response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(request)
+	response, err := (&http.Client{Transport: transport, Timeout: patience}).Do(request)
 	if err != nil {
 		return outcome(0, "", err)
 	}

@@ -110,10 +110,10 @@ func TestHTTP3(t *testing.T) {
 
 // quic calls by HTTP/3 with exactly this SNI and host, on a connection of its own.
 func (p *place) quic(roots *x509.CertPool, sni, host string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	config := &tls.Config{RootCAs: roots, ServerName: sni, NextProtos: []string{http3.NextProtoH3}}
-	conn, err := quic.DialAddr(ctx, p.node.HTTPS.String(), config, &quic.Config{})
+	conn, err := quic.DialAddr(ctx, p.node.HTTPS.String(), config, &quic.Config{HandshakeIdleTimeout: patience})
 	if err != nil {
 		return refusedOr(err)
 	}

@@ -62,7 +62,7 @@ func (s *settlement) change(add []polder.Service, gone []polder.ServiceName, tid
 	led, left := s.hosts.ByName()
 	set, remove = append(set, led...), append(remove, left...)
 	s.server.Apply(set, remove)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.server.Wait(ctx, append(keysOf(set), remove...)...); err != nil {
 		s.t.Fatal(err)
@@ -187,7 +187,7 @@ type held struct {
 
 func (p *place) hold(t *testing.T, roots *x509.CertPool, host string) *held {
 	t.Helper()
-	wire, err := tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", p.node.HTTPS.String(), &tls.Config{RootCAs: roots, ServerName: host})
+	wire, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", p.node.HTTPS.String(), &tls.Config{RootCAs: roots, ServerName: host})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func (p *place) hold(t *testing.T, roots *x509.CertPool, host string) *held {
 // ask sends one request over the connection and gives its status; 0 if it broke.
 func (h *held) ask(t *testing.T) int {
 	t.Helper()
-	h.wire.SetDeadline(time.Now().Add(20 * time.Second))
+	h.wire.SetDeadline(time.Now().Add(patience))
 	if _, err := fmt.Fprintf(h.wire, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", h.host); err != nil {
 		t.Log(err)
 		return 0

@@ -52,7 +52,7 @@ func TestScopesOfAnOlderPolder(t *testing.T) {
 	var callers sync.WaitGroup
 	for _, s := range services[:4] {
 		host := string(s.Hosts[0])
-		client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{
 			TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: host}, MaxIdleConnsPerHost: 1,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "tcp", p.node.HTTPS.String())

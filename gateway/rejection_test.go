@@ -105,7 +105,7 @@ func TestBadResourcesStopNobody(t *testing.T) {
 			for i, r := range set {
 				keys[i] = r.Key
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			if err := p.server.Wait(ctx, keys...); err != nil {
 				t.Fatal(err)

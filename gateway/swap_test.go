@@ -51,7 +51,7 @@ func newBackend(t *testing.T) *backend {
 // stop lets requests in progress end.
 func (b *backend) stop(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := b.server.Shutdown(ctx); err != nil {
 		t.Error(err)
@@ -133,7 +133,7 @@ func (p *place) swap(t *testing.T, before, now []xds.Resource) []xds.Resource {
 	t.Helper()
 	remove := missing(keysOf(before), keysOf(now))
 	p.server.Apply(now, remove)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := p.server.Wait(ctx, append(keysOf(now), remove...)...); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func (p *place) load(t *testing.T, roots *x509.CertPool, host string) (stop func
 				return new(net.Dialer).DialContext(ctx, "tcp", p.node.HTTPS.String())
 			},
 		}
-		client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+		client := &http.Client{Transport: transport, Timeout: patience}
 		group.Go(func() {
 			defer transport.CloseIdleConnections()
 			for {

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait for something that is sure to happen.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
