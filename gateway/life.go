@@ -47,7 +47,10 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 		return
 	}
 	if i.State == polder.Paused {
-		if known != nil {
+		switch left, paged := e.Paging.Left(); {
+		case paged: // it was paused before, and may have been asked to end since
+			s.pagedOut(left)
+		case known != nil:
 			r.instancePaused(s, known, now)
 		}
 		return

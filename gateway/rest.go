@@ -16,8 +16,9 @@ const (
 	// pagedTime until one does whose memory was paged out (a Node program, zram).
 	resumeTime = time.Millisecond
 	pagedTime  = 50 * time.Millisecond
-	// pagedShare is what is left of an instance's cost when its memory is paged
-	// out: what stays in RAM, and its room where it was paged to.
+	// pagedShare is what is expected to be left of an instance's cost when its
+	// memory is paged out, until an instance of the service was: what stays in RAM,
+	// and its room where it was paged to.
 	pagedShare = 0.25
 )
 
@@ -32,21 +33,32 @@ func pausing() prewarm.Pausing {
 	return prewarm.Pausing{Possible: true, Share: pagedShare, Resume: pagedTime}
 }
 
-// thawsKept is how many times of a service are remembered that its paused instances
-// took to go on.
-const thawsKept = 8
+// restsKept is how many times of a service are remembered that its paused instances
+// took to go on, and how many shares of their memory that paging out left.
+const restsKept = 8
 
 // thawed notes how long a paused instance took to go on.
 func (s *service) thawed(took time.Duration) {
-	s.thaws = append(s.thaws, max(took, 0))
-	s.thaws = s.thaws[max(0, len(s.thaws)-thawsKept):]
+	s.thaws = last(append(s.thaws, max(took, 0)), restsKept)
 }
 
-// pausing is what a paused instance of the service gives: once some have gone on,
-// the slowest of the last times, in place of what the machine's kind lets expect.
+// pagedOut notes which share of a paused instance's memory was left in RAM.
+func (s *service) pagedOut(left float64) {
+	s.left = last(append(s.left, left), restsKept)
+}
+
+// last are the last n of a list.
+func last[T any](list []T, n int) []T { return list[max(0, len(list)-n):] }
+
+// pausing is what a paused instance of the service costs and gives: once some were
+// paged out and have gone on, the dearest and the slowest of the last times, in place
+// of what the machine's kind lets expect.
 func (s *service) pausing(expected prewarm.Pausing) prewarm.Pausing {
 	if len(s.thaws) > 0 {
 		expected.Resume = slices.Max(s.thaws)
+	}
+	if len(s.left) > 0 {
+		expected.Share = slices.Max(s.left)
 	}
 	return expected
 }

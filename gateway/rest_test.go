@@ -70,6 +70,53 @@ func TestPauseAndGoOn(t *testing.T) {
 	})
 }
 
+// TestPausedAtItsMeasuredCost: what a paused instance costs is what paging it out was seen
+// to leave, the dearest of the last times.
+func TestPausedAtItsMeasuredCost(t *testing.T) {
+	spec := started("billing", time.Minute)
+	spec.Scale.Pause = 10 * time.Second
+	inWorld(t, []polder.Service{spec}, func(w *world) {
+		w.r.do(w.ctx, func(time.Time) { w.r.pausing = prewarm.Pausing{Possible: true, Share: 0.25, Resume: pagedTime} })
+		if _, err := w.wake("billing"); err != nil {
+			t.Fatal(err)
+		}
+		after(20 * time.Second)
+		paged := func(left int64) {
+			w.r.InstanceChanged(w.ctx, instance.Event{
+				Instance: polder.Instance{ID: "billing-1", Service: "billing", Region: "fr", State: polder.Paused},
+				Paging:   instance.Paging{Before: 100, After: left},
+			})
+		}
+		share := func() (share float64) {
+			w.r.do(w.ctx, func(now time.Time) { share = w.r.terms(w.r.services["billing"], now).Pausing.Share })
+			return share
+		}
+		if got := share(); got != 0.25 {
+			t.Errorf("before anything is known: %v, want what the machine lets expect", got)
+		}
+		paged(40)
+		paged(10)
+		if got := share(); got != 0.4 {
+			t.Errorf("after two: %v, want the dearer", got)
+		}
+		for range restsKept {
+			paged(10)
+		}
+		if got := share(); got != 0.1 {
+			t.Errorf("after many: %v, want the dearest of the last %d", got, restsKept)
+		}
+		if got := w.state("billing-1"); got != polder.Paused {
+			t.Errorf("it is %q, want paused as before", got)
+		}
+		// It may be asked to end before the news of its paging comes.
+		w.r.do(w.ctx, func(time.Time) { w.r.services["billing"].running["billing-1"].State = polder.Draining })
+		paged(10)
+		if got := w.state("billing-1"); got != polder.Draining {
+			t.Errorf("it is %q, and was asked to end", got)
+		}
+	})
+}
+
 // TestCallWhileItIsPaused: whoever calls between the freezing and its end waits
 // for the same instance.
 func TestCallWhileItIsPaused(t *testing.T) {

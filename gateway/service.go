@@ -33,7 +33,8 @@ type service struct {
 	atBerthNow int                 // who waits at the berth for want of a ready instance
 	engaged    time.Time           // when a request was last seen to reach an instance before the load reports told of it
 	startUps   []time.Duration
-	thaws      []time.Duration // that paused instances took to go on, the last thawsKept
+	thaws      []time.Duration // that paused instances took to go on, the last restsKept
+	left       []float64       // shares of paused instances' memory that paging out left in RAM, the last restsKept
 	expected   time.Time       // of an announced arrival; zero for none
 	knocked    time.Time       // when somebody was first seen to wait at the berth for the start under way; zero for nobody
 	hello      hello           // ClientHellos

@@ -73,6 +73,8 @@ type fakeHandle struct {
 	mu       sync.Mutex
 	graces   []time.Duration // of stops
 	released bool
+	paging   Paging // what PageOut says
+	locked   error  // and why nothing was paged out
 }
 
 func newFake(id Identity) *fakeHandle {
@@ -114,6 +116,15 @@ func (h *fakeHandle) Stop(ctx context.Context, grace time.Duration) error {
 	}
 	h.end(&Died{Exit: "stopped"})
 	return nil
+}
+
+func (h *fakeHandle) Pause() error  { return nil }
+func (h *fakeHandle) Resume() error { return nil }
+
+func (h *fakeHandle) PageOut() (before, after int64, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.paging.Before, h.paging.After, h.locked
 }
 
 func (h *fakeHandle) Release() {

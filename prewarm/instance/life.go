@@ -226,6 +226,7 @@ func (m *Manager) tell(ended <-chan struct{}) {
 func (m *Manager) log(event Event) {
 	attrs := []any{"region", event.Region, "service", event.Service, "instance", event.ID, "reason", event.Reason}
 	switch {
+	case event.Paging != (Paging{}): // pageOut has said it
 	case event.Failed:
 		m.o.Log.Warn("instance failed", append(attrs, "last_lines", event.LastLines)...)
 	case event.State == polder.Ready:

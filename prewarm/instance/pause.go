@@ -57,8 +57,8 @@ func (m *Manager) Resume(id polder.InstanceID) error {
 	return nil
 }
 
-// PageOut takes the memory of a paused instance out of RAM, and tells which
-// share of it is left there.
+// pageOut takes the memory of a paused instance out of RAM, as far as that can be
+// done, and tells in a Paused event what is left there.
 func (m *Manager) pageOut(e *entry) {
 	e.rest.Lock()
 	defer e.rest.Unlock()
@@ -71,9 +71,16 @@ func (m *Manager) pageOut(e *entry) {
 	before, after, err := e.handle.(Pauser).PageOut()
 	if err != nil {
 		m.o.Log.Debug("a paused instance keeps its memory", "region", m.o.Region, "instance", e.instance.ID, "reason", err)
-		return
+	} else {
+		m.o.Log.Info("paused instance paged out", "region", m.o.Region, "instance", e.instance.ID, "before", before, "after", after)
 	}
-	m.o.Log.Info("paused instance paged out", "region", m.o.Region, "instance", e.instance.ID, "before", before, "after", after)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if before > 0 && !e.stopping && m.table[e.instance.ID] == e {
+		event := e.event()
+		event.Paging = Paging{Before: before, After: after}
+		m.announce(event)
+	}
 }
 
 // resting finds an instance in the state from which it shall go.

@@ -57,7 +57,8 @@ type Pauser interface {
 	Pause() error
 
 	// PageOut takes a paused instance's memory out of RAM as far as the machine
-	// can. It tells how much was there, and is, in bytes.
+	// can. It tells how much RAM the instance occupied, and occupies now, in bytes,
+	// with what it takes in compressed swap; with an error too, as far as that is known.
 	PageOut() (before, after int64, err error)
 
 	// Resume lets it go on. One that is not paused does not notice.

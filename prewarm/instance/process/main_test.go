@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 //	cat           copy file descriptor 3 to stdout
 //	hide          run "serve" with an empty environment in this process
 //	eat           use 1 GiB of memory
+//	fat           as serve, with 32 MiB of memory of its own
 //	compute       use a processor
 //	escape        start a "serve" in a session of its own, say its PID, wait
 //	delegate DIR CONTROLLER
@@ -52,7 +54,14 @@ func sample(what string, args []string) {
 		fmt.Println("hello out")
 		fmt.Fprintln(os.Stderr, "hello err")
 		os.Exit(int(args[0][0] - '0'))
-	case "serve":
+	case "serve", "fat":
+		if what == "fat" {
+			ballast, err := unix.Mmap(-1, 0, 32<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+			must(err)
+			for page := range slices.Chunk(ballast, os.Getpagesize()) {
+				page[0] = 1
+			}
+		}
 		signal.Notify(stop, syscall.SIGTERM)
 		fmt.Println("serving")
 		<-stop

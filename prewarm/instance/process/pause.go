@@ -1,19 +1,14 @@
 package process
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // freezeWithin bounds the wait for the kernel to freeze a group, which takes
@@ -161,79 +156,4 @@ func freeze(dir string) error {
 		}
 		<-tick.C
 	}
-}
-
-// Resident is the memory of the leader and its group that is in RAM, in bytes.
-func (p *Process) Resident() (bytes int64) {
-	members, _ := p.members()
-	for _, pid := range append(members, p.record.PID) {
-		if words, err := readWords(fmt.Sprintf("/proc/%d", pid), "statm"); err == nil && len(words) > 1 {
-			pages, _ := strconv.ParseInt(words[1], 10, 64)
-			bytes += pages * int64(os.Getpagesize())
-		}
-	}
-	return bytes
-}
-
-// PageOut asks the kernel to take the memory of a paused group out of RAM: what
-// comes from files at once, the rest where there is swap. It does so for the cgroup
-// of v2 that limits the group's memory, if there is one, else for each process. It
-// returns as it was and as it is, in bytes. Without the right to do so (to the
-// cgroup, or CAP_SYS_NICE) it is an error, and nothing has changed.
-func (p *Process) PageOut() (before, after int64, err error) {
-	before = p.Resident()
-	if slices.ContainsFunc(p.cgroups(), reclaim) {
-		return before, p.Resident(), nil
-	}
-	members, err := p.members()
-	for _, pid := range append(members, p.record.PID) {
-		err = errors.Join(err, pageOut(pid))
-	}
-	if err != nil {
-		err = fmt.Errorf("page out %s (pid %d): %w", p.record.Label, p.record.PID, err)
-	}
-	return before, p.Resident(), err
-}
-
-// reclaim asks the kernel to take all of a cgroup's memory out of RAM, with page
-// cache and what the kernel keeps for it, which needs no right beyond that to the
-// cgroup (memory.reclaim, since Linux 5.19). It takes what it can, and says so when
-// that is not all. False means that there is no such cgroup, or no such file.
-func reclaim(dir string) bool {
-	current, err := readWords(dir, "memory.current")
-	if err != nil || len(current) != 1 {
-		return false
-	}
-	err = writeFile(dir, "memory.reclaim", current[0])
-	return err == nil || errors.Is(err, unix.EAGAIN)
-}
-
-func pageOut(pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		return err
-	}
-	defer maps.Close()
-	rows := bufio.NewScanner(maps)
-	for rows.Scan() {
-		// START-END permissions offset device inode path
-		span, rest, _ := strings.Cut(rows.Text(), " ")
-		low, high, ok := strings.Cut(span, "-")
-		from, err1 := strconv.ParseUint(low, 16, 64)
-		to, err2 := strconv.ParseUint(high, 16, 64)
-		if !ok || err1 != nil || err2 != nil || strings.HasPrefix(rest, "---p") || strings.HasSuffix(rest, "[vsyscall]") {
-			continue // nothing, or the kernel's own
-		}
-		one := unix.RemoteIovec{Base: uintptr(from), Len: int(to - from)}
-		_, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(fd), uintptr(unsafe.Pointer(&one)), 1, unix.MADV_PAGEOUT, 0, 0)
-		if errno != 0 && errno != unix.EINVAL && errno != unix.ENOMEM { // what the kernel keeps there itself, or what is locked
-			return fmt.Errorf("process_madvise: %w", errno)
-		}
-	}
-	return rows.Err()
 }

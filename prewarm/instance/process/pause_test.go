@@ -50,8 +50,8 @@ func TestPause(t *testing.T) {
 			t.Error("a resumed process stands still")
 		}
 	}
-	if before := p.Resident(); before <= 0 {
-		t.Errorf("it has %d bytes in RAM", before)
+	if before := p.Occupied(); before <= 0 {
+		t.Errorf("it occupies %d bytes of RAM", before)
 	}
 	if err := p.Stop(t.Context(), time.Hour); err != nil {
 		t.Fatal(err)
