@@ -87,7 +87,7 @@ type Book struct {
 	regions  []polder.Region
 	services layered[*entry]
 	owners   layered[polder.ServiceName] // by host as written; "" when contested
-	reversed []string                    // all hosts, labels reversed, sorted
+	reversed layeredList                 // all hosts, labels reversed
 	holders  layered[[]holder]           // by address
 	peers    map[string][]polder.RegionName
 	ends     map[int64]int // seconds at which some broken glass is whole, and of how many regions of services
@@ -129,6 +129,7 @@ func NewBook(model *polder.Model, site Site) *Book {
 	b := &Book{site: site, mark: new(mark), regions: model.Regions, peers: map[string][]polder.RegionName{}, ends: map[int64]int{}}
 	b.remember(site.Former)
 	services, owners, holders := map[string]*entry{}, map[string]polder.ServiceName{}, map[string][]holder{}
+	var reversed []string
 	for _, s := range model.Services {
 		e := newEntry(s, model.Regions, site)
 		services[string(s.Name)] = e
@@ -139,13 +140,14 @@ func NewBook(model *polder.Model, site Site) *Book {
 				continue
 			}
 			owners[string(h)] = s.Name
-			b.reversed = append(b.reversed, reverse(string(h)))
+			reversed = append(reversed, reverse(string(h)))
 		}
 		for at, h := range placesOf(s) {
 			holders[at] = append(holders[at], h...)
 		}
 	}
-	slices.Sort(b.reversed)
+	slices.Sort(reversed)
+	b.reversed.base = reversed
 	b.services.base, b.owners.base, b.holders.base = services, owners, holders
 	for region, addresses := range site.PeerOf {
 		for _, a := range addresses {
@@ -243,24 +245,8 @@ func (b *Book) With(before, after []polder.Service, former map[string]polder.Ser
 		next.changed.hosts[host] = true
 	}
 	next.services, next.owners, next.holders = b.services.with(services), b.owners.with(owners), b.holders.with(holders)
-	next.reversed = exchanged(b.reversed, gone, come)
+	next.reversed = b.reversed.with(gone, come)
 	return &next
-}
-
-// exchanged is a sorted list without some and with others.
-func exchanged(sorted, gone, come []string) []string {
-	list := slices.Clone(sorted)
-	for _, name := range gone {
-		if at, found := slices.BinarySearch(list, name); found {
-			list = slices.Delete(list, at, at+1)
-		}
-	}
-	for _, name := range come {
-		if at, found := slices.BinarySearch(list, name); !found {
-			list = slices.Insert(list, at, name)
-		}
-	}
-	return list
 }
 
 func newEntry(s polder.Service, regions []polder.Region, site Site) *entry {

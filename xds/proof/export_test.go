@@ -33,5 +33,5 @@ func SameBook(a, b *Book) bool {
 	return maps.EqualFunc(maps.Collect(a.services.all()), maps.Collect(b.services.all()), same) &&
 		maps.Equal(maps.Collect(a.owners.all()), maps.Collect(b.owners.all())) &&
 		maps.EqualFunc(maps.Collect(a.holders.all()), maps.Collect(b.holders.all()), holders) &&
-		maps.EqualFunc(a.former, b.former, same) && slices.Equal(a.reversed, b.reversed)
+		maps.EqualFunc(a.former, b.former, same) && slices.Equal(slices.Collect(a.reversed.from("")), slices.Collect(b.reversed.from("")))
 }

@@ -44,9 +44,8 @@ func reverse(host string) string {
 // below lists the hosts of the book that lie below a wildcard, without itself.
 func (b *Book) below(wildcard string) []string {
 	prefix := reverse(strings.TrimPrefix(wildcard, "*.")) + "."
-	from, _ := slices.BinarySearch(b.reversed, prefix)
 	var list []string
-	for _, r := range b.reversed[from:] {
+	for r := range b.reversed.from(prefix) {
 		if !strings.HasPrefix(r, prefix) {
 			break
 		}
