@@ -120,17 +120,22 @@ func (c *config) compare(before, after *polder.Model) polder.Difference {
 }
 
 func (c *config) snapshot() *polder.Model {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.model
+	model, _ := c.inForce()
+	return model
 }
 
 // policies is policyDigest of the model in force, which is made when it comes into
 // force and not whenever a row is told: that is at each start and stop of an instance.
 func (c *config) policies() string {
+	_, policies := c.inForce()
+	return policies
+}
+
+// inForce is the model, with policies as they are of it.
+func (c *config) inForce() (model *polder.Model, policies string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.policy
+	return c.model, c.policy
 }
 
 func (c *config) Status() ConfigStatus {

@@ -199,11 +199,12 @@ func (r *Region) followMembership(ctx context.Context) error {
 	}
 	v, far := vitals{}, distances{}
 	look := func() {
-		model, snapshot := r.config.snapshot(), r.gossip.Snapshot()
+		model, policies := r.config.inForce()
+		snapshot := r.gossip.Snapshot()
 		me := self{peer: r.options.Peer, region: r.options.Region, address: r.peerAddress}
 		around := survey(model, me, snapshot, v, time.Now())
 		around.rtt = far.measured(snapshot.View.RTT)
-		around.others = r.lookForSkew(model, snapshot.Peers)
+		around.others = r.lookForSkew(model, policies, snapshot.Peers)
 		r.reconciler.SetWorld(ctx, model, around)
 		r.describeWorld(model, snapshot, around)
 	}

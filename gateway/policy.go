@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -70,7 +69,7 @@ func policyChanges(before, after *polder.Model, d polder.Difference) []policyCha
 	}
 	differ := d.Services
 	if !reflect.DeepEqual(wasRegion, isRegion) {
-		differ = union(servicesByName(before), servicesByName(after))
+		differ = servicesOf(before, after)
 	}
 	for _, name := range differ {
 		c := policyChange{Service: name}
@@ -89,15 +88,19 @@ func policyChanges(before, after *polder.Model, d polder.Difference) []policyCha
 	return list
 }
 
-func servicesByName(m *polder.Model) map[polder.ServiceName]polder.Service {
-	services := make(map[polder.ServiceName]polder.Service, len(m.Services))
-	for _, s := range m.Services {
-		services[s.Name] = s
+// servicesOf lists the services of either model, sorted.
+func servicesOf(before, after *polder.Model) []polder.ServiceName {
+	names := make([]polder.ServiceName, 0, len(before.Services)+len(after.Services))
+	for _, services := range [][]polder.Service{before.Services, after.Services} {
+		for _, s := range services {
+			names = append(names, s.Name)
+		}
 	}
-	return services
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
-func union[K cmp.Ordered, V any](a, b map[K]V) []K {
+func union(a, b map[polder.RegionName]polder.Region) []polder.RegionName {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
 	return slices.Sorted(maps.Keys(all))

@@ -35,10 +35,9 @@ const (
 type skew struct {
 	log *slog.Logger
 
-	model  *polder.Model // the one that what follows was made from
-	digest string
-	own    map[uint32]law.Terms // by name
-	claims string               // to tell; made when first needed
+	model  *polder.Model        // the one that what follows is made from, when first needed
+	terms  map[uint32]law.Terms // by name
+	claims string               // to tell
 
 	agreed  *polder.Model // in force when all peers agreed last; nil before
 	heard   map[string]map[uint32]law.Terms
@@ -62,12 +61,15 @@ type dispute struct {
 	claims string // what this peer must tell; "" while all agree
 }
 
-// look compares a model with what living peers say.
-func (k *skew) look(m *polder.Model, peers []regions.Peer, me string) dispute {
-	k.adopt(m)
+// look compares a model, whose policies have this digest, with what living peers say.
+// It looks at no service as long as their digests are the same.
+func (k *skew) look(m *polder.Model, digest string, peers []regions.Peer, me string) dispute {
+	if k.model != m {
+		k.model, k.terms, k.claims = m, nil, ""
+	}
 	d := dispute{others: map[polder.ServiceName][]law.Permission{}}
 	for _, p := range peers {
-		if p.Row.Peer == me || p.Standing != regions.Alive || p.Row.Policy == "" || p.Row.Policy == k.digest {
+		if p.Row.Peer == me || p.Standing != regions.Alive || p.Row.Policy == "" || p.Row.Policy == digest {
 			continue
 		}
 		d.peers = append(d.peers, k.compare(m, p.Row, d.others))
@@ -77,21 +79,26 @@ func (k *skew) look(m *polder.Model, peers []regions.Peer, me string) dispute {
 		return d
 	}
 	if k.claims == "" {
-		k.claims = encodeClaims(k.own, k.log)
+		k.claims = encodeClaims(k.own(), k.log)
 	}
 	d.claims = k.claims
 	return d
 }
 
-// adopt makes what depends on the model alone.
-func (k *skew) adopt(m *polder.Model) {
-	if k.model == m {
-		return
+// own are the policies of the model.
+func (k *skew) own() map[uint32]law.Terms {
+	if k.terms == nil {
+		k.terms = termsOf(k.model)
 	}
-	k.model, k.digest, k.claims, k.own = m, policyDigest(m), "", map[uint32]law.Terms{}
+	return k.terms
+}
+
+func termsOf(m *polder.Model) map[uint32]law.Terms {
+	terms := make(map[uint32]law.Terms, len(m.Services))
 	for _, s := range m.Services {
-		k.own[nameHash(s.Name)] = law.Permit(s.Residency, m.Regions).Terms()
+		terms[nameHash(s.Name)] = law.Permit(s.Residency, m.Regions).Terms()
 	}
+	return terms
 }
 
 // compare finds the services that a peer sees otherwise. As long as the peer did not
@@ -99,12 +106,13 @@ func (k *skew) adopt(m *polder.Model) {
 // told last, if it told anything since.
 func (k *skew) compare(m *polder.Model, row polder.PeerRow, others map[polder.ServiceName][]law.Permission) SkewStatus {
 	status := SkewStatus{Peer: row.Peer, Region: row.Region, Policy: row.Policy}
+	own := k.own()
 	theirs, told := k.claimsOf(row)
 	status.Told = told
 	for _, s := range m.Services {
 		hash, disputed := nameHash(s.Name), false
 		dispute := func(terms law.Terms) {
-			if !sameTerms(terms, k.own[hash]) {
+			if !sameTerms(terms, own[hash]) {
 				disputed = true
 				others[s.Name] = append(others[s.Name], terms.Permission())
 			}
@@ -255,9 +263,10 @@ func decodeClaims(packed string) (map[uint32]law.Terms, error) {
 	return all, nil
 }
 
-// lookForSkew gives the law what peers say of policies, and tells them in turn.
-func (r *Region) lookForSkew(m *polder.Model, peers []regions.Peer) map[polder.ServiceName][]law.Permission {
-	d := r.skew.look(m, peers, r.options.Peer)
+// lookForSkew gives the law what peers say of policies, and tells them in turn. The
+// digest is that of the model's policies.
+func (r *Region) lookForSkew(m *polder.Model, digest string, peers []regions.Peer) map[polder.ServiceName][]law.Permission {
+	d := r.skew.look(m, digest, peers, r.options.Peer)
 	before := r.skewed.Swap(&d.peers)
 	if before == nil || !slices.EqualFunc(*before, d.peers, func(a, b SkewStatus) bool { return reflect.DeepEqual(a, b) }) {
 		for _, p := range d.peers {

@@ -39,11 +39,9 @@ func drawPolicies(t *rapid.T, label string) *polder.Model {
 
 // rowOf is what a peer says that has a model in force.
 func rowOf(peer string, m *polder.Model, told bool) regions.Peer {
-	k := skew{log: slog.New(slog.DiscardHandler)}
-	k.adopt(m)
-	row := polder.PeerRow{Peer: peer, Region: "nl", Epoch: 1, Sequence: 1, Policy: k.digest}
+	row := polder.PeerRow{Peer: peer, Region: "nl", Epoch: 1, Sequence: 1, Policy: policyDigest(m)}
 	if told {
-		row.Claims = encodeClaims(k.own, k.log)
+		row.Claims = encodeClaims(termsOf(m), slog.New(slog.DiscardHandler))
 	}
 	return regions.Peer{Row: row, Standing: regions.Alive}
 }
@@ -56,7 +54,7 @@ func TestWhatAllPermitHoldsWhilePeersDisagree(t *testing.T) {
 		mine, theirs := drawPolicies(t, "mine"), drawPolicies(t, "theirs")
 		judge := func(own, other *polder.Model) (map[polder.ServiceName]law.Approved, dispute) {
 			k := skew{log: slog.New(slog.DiscardHandler)}
-			d := k.look(own, []regions.Peer{rowOf("me", own, false), rowOf("other", other, true)}, "me")
+			d := k.look(own, policyDigest(own), []regions.Peer{rowOf("me", own, false), rowOf("other", other, true)}, "me")
 			verdicts := map[polder.ServiceName]law.Approved{}
 			for _, s := range own.Services {
 				verdicts[s.Name] = law.Judge(s, law.Circumstances{Here: "nl", Regions: skewRegions, Alive: polder.RegionHealth{"nl": true},
@@ -113,7 +111,7 @@ func TestUntilAPeerTellsWhatHeldBeforeHolds(t *testing.T) {
 		{"fr is gone", after, regions.Peer{Standing: regions.Dead, Row: rowOf("fr-1", before, true).Row}, law.Serve, false},
 		{"fr has the new file too", after, rowOf("fr-1", after, false), law.Serve, false},
 	} {
-		d := k.look(step.model, []regions.Peer{step.other}, "nl-1")
+		d := k.look(step.model, policyDigest(step.model), []regions.Peer{step.other}, "nl-1")
 		if got := verdict(step.model, d); got != step.want {
 			t.Errorf("%s: nl says %s, want %s", step.what, got, step.want)
 		}
@@ -128,7 +126,7 @@ func TestUntilAPeerTellsWhatHeldBeforeHolds(t *testing.T) {
 func TestSilenceWidensNothing(t *testing.T) {
 	wide, narrow := oneService("fr", "nl"), oneService("fr")
 	k := skew{log: slog.New(slog.DiscardHandler)}
-	k.look(wide, []regions.Peer{rowOf("fr-1", wide, false)}, "nl-1")
+	k.look(wide, policyDigest(wide), []regions.Peer{rowOf("fr-1", wide, false)}, "nl-1")
 	for _, step := range []struct {
 		what  string
 		other regions.Peer
@@ -138,7 +136,7 @@ func TestSilenceWidensNothing(t *testing.T) {
 		{"fr has another policy, and tells nothing", regions.Peer{Standing: regions.Alive, Row: polder.PeerRow{Peer: "fr-1", Policy: "another"}}, law.Pass},
 		{"fr agrees", rowOf("fr-1", wide, false), law.Serve},
 	} {
-		d := k.look(wide, []regions.Peer{step.other}, "nl-1")
+		d := k.look(wide, policyDigest(wide), []regions.Peer{step.other}, "nl-1")
 		got := law.Judge(wide.Services[0], law.Circumstances{Here: "nl", Regions: skewRegions, Alive: polder.RegionHealth{"fr": true, "nl": true}, Others: d.others["moves"]})
 		if got.Verdict() != step.want {
 			t.Errorf("%s: nl says %s, want %s", step.what, got.Verdict(), step.want)
