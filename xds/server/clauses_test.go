@@ -41,7 +41,7 @@ var clauses = []clause{
 	{title: "A version changes when something changes, and only changes are sent", section: "when-to-send-an-update",
 		delta: tests{TestConformanceOnlyChangesAreSent}, state: tests{TestConformanceOnlyChangesAreSent}, separate: tests{TestConformanceOnlyChangesAreSent}},
 	{title: "State of the world: names of a request with a stale nonce do not count", section: "resource-updates",
-		state: tests{TestConformanceStateOfTheWorldStaleNonce}, only: "the other variant says the contrary; separate streams take the same path"},
+		state: tests{TestConformanceStateOfTheWorldStaleNonce}, only: "delta has the next clause instead; a separate stream is read by the same code"},
 	{title: "Delta: what is subscribed to counts, even with a stale nonce", section: "incremental-xds",
 		delta: tests{TestConformanceDeltaStaleNonce}, separate: tests{TestConformanceDeltaStaleNonce}, only: "of delta"},
 	{title: "A nonce does not survive its stream", section: "basic-protocol-overview",
