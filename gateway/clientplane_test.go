@@ -262,3 +262,33 @@ func TestWhatClientsAreToldOf(t *testing.T) {
 		}
 	}
 }
+
+// TestAdoptedInstancesAreKeptForClients: an instance that an earlier Polder left behind
+// may be called by clients that have not connected again. It is kept for as long as
+// that may take, and not longer; one of a service that clients cannot call is not.
+func TestAdoptedInstancesAreKeptForClients(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		callable, other := started("callable", time.Second), started("other", time.Second)
+		callable.Protocol = polder.HTTP2
+		w.r.do(w.ctx, func(time.Time) {
+			w.r.gate.clients = newClientPlane(w.r.gate.site, netip.MustParseAddrPort("127.0.0.1:7445"), func([]string) {})
+			w.r.gate.clients.publisher = &quiet{}
+		})
+		w.r.SetModel(w.ctx, &polder.Model{Regions: testRegions, Services: []polder.Service{callable, other}})
+		var ran []polder.Instance
+		for i, s := range []polder.Service{callable, other} {
+			ran = append(ran, polder.Instance{ID: polder.InstanceID(s.Name + "-1"), Service: s.Name, Region: "fr", State: polder.Ready,
+				Started: time.Now(), Ready: time.Now(), Address: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(20001+i))})
+		}
+		w.r.Begin(w.ctx, ran)
+		stopped := func(id string) bool { return slices.Contains(w.journal(), "stop "+id) }
+		after(silentAfter - 5*time.Second)
+		if !stopped("other-1") || stopped("callable-1") {
+			t.Errorf("before clients must be back: %v", w.journal())
+		}
+		after(15 * time.Second)
+		if !stopped("callable-1") {
+			t.Errorf("no client came back: %v", w.journal())
+		}
+	})
+}

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/polder/polder"
 	"github.com/polder/polder/xds"
 	"github.com/polder/polder/xds/load"
 	"github.com/polder/polder/xds/server"
@@ -132,6 +133,15 @@ func (r *reconciler) reported() {
 	defer cancel()
 	if err := r.settled(ctx); err != nil && r.ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 		r.log.Warn("going on without a load report", "reason", err)
+	}
+}
+
+// expectClients counts a service whose instance was adopted as in use for silentAfter,
+// if clients may have been told of it: they call it straight and connect to Polder
+// again when they like, and until then nobody knows what they have in progress there.
+func (r *reconciler) expectClients(s *service, now time.Time) {
+	if r.gate.clients != nil && s.spec.Protocol == polder.HTTP2 {
+		s.inProgress["clients of an earlier Polder"] = progress{requests: 1, at: now}
 	}
 }
 

@@ -59,6 +59,7 @@ func (r *reconciler) instanceChanged(e instance.Event, now time.Time) {
 		known = &running{}
 		s.running[i.ID] = known
 		r.meter(i, now)
+		r.expectClients(s, now)
 	}
 	if known.State == polder.Draining || known.State == polder.Ready && i.State == polder.Starting {
 		return // told before, out of turn

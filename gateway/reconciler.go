@@ -215,6 +215,7 @@ func (r *reconciler) Begin(ctx context.Context, ran []polder.Instance) {
 			if s := r.services[i.Service]; s != nil {
 				s.running[i.ID] = &running{Instance: i}
 				r.meter(i, now)
+				r.expectClients(s, now)
 			}
 		}
 		r.spending.book.Close(now)
