@@ -38,7 +38,12 @@ type clientFleet struct {
 
 func newClientFleet(t *testing.T) *clientFleet {
 	t.Helper()
-	u := &clientFleet{fleetUnderTest: newFleet(t, "testdata/clients.yaml"), at: map[string]string{}}
+	return newClientFleetOf(t, "testdata/clients.yaml")
+}
+
+func newClientFleetOf(t *testing.T, config string) *clientFleet {
+	t.Helper()
+	u := &clientFleet{fleetUnderTest: newFleet(t, config), at: map[string]string{}}
 	text, err := os.ReadFile(u.config)
 	if err != nil {
 		t.Fatal(err)
@@ -95,12 +100,18 @@ func (u *clientFleet) program(folder string, changes ...string) *program {
 // service is a service's client, by xDS.
 func (p *program) service(name string) *callee {
 	p.u.t.Helper()
+	return &callee{p.u, name, healthgrpc.NewHealthClient(p.dial(name))}
+}
+
+// dial resolves a service by xDS, once it is called.
+func (p *program) dial(name string) *grpc.ClientConn {
+	p.u.t.Helper()
 	conn, err := grpc.NewClient("xds:///"+name+".example.com", p.options...)
 	if err != nil {
 		p.u.t.Fatal(err)
 	}
 	p.u.t.Cleanup(func() { conn.Close() })
-	return &callee{p.u, name, healthgrpc.NewHealthClient(conn)}
+	return conn
 }
 
 // callee is a service that somebody calls.

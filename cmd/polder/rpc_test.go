@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,9 @@ func runRPC(after string) int {
 		var service testgrpc.TestServiceServer = grpctest.Service{}
 		if os.Getenv(rpcWaits) != "" {
 			service = &calls{gate: make(chan struct{})}
+		}
+		if takes, err := time.ParseDuration(os.Getenv(rpcTakes)); err == nil {
+			service = worker{takes: takes, working: new(atomic.Int32)}
 		}
 		server := grpc.NewServer()
 		testgrpc.RegisterTestServiceServer(server, service)
