@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/polder/polder"
 )
 
 // TestStreamsThatBeganColdOutlivePolder: server-sent events and a WebSocket that
@@ -21,15 +23,8 @@ func TestStreamsThatBeganColdOutlivePolder(t *testing.T) {
 	u.say(t, "before")
 	events.find(t, "data: before")
 
-	for _, service := range []string{"streams", "sockets"} {
-		why := u.why(t, service)
-		if len(why.Requests) != 1 || !why.Requests[0].Moved {
-			t.Errorf("the stream that woke %s: %+v", service, why.Requests)
-		}
-		for _, r := range why.Requests {
-			wantPhases(t, r)
-		}
-	}
+	u.wantMoved(t, "streams")
+	u.wantMoved(t, "sockets")
 	before, err := u.status("fr")
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +39,19 @@ func TestStreamsThatBeganColdOutlivePolder(t *testing.T) {
 	socket.echo(t, "after")
 	u.say(t, "after")
 	events.find(t, "data: after")
+}
+
+// wantMoved checks that the only request which a service has on record was taken to
+// its instance, and accounts for its time.
+func (u *fleetUnderTest) wantMoved(t *testing.T, service polder.ServiceName) {
+	t.Helper()
+	why := u.why(t, string(service))
+	if len(why.Requests) != 1 || !why.Requests[0].Moved {
+		t.Errorf("the stream that woke %s: %+v", service, why.Requests)
+	}
+	for _, r := range why.Requests {
+		wantPhases(t, r)
+	}
 }
 
 // stream is a connection to the entrypoint of fr on which an answer has begun.
