@@ -206,6 +206,9 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 	if err != nil {
 		r.spending.book.Release(now, reservation)
 	}
+	if errors.Is(err, instance.ErrNotServing) {
+		return false // the region ends: who waits is told so, and Envoy brings them to the next Polder if there is one
+	}
 	var full *instance.Full
 	if errors.As(err, &full) && s.leaving() {
 		return false // one that ends makes room, and its end asks again
@@ -228,8 +231,7 @@ func (r *reconciler) start(s *service, reason string, now time.Time) bool {
 			r.publishEndpoints(s)
 			r.tendBerth(s)
 		}
-		// The manager ends before the reconciler when the region stops: that needs no warning for each service.
-		if repeats, tell := s.unstarted.tell(s.failure, now); tell && !errors.Is(err, instance.ErrNotServing) {
+		if repeats, tell := s.unstarted.tell(s.failure, now); tell {
 			r.log.Warn("no instance was started", "service", s.spec.Name, "reason", err, "retry-at", s.retryAt, "waiting", waiting, "repeats", repeats)
 		}
 		return false

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
+	"github.com/polder/polder/internal/faketime"
 	"github.com/polder/polder/prewarm/instance"
 )
 
@@ -59,6 +61,49 @@ func TestWhyNothingStartsIsLoggedOnce(t *testing.T) {
 		callAll()
 		if lines := logged(); len(lines) != 2 || strings.Contains(lines[1], "repeats=0") {
 			t.Errorf("50 more, a minute later: %q", lines)
+		}
+	})
+}
+
+// handedOver are instances whose manager has ended, as it does before the reconciler.
+type handedOver struct{ *world }
+
+func (handedOver) Start(_ context.Context, s polder.Service, _ string) (polder.InstanceID, error) {
+	return "", fmt.Errorf("start an instance of service %s: %w", s.Name, instance.ErrNotServing)
+}
+
+// TestWhoComesAtTheHandOverIsNotRefused: callers for whom nothing can be started
+// because Polder ends are told that it does, which Envoy takes for a reason to ask the
+// next one, and not that a start failed.
+func TestWhoComesAtTheHandOverIsNotRefused(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		w := newWorld(t, ctx)
+		w.r.instances = handedOver{w}
+		ended := make(chan error, 1)
+		go func() { ended <- w.r.Run(ctx) }()
+		w.r.SetSurroundings(ctx, surroundings{health: polder.RegionHealth{"fr": true, "nl": true}})
+		w.r.SetModel(ctx, &polder.Model{Regions: testRegions, Services: []polder.Service{started("billing", time.Minute)}})
+		w.r.Begin(ctx, nil)
+		answers := make(chan error, 3)
+		for range cap(answers) {
+			go func() {
+				_, err := w.r.Wake(context.WithoutCancel(ctx), "billing", activator.Cause{Kind: activator.CauseRequest})
+				answers <- err
+			}()
+		}
+		after(5 * time.Second)
+		if len(answers) > 0 {
+			t.Errorf("answered while the next Polder may come: %v", <-answers)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		for range cap(answers) {
+			if err := <-answers; reasonOf(err) != activator.Stopping {
+				t.Errorf("got %v, want the reason %s", err, activator.Stopping)
+			}
 		}
 	})
 }
