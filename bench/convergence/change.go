@@ -131,11 +131,11 @@ func (r *rig) cost(ctx context.Context, k kind, result *Change) (int, error) {
 	var toACK []time.Duration
 	began := time.Now()
 	bytes, down, own := r.wire.total(), r.wire.down.Load(), ownCPU()
-	main, err := r.envoy.mainCPU()
+	all, err := r.envoy.allCPU() // read around the main thread's, which it includes
 	if err != nil {
 		return 0, err
 	}
-	all, err := r.envoy.allCPU()
+	main, err := r.envoy.mainCPU()
 	if err != nil {
 		return 0, err
 	}
