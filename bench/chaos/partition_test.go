@@ -136,9 +136,8 @@ func TestPartition(t *testing.T) {
 			t.Errorf("the ledger of %s is not whole: %v: %s", entry.Name, err, said)
 		}
 	}
-	if n := p.instances("both"); n != 1 {
-		t.Errorf("calls through three gateways leave %d instances of a service, want one", n)
-	}
+	// A slow machine lets a peer seem lost for a moment, and has a second one started.
+	p.eventually("calls through three gateways leave one instance of a service", func() bool { return p.instances("both") == 1 })
 	for file := range kept {
 		if _, err := os.Stat(file); err != nil {
 			t.Errorf("healing cost a file: %v", err)

@@ -48,7 +48,7 @@ func TestBreakGlass(t *testing.T) {
 	eventually(t, "pl is given up, and the glass is whole", func() bool { return refused("fr") && refused("nl") })
 
 	from := time.Now().Add(-time.Minute).UTC().Truncate(time.Second)
-	until := time.Now().Add(law.Drain + 18*time.Second).UTC().Truncate(time.Second)
+	until := time.Now().Add(law.Drain + 45*time.Second).UTC().Truncate(time.Second)
 	broken := fmt.Sprintf("broken: { from: %s, until: %s, reason: smoke in Warsaw }", from.Format(time.RFC3339), until.Format(time.RFC3339))
 	u.write(strings.Replace(string(whole), "break-glass: [nl]", "break-glass: [nl], "+broken, 1))
 	for _, entry := range []polder.RegionName{"fr", "nl"} {

@@ -28,6 +28,8 @@ func TestHelloWithResidentKey(t *testing.T) {
 	if after := u.service("fr", "resident").Totals; after.Cold != before.Cold {
 		t.Error("somebody waited for it")
 	}
+	stay := u.open(t, "resident.example.com", "GET /stay HTTP/1.1\r\n", http.StatusOK) // nor does it fall asleep meanwhile
+	defer stay.Close()
 	eventually(t, "Envoy sends requests straight to its instance", func() bool {
 		u.ask(t, config)
 		return u.service("fr", "resident").Totals.Direct > before.Direct

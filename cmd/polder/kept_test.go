@@ -72,8 +72,7 @@ func TestCallsOnAKeptWayOutlivePolder(t *testing.T) {
 			t.Errorf("a call goes on, with %q, on a way that its owner forbids", line)
 		}
 	}
-	if way(home) {
-		t.Errorf("Envoy keeps a way that is forbidden")
-	}
+	// Envoy's workers cut the calls before its main thread puts the old listener away.
+	eventually(t, "Envoy keeps no way that is forbidden", func() bool { return !way(home) })
 	u.open(t, "streams.example.com", upgrade, http.StatusSwitchingProtocols).echo(t, "on the present way")
 }
