@@ -44,8 +44,8 @@ func main() {
 	}
 }
 
-// conform runs the suite of a folder against the server, and tells how many scenarios
-// failed.
+// conform runs the suite of a folder against the server, and tells how many steps of
+// its scenarios did not pass.
 func conform(ctx context.Context, folder string, args []string, out io.Writer) (failed int, err error) {
 	s, err := serve()
 	if err != nil {
@@ -69,7 +69,8 @@ func conform(ctx context.Context, folder string, args []string, out io.Writer) (
 	return report(text, out)
 }
 
-// results are the suite's, as far as they are told.
+// results are the suite's, as far as they are told. It counts steps, several of each
+// scenario; those after one that failed do not pass either.
 type results struct {
 	Total, Passed    int
 	ResultsByVariant []struct {
@@ -79,21 +80,23 @@ type results struct {
 	}
 }
 
-// report writes the suite's results, and tells how many scenarios did not pass.
+// report writes the suite's results, and tells how many steps did not pass.
 func report(text []byte, out io.Writer) (failed int, err error) {
 	var r results
 	if err := json.Unmarshal(text, &r); err != nil {
 		return 0, fmt.Errorf("results of the suite: %w", err)
 	}
 	if r.Total == 0 {
-		return 0, errors.New("the suite ran no scenario")
+		return 0, errors.New("the suite ran nothing")
 	}
+	scenarios := 0
 	for _, v := range r.ResultsByVariant {
-		fmt.Fprintf(out, "%s: %d of %d scenarios pass\n", v.Name, v.Passed, v.Total)
+		scenarios += len(v.FailedScenarios)
+		fmt.Fprintf(out, "%s: %d of %d steps pass\n", v.Name, v.Passed, v.Total)
 		for _, s := range v.FailedScenarios {
 			fmt.Fprintf(out, "  failed: %s\n    at: %s\n    %s\n", s.Name, s.FailedStep, s.Error)
 		}
 	}
-	fmt.Fprintf(out, "%d of %d scenarios pass\n", r.Passed, r.Total)
+	fmt.Fprintf(out, "%d of %d steps pass; scenarios that fail: %d\n", r.Passed, r.Total, scenarios)
 	return r.Total - r.Passed, nil
 }

@@ -123,7 +123,7 @@ func TestReport(t *testing.T) {
 	if err != nil || failed != 1 {
 		t.Errorf("%d failed, %v; want 1", failed, err)
 	}
-	for _, want := range []string{"sotw aggregated: 2 of 3", "unsubscribes", "receives nothing", "received A"} {
+	for _, want := range []string{"sotw aggregated: 2 of 3 steps", "scenarios that fail: 1", "unsubscribes", "receives nothing", "received A"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report says nothing of %q:\n%s", want, out.String())
 		}
