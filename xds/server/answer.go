@@ -37,7 +37,7 @@ type refusal struct {
 // accept records that the Envoy took the response in flight. Called with mu held.
 func (st *stream) accept(typeURL string, sub *subscription) {
 	r := sub.inflight
-	sub.inflight = nil
+	sub.inflight, st.givenUp = nil, false
 	st.server.count(typeURL).Accepted++
 	for _, resource := range r.set {
 		if typeURL == xds.TypeEndpoint {
@@ -69,7 +69,7 @@ func (st *stream) accept(typeURL string, sub *subscription) {
 // the culprit is known. Called with mu held.
 func (st *stream) reject(typeURL string, sub *subscription, reason string, now time.Time) *Rejection {
 	r := sub.inflight
-	sub.inflight = nil
+	sub.inflight, st.givenUp = nil, false
 	st.server.count(typeURL).Rejected++
 	defer st.server.answered()
 	defer st.kick()

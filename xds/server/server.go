@@ -239,13 +239,25 @@ func (s *Server) Wait(ctx context.Context, keys ...xds.Key) error {
 
 func (s *Server) late(keys []xds.Key) (node string) {
 	for st := range s.streams {
-		for _, key := range keys {
-			if !st.settled(key) {
-				return st.node
-			}
+		if !st.givenUp && !st.settledAll(keys) {
+			return st.node
 		}
 	}
 	return ""
+}
+
+// GiveUp has nobody wait any longer for those who have not answered to the present
+// versions of these resources: one wait for an Envoy that is silent is enough. It is
+// waited for again once it answers anything.
+func (s *Server) GiveUp(keys ...xds.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.streams {
+		if !st.settledAll(keys) {
+			st.givenUp = true
+		}
+	}
+	s.answered()
 }
 
 // answered wakes everyone in Wait. Called with mu held.

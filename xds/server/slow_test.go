@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
@@ -40,6 +41,45 @@ func TestEnvoyThatNeverAnswers(t *testing.T) {
 	}
 	if err := c.Wait(t.Context(), xds.Key{Type: xds.TypeCluster, Name: "a"}); err != nil {
 		t.Errorf("still waiting for an Envoy that was cut off: %v", err)
+	}
+}
+
+// TestEnvoyThatIsGivenUp is waited for again once it answers anything. Others who have
+// not answered to something else are waited for all along.
+func TestEnvoyThatIsGivenUp(t *testing.T) {
+	c := newControl(t, Options{})
+	a, b := xds.Key{Type: xds.TypeCluster, Name: "a"}, xds.Key{Type: xds.TypeCluster, Name: "b"}
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1")}, nil)
+	silent, slow := c.envoy("fr-1"), c.envoy("fr-2")
+	owed := silent.expect(xds.TypeCluster, "a@1")
+	slow.accept(slow.expect(xds.TypeCluster, "a@1"))
+	slow.barrier(c, "fr-2 has answered")
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	waits := func(key xds.Key) bool { return c.Wait(now, key) != nil }
+	if !waits(a) {
+		t.Error("nobody waits for fr-1, which has not answered")
+	}
+	c.GiveUp(a)
+	if waits(a) {
+		t.Error("fr-1 was given up, and is waited for")
+	}
+	c.Apply([]xds.Resource{resource(xds.TypeCluster, "b", "1")}, nil)
+	if !waits(b) {
+		t.Error("nobody waits for fr-2, which was not given up")
+	}
+	slow.accept(slow.expect(xds.TypeCluster, "b@1"))
+	if err := c.Wait(t.Context(), b); err != nil {
+		t.Errorf("fr-2 has answered, and fr-1 was given up: %v", err)
+	}
+	silent.accept(owed)
+	next := silent.expect(xds.TypeCluster, "b@1")
+	if !waits(b) {
+		t.Error("nobody waits for fr-1, which answers again")
+	}
+	silent.accept(next)
+	if err := c.Wait(t.Context(), a, b); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -21,6 +21,7 @@ type stream struct {
 	wake      chan struct{} // capacity 1: there may be something to send
 	warming   map[string]bool
 	warmUntil time.Time
+	givenUp   bool // nobody waits for its answers, until it gives one
 }
 
 // subscription is what one Envoy wants and has of one type of resources.
@@ -94,6 +95,10 @@ func (st *stream) settled(key xds.Key) bool {
 		return false
 	}
 	return sub.inflight == nil || !sub.inflight.names(key.Name)
+}
+
+func (st *stream) settledAll(keys []xds.Key) bool {
+	return !slices.ContainsFunc(keys, func(key xds.Key) bool { return !st.settled(key) })
 }
 
 func (r *response) names(name string) bool {
