@@ -165,10 +165,11 @@ func (r *reconciler) revive(s *service) bool {
 }
 
 func (r *reconciler) awaitAck(key xds.Key) {
-	ctx, cancel := context.WithTimeout(r.ctx, ackDeadline)
+	ctx, cancel := context.WithTimeout(r.ctx, r.acknowledged)
 	defer cancel()
 	if err := r.publisher.Wait(ctx, key); err != nil && r.ctx.Err() == nil {
 		r.log.Warn("going on without an acknowledgement", "reason", err)
+		r.publisher.GiveUp(key)
 	}
 }
 
@@ -183,10 +184,10 @@ func (r *reconciler) Published(ctx context.Context, name polder.ServiceName) err
 	return r.publisher.Wait(ctx, xds.Key{Type: xds.TypeEndpoint, Name: xds.ServiceCluster(name)})
 }
 
-// awaitIdle returns when no request of the service is open, or after drainLimit.
+// awaitIdle returns when no request of the service is open, or after r.finished.
 // Load reports leave out endpoints that were removed, so Envoy is asked.
 func (r *reconciler) awaitIdle(name polder.ServiceName) {
-	ctx, cancel := context.WithTimeout(r.ctx, drainLimit)
+	ctx, cancel := context.WithTimeout(r.ctx, r.finished)
 	defer cancel()
 	for {
 		open := 0

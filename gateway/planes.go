@@ -32,19 +32,32 @@ func (p planes) Wait(ctx context.Context, keys ...xds.Key) error {
 	if p.remote != nil {
 		err = errors.Join(err, p.remote.Wait(ctx, keys...))
 	}
-	if p.clients == nil {
-		return err
+	if theirs := toldClients(keys); p.clients != nil && len(theirs) > 0 {
+		err = errors.Join(err, p.clients.Wait(ctx, theirs...))
 	}
-	var theirs []xds.Key
+	return err
+}
+
+// GiveUp has nobody wait for those any more who have not answered to what Wait waits
+// for, until they answer.
+func (p planes) GiveUp(keys ...xds.Key) {
+	p.local.GiveUp(keys...)
+	if p.remote != nil {
+		p.remote.GiveUp(keys...)
+	}
+	if p.clients != nil {
+		p.clients.GiveUp(toldClients(keys)...)
+	}
+}
+
+// toldClients is what became of resources of the local Envoy for clients without one.
+func toldClients(keys []xds.Key) (theirs []xds.Key) {
 	for _, key := range keys {
 		if k, ok := xds.ClientEndpoints(key); ok {
 			theirs = append(theirs, k)
 		}
 	}
-	if len(theirs) == 0 {
-		return err
-	}
-	return errors.Join(err, p.clients.Wait(ctx, theirs...))
+	return theirs
 }
 
 // planes are those that the region has.

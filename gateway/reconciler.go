@@ -33,6 +33,7 @@ type publisher interface {
 	Apply(set []xds.Resource, remove []xds.Key) int
 	Touch(names ...string)
 	Wait(ctx context.Context, keys ...xds.Key) error
+	GiveUp(keys ...xds.Key)
 }
 
 // instances runs copies of services; *instance.Manager is one.
@@ -79,6 +80,8 @@ type reconciler struct {
 	gate         *gate // to publisher
 	instances    instances
 	tempo        Tempo
+	acknowledged time.Duration // bounds the wait for Envoys to acknowledge a removal
+	finished     time.Duration // bounds that for an unpublished instance's requests to end
 	pausing      prewarm.Pausing
 	berths       berths                                                 // nil for none
 	open         func(context.Context, polder.ServiceName) (int, error) // requests of a service that Envoy has open now; may be nil
@@ -132,7 +135,7 @@ func newReconciler(log *slog.Logger, g xds.Gateway, n xds.NodeConfig, p publishe
 		served:   new(servedHere),
 		closed:   func([]polder.ServiceName) {},
 		compare:  polder.Compare,
-		spending: newSpending(),
+		spending: newSpending(), acknowledged: ackDeadline, finished: drainLimit,
 	}
 }
 
@@ -360,10 +363,10 @@ func (r *reconciler) judgeWith(s *service, endpoints []polder.Endpoint) law.Appr
 }
 
 // publishEndpoints is the fast path when only instances changed. The law and
-// the proof stand on it as well.
+// the proof stand on it as well. A service that is no more has nothing published.
 func (r *reconciler) publishEndpoints(s *service) {
 	s.approved = r.judge(s)
-	if s.approved.Verdict() == law.Serve {
+	if s.approved.Verdict() == law.Serve && r.services[s.spec.Name] == s {
 		r.gate.publish(change{
 			set:       []xds.Resource{s.assignment(r.gateway)},
 			instances: map[polder.ServiceName][]polder.Endpoint{s.spec.Name: s.runningEndpoints()},

@@ -96,6 +96,8 @@ func (w *world) Apply(set []xds.Resource, remove []xds.Key) int {
 
 func (w *world) Touch(...string) {}
 
+func (w *world) GiveUp(...xds.Key) {}
+
 // Wait implements publisher.
 func (w *world) Wait(ctx context.Context, keys ...xds.Key) error {
 	select {

@@ -248,7 +248,7 @@ func (r *Region) connectControl() error {
 	}
 	r.reconciler.instances, r.reconciler.pausing = r.manager, pausing()
 	r.activator, err = activator.New(activator.Options{
-		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown,
+		Region: o.Region, Wake: r.reconciler.Wake, Known: r.isKnown, Heir: r.served.owner,
 		Cold: r.cold, Rouse: r.reconciler.Rouse, Look: r.reconciler.Look, Published: r.reconciler.Published,
 		Saturated: r.reconciler.Saturated, Limits: activator.DefaultLimits(),
 		ServerTiming: o.ServerTiming, Remember: activator.DefaultRemember, MayRemember: r.mayTrace, Observe: r.observeCold, Log: o.Log,

@@ -26,6 +26,7 @@ func (r *reconciler) adoptModel(before *polder.Model, around bool, now time.Time
 		r.adoptAccountsOf(d, now)
 	}
 	r.takeServices(d, now)
+	defer r.stopGone(d) // whatever leads to them goes first
 	if around || r.published == nil || changed.Rest {
 		for _, s := range r.services {
 			r.rehome(s)
@@ -76,9 +77,17 @@ func (r *reconciler) takeServices(d difference, now time.Time) {
 	}
 	for _, s := range d.gone {
 		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
-		r.stopAll(s, "service was removed from the configuration")
 		r.closeBerth(s)
 		r.saturated.Delete(s.spec.Name)
 		delete(r.services, s.spec.Name)
+	}
+}
+
+// stopGone retires the instances of services that are no more. What was published does
+// not lead to them any longer, and each Envoy takes that in at its own pace: to it they
+// are there until it has acknowledged that their endpoints are gone, which comes last.
+func (r *reconciler) stopGone(d difference) {
+	for _, s := range d.gone {
+		r.stopAll(s, "service was removed from the configuration")
 	}
 }

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/polder/polder"
@@ -21,6 +23,27 @@ func (s *servedHere) of(name polder.ServiceName) (law.Approved, bool) {
 	defer s.mu.RUnlock()
 	a, ok := s.by[name]
 	return a, ok
+}
+
+// owner is the service to which a host belongs: the host itself, or else the longest
+// wildcard above it. It looks at all services, and is asked only about requests for one
+// that is no more.
+func (s *servedHere) owner(host string) (polder.ServiceName, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	name, rest := canonicalHost(host), canonicalHost(host)
+	for {
+		for service, a := range s.by {
+			if slices.Contains(a.Service().Hosts, polder.Host(name)) {
+				return service, true
+			}
+		}
+		_, parent, found := strings.Cut(rest, ".")
+		if !found {
+			return "", false
+		}
+		name, rest = "*."+parent, parent
+	}
 }
 
 // mayKeep tells whether records of that kind about a service may be kept here.

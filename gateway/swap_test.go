@@ -100,7 +100,7 @@ func TestSwapsUnderLoadLoseNothing(t *testing.T) {
 			alive := polder.RegionHealth{"fr": true}
 			published := p.swap(t, nil, p.resources(services(0, old), alive))
 			p.startEnvoy(t)
-			stop := p.load(t, roots, host)
+			loaded := loadOn(roots, p.node.HTTPS, host)
 			for i := range *swaps {
 				next := newBackend(t)
 				published = p.swap(t, published, p.resources(services(i+1, next), alive))
@@ -110,7 +110,7 @@ func TestSwapsUnderLoadLoseNothing(t *testing.T) {
 				old.stop(t)
 				old = next
 			}
-			calls, lost := stop()
+			calls, lost := loaded.stop()
 			if len(lost) > 0 {
 				t.Errorf("%d of %d requests were lost in %d swaps, the first: %s", len(lost), calls, *swaps, lost[0])
 			}
@@ -141,48 +141,60 @@ func (p *place) swap(t *testing.T, before, now []xds.Resource) []xds.Resource {
 	return now
 }
 
-// load posts to a host on several connections until the result stops it, which
-// tells how many requests were sent, and what became of those that were lost.
-func (p *place) load(t *testing.T, roots *x509.CertPool, host string) (stop func() (int, []string)) {
-	t.Helper()
+// loading is load on a host that goes on until it is stopped.
+type loading struct {
+	calls   atomic.Int64
+	group   sync.WaitGroup
+	stopped chan struct{}
+
+	mu   sync.Mutex
+	lost []string // what became of the requests that were lost
+}
+
+// loadOn posts to a host at an entrypoint, on several connections.
+func loadOn(roots *x509.CertPool, entry netip.AddrPort, host string) *loading {
 	const callers = 6
-	var (
-		group   sync.WaitGroup
-		calls   atomic.Int64
-		mu      sync.Mutex
-		lost    []string
-		stopped = make(chan struct{})
-	)
+	l := &loading{stopped: make(chan struct{})}
 	for i := range callers {
-		transport := &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: i%2 == 1,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "tcp", p.node.HTTPS.String())
-			},
-		}
-		client := &http.Client{Transport: transport, Timeout: patience}
-		group.Go(func() {
-			defer transport.CloseIdleConnections()
+		client, done := clientAt(roots, entry, i%2 == 1)
+		l.group.Go(func() {
+			defer done()
 			for {
 				select {
-				case <-stopped:
+				case <-l.stopped:
 					return
 				default:
 				}
-				calls.Add(1)
+				l.calls.Add(1)
 				if what := post(client, host); what != "" {
-					mu.Lock()
-					lost = append(lost, what)
-					mu.Unlock()
+					l.mu.Lock()
+					l.lost = append(l.lost, what)
+					l.mu.Unlock()
 				}
 			}
 		})
 	}
-	return func() (int, []string) {
-		close(stopped)
-		group.Wait()
-		return int(calls.Load()), lost
+	return l
+}
+
+// stop ends the load, and tells how many requests were sent, and what became of those
+// that were lost.
+func (l *loading) stop() (int, []string) {
+	close(l.stopped)
+	l.group.Wait()
+	return int(l.calls.Load()), l.lost
+}
+
+// clientAt calls every host at one entrypoint, over HTTP/2 or HTTP/1.1. done closes
+// its connections.
+func clientAt(roots *x509.CertPool, entry netip.AddrPort, http2 bool) (client *http.Client, done func()) {
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: http2,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", entry.String())
+		},
 	}
+	return &http.Client{Transport: transport, Timeout: patience}, transport.CloseIdleConnections
 }
 
 // post tells what went wrong, or "".

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -75,7 +76,7 @@ func (a *Activator) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.answer
 
 // answer does the same. A request that stays is never moved: nobody would repeat it.
 func (a *Activator) answer(w http.ResponseWriter, r *http.Request, stays bool) {
-	service, named := serviceOf(r.Header)
+	service, named := a.serviceOf(r)
 	c := &call{Activator: a, w: w, r: r, service: service, id: requestID(r.Header), stays: stays, noticed: time.Now()}
 	if !named || !a.options.Known(service) {
 		c.fail(r.Context(), &Failure{Reason: UnknownService, Err: errNotNamed(r.Header)})
@@ -93,6 +94,23 @@ func (a *Activator) answer(w http.ResponseWriter, r *http.Request, stays bool) {
 		return
 	}
 	c.run(ctx)
+}
+
+// serviceOf is the service that a request is for. An Envoy that has not heard yet that
+// the host has moved to another service still names the former one.
+func (a *Activator) serviceOf(r *http.Request) (polder.ServiceName, bool) {
+	service, named := serviceOf(r.Header)
+	if named && a.options.Heir != nil && !a.options.Known(service) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if heir, ok := a.options.Heir(host); ok {
+			r.Header.Set(serviceHeader, string(heir))
+			return heir, true
+		}
+	}
+	return service, named
 }
 
 // class tells which budget a request of the service takes.

@@ -14,12 +14,13 @@ import (
 type Options struct {
 	Region       polder.RegionName
 	Wake         Wake
-	Known        func(polder.ServiceName) bool        // tells whether a service may be asked for at all; called often, must not call back
-	Published    Published                            // nil keeps streams that began cold here until they end
-	Saturated    func(polder.ServiceName) bool        // tells whether all its instances are busy; nil means that none ever is
-	Cold         func(polder.ServiceName) polder.Cold // what callers get while it sleeps; nil holds them all; called often, must not call back
-	Rouse        Rouse                                // only needed with Cold
-	Look         Look                                 // only needed with Cold
+	Known        func(polder.ServiceName) bool                // tells whether a service may be asked for at all; called often, must not call back
+	Heir         func(host string) (polder.ServiceName, bool) // the service that has a host now; asked when an Envoy that is behind names one that is no more; nil means that none has
+	Published    Published                                    // nil keeps streams that began cold here until they end
+	Saturated    func(polder.ServiceName) bool                // tells whether all its instances are busy; nil means that none ever is
+	Cold         func(polder.ServiceName) polder.Cold         // what callers get while it sleeps; nil holds them all; called often, must not call back
+	Rouse        Rouse                                        // only needed with Cold
+	Look         Look                                         // only needed with Cold
 	Limits       Limits
 	ServerTiming bool                          // tell callers what was cold: Server-Timing and x-polder-cold
 	Remember     int                           // cold requests kept in the ledger, at least 1

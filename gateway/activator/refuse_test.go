@@ -14,6 +14,7 @@ import (
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
+	"sync/atomic"
 )
 
 func TestRefusalsTellTheReasonAndNoMore(t *testing.T) {
@@ -81,6 +82,45 @@ func TestServicesThatAreNotKnownWakeNobody(t *testing.T) {
 	}
 	if lines := strings.Count(r.log.String(), "not answered"); lines < 1 || lines >= len(names) {
 		t.Errorf("%d log lines for %d requests in a row", lines, len(names))
+	}
+}
+
+// TestAHostThatMovedIsItsHeirs: an Envoy that has not heard yet that a host moved to
+// another service names the former one. The request is the new one's then, and that of
+// a host which nobody has is nobody's; a service that is known keeps what names it.
+func TestAHostThatMovedIsItsHeirs(t *testing.T) {
+	to := instance(t, polder.HTTP1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }))
+	var woken atomic.Value
+	o := options(func(_ context.Context, name polder.ServiceName, _ activator.Cause) (activator.Target, error) {
+		woken.Store(name)
+		return to, nil
+	})
+	o.Known = func(name polder.ServiceName) bool { return name == "svc" || name == "heir" }
+	o.Heir = func(host string) (polder.ServiceName, bool) { return "heir", host == "moved.example.com" }
+	r := newRig(t, o)
+	client := r.client(polder.HTTP1)
+	for _, c := range []struct {
+		named, host string
+		want        polder.ServiceName // "" for nobody
+	}{
+		{"former", "moved.example.com", "heir"},
+		{"former", "moved.example.com:8443", "heir"},
+		{"former", "gone.example.com", ""},
+		{"svc", "moved.example.com", "svc"},
+		{"", "moved.example.com", ""},
+	} {
+		request := newRequest(t, t.Context(), "GET", "/", nil)
+		request.Host = c.host
+		request.Header.Set("X-Polder-Service", c.named)
+		got := send(client, request)
+		if c.want == "" {
+			got.refused(t, 503, activator.UnknownService)
+			continue
+		}
+		got.ok(t, c.host)
+		if name := woken.Load(); name != c.want {
+			t.Errorf("%s at %s woke %v, want %s", c.host, c.named, name, c.want)
+		}
 	}
 }
 
