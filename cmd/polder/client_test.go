@@ -43,6 +43,14 @@ func newClientFleet(t *testing.T) *clientFleet {
 
 func newClientFleetOf(t *testing.T, config string) *clientFleet {
 	t.Helper()
+	u := clientFleetAt(t, config)
+	u.start()
+	return u
+}
+
+// clientFleetAt is one that does not run yet.
+func clientFleetAt(t *testing.T, config string) *clientFleet {
+	t.Helper()
 	u := &clientFleet{fleetUnderTest: newFleet(t, config), at: map[string]string{}}
 	text, err := os.ReadFile(u.config)
 	if err != nil {
@@ -59,7 +67,6 @@ func newClientFleetOf(t *testing.T, config string) *clientFleet {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	u.ctx = ctx
-	u.start()
 	return u
 }
 
