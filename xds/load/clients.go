@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,12 +38,15 @@ func (s *Server) identify(cluster string, w *watched) (r Report, activator, ok b
 
 // Settle returns once every stream that is open now has reported twice, or has
 // ended: then what was in progress when Settle began is known. One report would not
-// do, because it may have been on its way. It returns the context's error.
+// do, because it may have been on its way. It returns the context's error. Whoever was
+// waited for until a deadline is not waited for again before it has reported.
 func (s *Server) Settle(ctx context.Context) error {
 	s.mu.Lock()
 	seen := make(map[*watched]uint64, len(s.open))
 	for w := range s.open {
-		seen[w] = w.reports
+		if !w.silent {
+			seen[w] = w.reports
+		}
 	}
 	s.mu.Unlock()
 	for {
@@ -51,6 +55,7 @@ func (s *Server) Settle(ctx context.Context) error {
 		for w := range seen {
 			if _, open := s.open[w]; open && w.reports < seen[w]+2 {
 				late = w.node
+				w.silent = w.silent || errors.Is(ctx.Err(), context.DeadlineExceeded)
 			}
 		}
 		changed := s.changed
@@ -58,10 +63,12 @@ func (s *Server) Settle(ctx context.Context) error {
 		if late == "" {
 			return nil
 		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("waiting for client %q to report its load: %w", late, ctx.Err())
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for client %q to report its load: %w", late, ctx.Err())
 		}
 	}
 }

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"testing"
@@ -87,6 +88,28 @@ func (p *reporter) report(stats ...*endpoint.ClusterStats) []Report {
 	case <-p.ctx.Done():
 		p.t.Fatal("the report is not received")
 		return nil
+	}
+}
+
+// counted waits until the only reporter's messages are counted: that follows their
+// reception.
+func (r *rig) counted(n uint64) {
+	r.t.Helper()
+	for {
+		r.server.mu.Lock()
+		changed, done := r.server.changed, false
+		for w := range r.server.open {
+			done = w.reports >= n
+		}
+		r.server.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-changed:
+		case <-r.ctx.Done():
+			r.t.Fatal("the report is not counted")
+		}
 	}
 }
 
@@ -187,5 +210,25 @@ func TestSettleNamesWhoIsLate(t *testing.T) {
 	cancel()
 	if err := r.server.Settle(ctx); err == nil || err.Error() != `waiting for client "checkout" to report its load: context canceled` {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestSettleWaitsForTheSilentOnce holds that a client which reports nothing delays the
+// first who waits, and the next ones only after it has spoken again.
+func TestSettleWaitsForTheSilentOnce(t *testing.T) {
+	r := newRig(t, NewClients)
+	p := r.join("checkout")
+	for n := range uint64(2) {
+		p.report(did("client-instances/billing", 1, 0, 0))
+		r.counted(n + 2) // with the first message, which only says who it is
+		ctx, cancel := context.WithTimeout(r.ctx, time.Millisecond)
+		err := r.server.Settle(ctx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("nobody waited for a client that had spoken: %v", err)
+		}
+		if err := r.server.Settle(r.ctx); err != nil {
+			t.Fatalf("it was waited for again: %v", err)
+		}
 	}
 }

@@ -50,11 +50,12 @@ type Server struct {
 }
 
 // watched is one stream. Its number and node are its own goroutine's until it is
-// among the open ones; reports is guarded by Server.mu.
+// among the open ones; the rest is guarded by Server.mu.
 type watched struct {
 	node    string
 	number  uint64
 	reports uint64
+	silent  bool // since somebody waited for it until a deadline
 }
 
 // New makes a server that asks for a report every interval and hands each
@@ -116,6 +117,7 @@ func (s *Server) reported(w *watched) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.reports++
+	w.silent = false
 	s.changes()
 }
 
