@@ -76,18 +76,19 @@ func (r *reconciler) takeServices(d difference, now time.Time) {
 		s.spec = spec
 	}
 	for _, s := range d.gone {
-		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
 		r.closeBerth(s)
 		r.saturated.Delete(s.spec.Name)
 		delete(r.services, s.spec.Name)
 	}
 }
 
-// stopGone retires the instances of services that are no more. What was published does
+// stopGone fails those who wait for services that are no more, which look now for who
+// has their host, and retires the instances. What was published does
 // not lead to them any longer, and each Envoy takes that in at its own pace: to it they
 // are there until it has acknowledged that their endpoints are gone, which comes last.
 func (r *reconciler) stopGone(d difference) {
 	for _, s := range d.gone {
+		s.fail(refuse(activator.UnknownService, 0, "the service was removed from the configuration"))
 		r.stopAll(s, "service was removed from the configuration")
 	}
 }

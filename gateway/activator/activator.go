@@ -100,17 +100,29 @@ func (a *Activator) answer(w http.ResponseWriter, r *http.Request, stays bool) {
 // the host has moved to another service still names the former one.
 func (a *Activator) serviceOf(r *http.Request) (polder.ServiceName, bool) {
 	service, named := serviceOf(r.Header)
-	if named && a.options.Heir != nil && !a.options.Known(service) {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		if heir, ok := a.options.Heir(host); ok {
-			r.Header.Set(serviceHeader, string(heir))
+	if named {
+		if heir, ok := a.heir(service, r); ok {
 			return heir, true
 		}
 	}
 	return service, named
+}
+
+// heir is the service that has the host of a request now, if the one that the request
+// was for is no more. The request names it from then on.
+func (a *Activator) heir(former polder.ServiceName, r *http.Request) (polder.ServiceName, bool) {
+	if a.options.Heir == nil || a.options.Known(former) {
+		return "", false
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	heir, ok := a.options.Heir(host)
+	if ok {
+		r.Header.Set(serviceHeader, string(heir))
+	}
+	return heir, ok
 }
 
 // class tells which budget a request of the service takes.

@@ -76,6 +76,10 @@ func (c *call) run(ctx context.Context) {
 		c.target.release()
 		return
 	}
+	if c.inherited(err) {
+		c.run(ctx)
+		return
+	}
 	if err != nil {
 		c.fail(ctx, err)
 		return
@@ -86,6 +90,21 @@ func (c *call) run(ctx context.Context) {
 	defer c.book.end(c.service)
 	c.stage, c.forwarded = sent, time.Now()
 	c.forward(ctx, to)
+}
+
+// inherited tells whether a request that was held belongs to another service now,
+// because its own went while it waited, and hands it over.
+func (c *call) inherited(err error) bool {
+	var failure *Failure
+	if c.stays || !errors.As(err, &failure) || failure.Reason != UnknownService {
+		return false
+	}
+	heir, ok := c.heir(c.service, c.r)
+	if ok {
+		c.book.inherit(c.service, c.class, c.bytes)
+		c.service, c.stage, c.wakes = heir, arrived, 0
+	}
+	return ok
 }
 
 // reach returns a connection to an instance. Nothing of the request has been

@@ -124,6 +124,31 @@ func TestAHostThatMovedIsItsHeirs(t *testing.T) {
 	}
 }
 
+// TestAHostThatMovesWhileItsCallersWait: who is held for a service that goes is its
+// heir's, and counted there alone.
+func TestAHostThatMovesWhileItsCallersWait(t *testing.T) {
+	to := instance(t, polder.HTTP1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }))
+	asked, gone := newWakes(), new(atomic.Bool)
+	o := options(asked.wake)
+	o.Known = func(name polder.ServiceName) bool { return name == "heir" || name == "svc" && !gone.Load() }
+	o.Heir = func(host string) (polder.ServiceName, bool) { return "heir", host == "svc.example.com" }
+	r := newRig(t, o)
+	got := start(r.client(polder.HTTP1), newRequest(t, t.Context(), "GET", "/", nil))
+	first := asked.next(t)
+	gone.Store(true)
+	first.fail(&activator.Failure{Reason: activator.UnknownService, Err: errors.New("it was removed")})
+	second := asked.next(t)
+	if first.service != "svc" || second.service != "heir" {
+		t.Errorf("%s and then %s were woken", first.service, second.service)
+	}
+	second.succeed(to)
+	receive(t, got, "an answer").ok(t, "svc.example.com")
+	r.idle()
+	if former, heir := r.stats("svc"), r.stats("heir"); former.Requests != 0 || len(former.Failed) != 0 || heir.Requests != 1 || heir.Forwarded != 1 {
+		t.Errorf("counted %+v and %+v", former, heir)
+	}
+}
+
 func TestNoInstanceInTime(t *testing.T) {
 	for class, reason := range map[activator.Class]activator.Reason{
 		activator.Cold:       activator.StartTimeout,

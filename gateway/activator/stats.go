@@ -157,6 +157,13 @@ func (b *book) unhold(service polder.ServiceName, class Class, bytes polder.Byte
 	return stats
 }
 
+// inherit gives back the room of a held request that is another service's from now on.
+func (b *book) inherit(former polder.ServiceName, class Class, bytes polder.Bytes) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unhold(former, class, bytes).Requests--
+}
+
 // end counts the end of a forwarded request.
 func (b *book) end(service polder.ServiceName) {
 	b.mu.Lock()
