@@ -26,6 +26,7 @@ const one = "testdata/one.yaml"
 func TestWhy(t *testing.T) {
 	u := startUp(t, one)
 	first := u.requestID(t, "sleepy.example.com", http.StatusOK)
+	warm := u.requestID(t, "sleepy.example.com", http.StatusOK) // at once: it falls asleep after some seconds
 	cold := u.why(t, first)
 	if len(cold.Requests) != 1 {
 		t.Fatalf("%d requests have the ID %s", len(cold.Requests), first)
@@ -38,7 +39,6 @@ func TestWhy(t *testing.T) {
 	}
 	wantText(t, u, first, "instance "+string(r.Instance), "200 by the instance", r.Why, "queued", "first-byte", "█", "NOW")
 
-	warm := u.requestID(t, "sleepy.example.com", http.StatusOK)
 	for _, asked := range []string{warm, "nonsense"} {
 		if code, out, errs := run(t, "why", asked, "--state", u.state); code != exitNotThere || out != "" || !strings.Contains(errs, "straight to a ready instance") {
 			t.Errorf("why %s: exit code %d, %s%s", asked, code, out, errs)
@@ -64,7 +64,7 @@ func TestWhy(t *testing.T) {
 	}
 	eventually(t, "polder why tells what keeps sleepy warm, once the answered request no longer does", func() bool {
 		code, out, _ := run(t, "why", "sleepy", "--state", u.state)
-		return code == exitDone && strings.Contains(out, first) && strings.Contains(out, second) && strings.Contains(out, "scale.keep-alive is 1s")
+		return code == exitDone && strings.Contains(out, first) && strings.Contains(out, second) && strings.Contains(out, "scale.keep-alive is 3s")
 	})
 	u.wantMetrics(t, r.Reason)
 }
