@@ -85,7 +85,18 @@ func (a *Admin) Stats(ctx context.Context, filter string) (map[string]uint64, er
 // http.*.downstream_rq_active and tcp.*.downstream_cx_active: a bootstrap whose
 // stats matcher excludes them makes every Envoy look idle.
 func (a *Admin) InProgress(ctx context.Context) (int, error) {
-	stats, err := a.Stats(ctx, `^(http\..*\.downstream_rq_active|tcp\..*\.downstream_cx_active)$`)
+	return a.sum(ctx, `^(http\..*\.downstream_rq_active|tcp\..*\.downstream_cx_active)$`)
+}
+
+// Connected counts the connections of HTTP clients, the admin interface's own aside,
+// by Envoy's stats http.*.downstream_cx_active.
+func (a *Admin) Connected(ctx context.Context) (int, error) {
+	return a.sum(ctx, `^http\..*\.downstream_cx_active$`)
+}
+
+// sum adds up the stats that a filter lets through, the admin interface's own aside.
+func (a *Admin) sum(ctx context.Context, filter string) (int, error) {
+	stats, err := a.Stats(ctx, filter)
 	if err != nil {
 		return 0, err
 	}

@@ -13,7 +13,8 @@
 // its program's file, options and bootstrap are the same; otherwise a successor is
 // started beside it, shares its ports, and takes over once it is live: the
 // kernel is told to give it every new connection, so that none is lost in the
-// old one's sockets, and the old one drains. A handshake that takes longer than
+// old one's sockets, and the old one drains: it ends when its clients have left,
+// or some seconds later when what they left open is idle. A handshake that takes longer than
 // a second (its last packet was lost twice) may still be reset with the old
 // one's socket; net.ipv4.tcp_migrate_req=1 makes the kernel move it over. A
 // successor that does not come up leaves the old one in place and ends Run with

@@ -12,6 +12,11 @@ import (
 const (
 	quietPoll   = 25 * time.Millisecond
 	quietRounds = 2 // a request may be on its way between two looks
+
+	// leaveWait is how long connections on which nothing happens get to leave an
+	// Envoy whose successor serves. Their clients are told to with the next answer;
+	// whoever sends something as Envoy ends would get none.
+	leaveWait = 5 * time.Second
 )
 
 // finish ends the supervision of a running Envoy.
@@ -39,13 +44,15 @@ func handsOver(ctx context.Context) bool { return errors.Is(context.Cause(ctx), 
 func (s *Supervisor) stop(ctx context.Context, c *child) error {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.DrainTime)
 	defer cancel()
+	leaving, over := context.WithTimeout(ctx, leaveWait) // no time at all once ctx has ended: then nobody else serves
+	defer over()
 	watch := context.AfterFunc(ctx, func() {
 		if handsOver(ctx) {
 			cancel()
 		}
 	})
 	defer watch()
-	if err := drain(bounded, c); err != nil && !handsOver(ctx) {
+	if err := drain(bounded, leaving, c.Done(), c.admin); err != nil && !handsOver(ctx) {
 		s.log.Warn("Envoy is stopped with requests in progress", "pid", c.PID(), "error", err)
 	}
 	if handsOver(ctx) {
@@ -67,35 +74,42 @@ func (c *child) removeSocket() error {
 }
 
 // drain asks clients to leave, stops accepting, and returns when no request is
-// in progress and no connection is passed through, or the process has ended.
-func drain(ctx context.Context, c *child) error {
+// in progress and no connection is passed through, or the process has ended. Until
+// leaving ends, connections without a request count as well.
+func drain(ctx, leaving context.Context, ended <-chan struct{}, admin *Admin) error {
 	select {
-	case <-c.Done():
+	case <-ended:
 		return nil
 	default:
 	}
-	if err := errors.Join(c.admin.DrainListeners(ctx, true), c.admin.DrainListeners(ctx, false)); err != nil {
+	if err := errors.Join(admin.DrainListeners(ctx, true), admin.DrainListeners(ctx, false)); err != nil {
 		return err
 	}
 	ticker := time.NewTicker(quietPoll)
 	defer ticker.Stop()
 	for quiet := 0; ; {
-		busy, err := c.admin.InProgress(ctx)
+		busy, err := admin.InProgress(ctx)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
 		if quiet++; busy > 0 {
 			quiet = 0
 		}
-		if err == nil && quiet >= quietRounds {
+		if err == nil && quiet >= quietRounds && (leaving.Err() != nil || nobodyLeft(ctx, admin)) {
 			return nil
 		}
 		select {
-		case <-c.Done():
+		case <-ended:
 			return nil
 		case <-ctx.Done():
 			return fmt.Errorf("%d requests or connections are left after the drain time", busy)
 		case <-ticker.C:
 		}
 	}
+}
+
+// nobodyLeft tells whether all clients have closed their connections.
+func nobodyLeft(ctx context.Context, admin *Admin) bool {
+	connected, err := admin.Connected(ctx)
+	return err == nil && connected == 0
 }
