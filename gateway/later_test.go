@@ -112,6 +112,15 @@ func TestHostsThatComeLater(t *testing.T) {
 	}
 	const answered = callerAddress + " later"
 	for at, p := range places { // a flood of unknown names asks nobody and leaves nothing behind
+		eventually(t, "the first service is served at "+string(at), func() bool { return call(at, "first.example.com", false) == callerAddress+" first" })
+		eventually(t, "the Envoy of "+string(at)+" has answered to all that it was sent", func() bool {
+			for _, c := range p.server.Counters() {
+				if c.Accepted != c.Pushed {
+					return false
+				}
+			}
+			return true
+		})
 		before, secrets := fmt.Sprint(p.server.Counters()), len(p.server.SecretNames())
 		for i := range 200 {
 			if got := call(at, fmt.Sprintf("unknown-%d.example.com", i), false); got != "closed" {
@@ -124,7 +133,6 @@ func TestHostsThatComeLater(t *testing.T) {
 	}
 	old := map[polder.RegionName]*held{}
 	for at, p := range places {
-		eventually(t, "the first service is served at "+string(at), func() bool { return call(at, "first.example.com", false) == callerAddress+" first" })
 		if got := call(at, "later.example.com", false); got != "closed" {
 			t.Fatalf("at %s, before it is there: %s", at, got)
 		}

@@ -32,6 +32,16 @@ type backend struct {
 	address netip.AddrPort
 	server  *http.Server
 	ended   chan error
+	callers sync.Map // who was answered, by the header that says so
+}
+
+// callerHeader names the caller to the backend.
+const callerHeader = "X-Caller"
+
+// answered counts the callers who had an answer from here.
+func (b *backend) answered() (n int) {
+	b.callers.Range(func(any, any) bool { n++; return true })
+	return n
 }
 
 func newBackend(t *testing.T) *backend {
@@ -42,6 +52,7 @@ func newBackend(t *testing.T) *backend {
 	}
 	b := &backend{address: netip.MustParseAddrPort(l.Addr().String()), ended: make(chan error, 1)}
 	b.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.callers.Store(r.Header.Get(callerHeader), true)
 		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
 	})}
 	go func() { b.ended <- b.server.Serve(l) }()
@@ -63,7 +74,8 @@ func (b *backend) stop(t *testing.T) {
 
 // TestSwapsUnderLoadLoseNothing changes what is behind a host again and again
 // while callers post to it, on a real Envoy. After each change is acknowledged
-// and Envoy's workers had time to follow, the old backend stops.
+// and Envoy's only worker has followed, which is when each caller, who sends one
+// request after the other, was answered by the new backend, the old one stops.
 //
 //   - endpoints: a service's only instance is replaced by another.
 //   - services: the host moves to a new service, and the old one goes.
@@ -104,9 +116,7 @@ func TestSwapsUnderLoadLoseNothing(t *testing.T) {
 			for i := range *swaps {
 				next := newBackend(t)
 				published = p.swap(t, published, p.resources(services(i+1, next), alive))
-				if !pause(context.Background(), settle) {
-					t.Fatal("the test was stopped")
-				}
+				eventually(t, "each caller is answered by the new backend", func() bool { return next.answered() == callers })
 				old.stop(t)
 				old = next
 			}
@@ -151,9 +161,11 @@ type loading struct {
 	lost []string // what became of the requests that were lost
 }
 
+// callers are how many post at a time.
+const callers = 6
+
 // loadOn posts to a host at an entrypoint, on several connections.
 func loadOn(roots *x509.CertPool, entry netip.AddrPort, host string) *loading {
-	const callers = 6
 	l := &loading{stopped: make(chan struct{})}
 	for i := range callers {
 		client, done := clientAt(roots, entry, i%2 == 1)
@@ -166,7 +178,7 @@ func loadOn(roots *x509.CertPool, entry netip.AddrPort, host string) *loading {
 				default:
 				}
 				l.calls.Add(1)
-				if what := post(client, host); what != "" {
+				if what := post(client, host, fmt.Sprint(i)); what != "" {
 					l.mu.Lock()
 					l.lost = append(l.lost, what)
 					l.mu.Unlock()
@@ -198,8 +210,13 @@ func clientAt(roots *x509.CertPool, entry netip.AddrPort, http2 bool) (client *h
 }
 
 // post tells what went wrong, or "".
-func post(client *http.Client, host string) string {
-	response, err := client.Post("https://"+host+"/", "text/plain", strings.NewReader("hello"))
+func post(client *http.Client, host, caller string) string {
+	request, err := http.NewRequest(http.MethodPost, "https://"+host+"/", strings.NewReader("hello"))
+	if err != nil {
+		return err.Error()
+	}
+	request.Header.Set(callerHeader, caller)
+	response, err := client.Do(request)
 	if err != nil {
 		return err.Error()
 	}
