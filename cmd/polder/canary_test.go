@@ -67,10 +67,7 @@ func TestCanary(t *testing.T) {
 			_, _, err := u.sing(entry, "billing.example.com", word)
 			return err != nil && strings.Contains(err.Error(), "internal error")
 		})
-		eventually(t, "so it is in plain HTTP, with a labelled 503, by "+string(entry), func() bool {
-			code, header, err := u.plain(entry, "billing.example.com")
-			return err == nil && code == http.StatusServiceUnavailable && header.Get("x-polder-reason") == "no-permitted-region"
-		})
+		u.refusesInPlain(entry, "billing.example.com")
 		u.absent(entry, secrets)
 	}
 }
@@ -103,6 +100,16 @@ func (u *fleetUnderTest) plain(entry polder.RegionName, host string) (int, http.
 		return 0, nil, err
 	}
 	return response.StatusCode, response.Header, response.Body.Close()
+}
+
+// refusesInPlain waits until nobody may answer for a host that is called without TLS,
+// and callers are told so.
+func (u *fleetUnderTest) refusesInPlain(entry polder.RegionName, host string) {
+	u.t.Helper()
+	eventually(u.t, host+" is refused with a labelled 503 in plain HTTP by "+string(entry), func() bool {
+		code, header, err := u.plain(entry, host)
+		return err == nil && code == http.StatusServiceUnavailable && header.Get("x-polder-reason") == "no-permitted-region"
+	})
 }
 
 // privateKey is a key as it can be recognised.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/activator"
@@ -279,15 +281,22 @@ func target(address net.Addr, protocol polder.Protocol) activator.Target {
 	return activator.Target{Address: netip.MustParseAddrPort(address.String()), Protocol: protocol, Instance: "svc-1"}
 }
 
-// nobody is a target that refuses connections.
+// nobody is a target that refuses connections. Its port is nobody else's while the
+// test lasts, and the test may listen on it.
 func nobody(t *testing.T) activator.Target {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return target(listener.Addr(), polder.HTTP1)
+	t.Cleanup(func() { unix.Close(fd) })
+	option := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	bind := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	name, err := unix.Getsockname(fd)
+	if err := errors.Join(option, bind, err); err != nil {
+		t.Fatal(err)
+	}
+	return target(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*unix.SockaddrInet4).Port}, polder.HTTP1)
 }
 
 // refusal is the contract's body of an answer that no instance gave.
