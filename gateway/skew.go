@@ -192,7 +192,7 @@ func encodeClaims(own map[uint32]law.Terms, log *slog.Logger) string {
 		hashes = append(hashes, h)
 	}
 	slices.Sort(hashes)
-	for n := len(hashes); n > 0; n -= n/8 + 1 {
+	for n := len(hashes); n > 0 || len(hashes) == 0; n -= n/8 + 1 { // that there are none is told as well
 		if packed := packClaims(own, hashes[:n]); len(packed) <= maxClaims {
 			if n < len(hashes) {
 				log.Warn("there are more policies than a row holds; of some services the peers are told nothing", "services", len(hashes), "told", n)

@@ -46,6 +46,25 @@ func rowOf(peer string, m *polder.Model, told bool) regions.Peer {
 	return regions.Peer{Row: row, Standing: regions.Alive}
 }
 
+// TestAPeerWithoutServicesTellsSo: its row is no row that says nothing, for which what
+// all agreed on last would be taken.
+func TestAPeerWithoutServicesTellsSo(t *testing.T) {
+	before := &polder.Model{Regions: skewRegions, Services: []polder.Service{{Name: "ant", Residency: polder.Residency{Allow: []polder.Place{"EU"}}}}}
+	after := &polder.Model{Regions: skewRegions, Services: []polder.Service{{Name: "ant", Residency: polder.Residency{Allow: []polder.Place{"nl"}}}}}
+	none := &polder.Model{Regions: skewRegions}
+	k := skew{log: slog.New(slog.DiscardHandler)}
+	k.look(before, policyDigest(before), []regions.Peer{rowOf("other", before, false)}, "me")
+	for _, told := range []bool{false, true} {
+		d := k.look(after, policyDigest(after), []regions.Peer{rowOf("other", none, told)}, "me")
+		if len(d.peers) != 1 || d.peers[0].Told != told || (len(d.others["ant"]) == 0) != told {
+			t.Errorf("told %t: %+v, others %v", told, d.peers, d.others)
+		}
+	}
+	if d := k.look(none, policyDigest(none), []regions.Peer{rowOf("other", after, true)}, "me"); d.claims == "" {
+		t.Error("who has no services, and disagrees, has nothing to tell")
+	}
+}
+
 // TestWhatAllPermitHoldsWhilePeersDisagree gives one peer's model to another in
 // the form of its row: the verdicts are those of the law over both policies, for
 // both of them alike, and rows stay within their bounds.
