@@ -191,6 +191,6 @@ func (r *Region) gossipReading() metrics.Gossip {
 	return metrics.Gossip{Packets: c.Packets, Bytes: c.Bytes, Dropped: map[string]uint64{
 		"malformed": c.Malformed, "unknown-format": c.UnknownFormat, "undecryptable": c.Undecryptable, "overflow": c.Overflow,
 		"refused": c.Refused, "conflict": c.Conflicts, "stranger": c.Strangers, "unproven": c.Unproven, "table-full": c.TableFull,
-		"raised": c.Raised, "undelivered": c.Undelivered,
+		"raised": c.Raised, "contradicted": c.Contradicted, "undelivered": c.Undelivered,
 	}}
 }

@@ -246,6 +246,12 @@ func (t *Table) Trust(peer string, now time.Time) bool {
 	return t.judge(e, now)
 }
 
+// Suspected tells whether own evidence speaks against the peer.
+func (t *Table) Suspected(peer string, now time.Time) bool {
+	e, ok := t.entries[peer]
+	return ok && e.suspected.After(now)
+}
+
 // Measured adds a round-trip time to a live peer's record. It tells whether the
 // value shown changed, which it rarely does.
 func (t *Table) Measured(peer string, sample time.Duration) bool {

@@ -23,6 +23,7 @@ type air struct {
 	loss   float64                                     // share of packets
 	delay  func(from, to netip.AddrPort) time.Duration // one way; nil: a millisecond
 	cut    func(from, to netip.AddrPort) bool          // nil: nothing is cut
+	ear    func(from netip.AddrPort, packet []byte)    // hears every packet that is sent; nil: nobody does
 }
 
 func newAir(seed uint64) *air {
@@ -72,6 +73,21 @@ func (a *air) sever(cut func(from, to netip.AddrPort) bool) {
 	a.cut = cut
 }
 
+// listen lets somebody hear every packet, one at a time; nil ends it.
+func (a *air) listen(ear func(from netip.AddrPort, packet []byte)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ear = ear
+}
+
+func (a *air) overhear(from netip.AddrPort, packet []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ear != nil {
+		a.ear(from, append([]byte(nil), packet...))
+	}
+}
+
 func (e *end) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	return e.at.Addr().AsSlice(), int(e.at.Port()), nil
 }
@@ -87,6 +103,7 @@ func (e *end) WriteTo(b []byte, address string) (time.Time, error) {
 		return now, net.ErrClosed
 	default:
 	}
+	e.air.overhear(e.at, b)
 	receiver, late, ok := e.air.path(e.at, to, true)
 	if !ok {
 		return now, nil // lost packets are not noticed

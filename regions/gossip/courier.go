@@ -2,8 +2,6 @@ package gossip
 
 import (
 	"context"
-	"net"
-	"strconv"
 	"sync"
 
 	"github.com/hashicorp/memberlist"
@@ -33,10 +31,8 @@ func newCourier(count *counters, report *throttle) *courier {
 func (c *courier) send(message []byte, members map[string]member) {
 	to := make([]memberlist.Node, 0, len(members))
 	for peer, m := range members {
-		host, port, err := net.SplitHostPort(m.address)
-		n, numeric := strconv.ParseUint(port, 10, 16)
-		if ip := net.ParseIP(host); err == nil && numeric == nil && ip != nil {
-			to = append(to, memberlist.Node{Name: peer, Addr: ip, Port: uint16(n)})
+		if n, ok := node(peer, m.address); ok {
+			to = append(to, n)
 		}
 	}
 	c.mu.Lock()

@@ -16,6 +16,9 @@
 //     (Signer). Rows of others are relayed as they are and believed only if their
 //     peer signed them and they are newer by (epoch, sequence). A row of the own
 //     peer that is newer than its own makes it rise above it.
+//   - Nobody else declares a peer dead, nor alive again: before memberlist's word is
+//     believed the peer itself is asked, and its signed answer wins. Who does not
+//     answer, or whom own evidence speaks against, is dead when memberlist says so.
 //   - A service is named in the own row only if every region of the membership
 //     may know of it (regions.Disclosure). Peers of regions that the
 //     configuration does not know are not admitted.

@@ -93,6 +93,7 @@ func New(o Options) (*Gossip, error) {
 		Gossip:     g,
 		table:      regions.NewTable(o.Peer, o.Region, o.Epoch, regions.DefaultDamping(), memory, now),
 		members:    map[string]member{},
+		doubts:     map[string]*doubt{},
 		disclosure: o.Disclosure,
 		told:       map[string]told{},
 	}
@@ -219,6 +220,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g.loop.send = m.SendBestEffort
 	var loops sync.WaitGroup
 	loops.Go(func() { g.loop.run(ctx) })
 	loops.Go(func() { g.seek(ctx, m) })

@@ -7,9 +7,10 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// insistences is how often a peer that was accused says again that it lives, each
-// time after the others may have forgotten the accusation.
-const insistences = 8
+// insistences is how often a peer that was accused says again that it lives: soon, for
+// those who come, and then at pauses that double until the others may have forgotten
+// the accusation, for them.
+const insistences = 16
 
 // accuse notes that memberlist has contradicted an accusation against the own peer.
 func (g *Gossip) accuse() {
@@ -22,20 +23,24 @@ func (g *Gossip) accuse() {
 // insist says again that the own peer lives, after it was accused, until ctx ends.
 //
 // memberlist contradicts an accusation once, with a higher incarnation. Above the
-// highest of all there is none: 2^32-1 and one is 0, which nobody believes, and whoever
-// accused a peer with that number once would have it dead for good. But the dead are
-// forgotten after a while (timing.gone and a round of probes), and then any
-// incarnation above 0 is news.
+// highest of all there is none: 2^32-1 and one is 0, which nobody believes, not even
+// who hears of the peer for the first time, and whoever accused a peer with that number
+// once would have it dead for good. But to newcomers any incarnation above 0 is news,
+// and so it is to the others when they have forgotten (timing.gone and a round of
+// probes). Until then the accused is asked and answers (doubt.go), so nobody takes it
+// for dead; but memberlist tells it nothing and does not probe it.
 func (g *Gossip) insist(ctx context.Context, m *memberlist.Memberlist) {
 	var due <-chan time.Time
-	left := 0
+	left, pause := 0, g.timing.gossipInterval
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.accused:
-			if left = insistences; due == nil {
-				due = time.After(g.timing.gone)
+			left = insistences
+			if due == nil || pause > g.timing.gossipInterval {
+				pause = g.timing.gossipInterval
+				due = time.After(pause)
 			}
 			continue
 		case <-due:
@@ -45,7 +50,8 @@ func (g *Gossip) insist(ctx context.Context, m *memberlist.Memberlist) {
 		}
 		if due = nil; left > 1 {
 			left--
-			due = time.After(g.timing.gone)
+			pause = min(2*pause, g.timing.gone)
+			due = time.After(pause)
 		}
 	}
 }

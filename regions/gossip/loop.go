@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/memberlist"
+
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions"
 )
@@ -15,16 +17,18 @@ import (
 // thousand services come and go must not flood the membership.
 const holdOff = 100 * time.Millisecond
 
-// loop is the one goroutine that owns the table; it wakes for four reasons: a
+// loop is the one goroutine that owns the table; it wakes for five reasons: a
 // message or letter is in the mailbox, an own row that was held off is due, the
-// table has something to do at this instant, or Ready is due.
+// table or a doubt has something to do at this instant, or Ready is due.
 //
 // Its fields belong to the goroutine of Run, which uses them before the loop's
 // goroutine starts and after it has ended, and in between to that goroutine.
 type loop struct {
 	*Gossip
 	table      *regions.Table
-	members    map[string]member // those alive
+	members    map[string]member                               // those alive
+	doubts     map[string]*doubt                               // by peer of which the membership's word is not simply believed
+	send       func(to *memberlist.Node, message []byte) error // a packet; nil before memberlist runs
 	disclosure regions.Disclosure
 	row        polder.PeerRow // what was last published, not redacted
 	unsaid     bool           // what the own row says may have changed
@@ -33,6 +37,9 @@ type loop struct {
 	told       map[string]told // by peer: its row with its seal, as it is handed on
 	sealedAt   time.Time       // the own one
 	settleBy   time.Time
+
+	replies      int // answers given in this round of gossip
+	repliesSince time.Time
 }
 
 // begin says the own row for the first time, even if nothing was published yet:
@@ -80,6 +87,7 @@ func (l *loop) step(now time.Time) time.Duration {
 	for peer, rtt := range rest.rtts {
 		changed = l.table.Measured(peer, rtt) || changed
 	}
+	changed = l.weighAll(now) || changed
 	if (l.unsaid || l.untold) && !now.Before(l.heldUntil) {
 		changed = l.say(now) || changed
 	}
@@ -90,43 +98,6 @@ func (l *loop) step(now time.Time) time.Duration {
 		l.publish(joined, ready, now)
 	}
 	return l.idle(now, ready)
-}
-
-// hear takes in the failure detector's word on a member.
-func (l *loop) hear(peer string, m member, now time.Time) bool {
-	before, known := l.members[peer]
-	log := l.options.Log.With("peer", peer, "region", m.life.region, "address", m.address)
-	if !m.alive {
-		delete(l.members, peer)
-		l.unsaid = true // one less hears us: more may be said
-		if l.leaving(peer) {
-			log.Info("peer has left")
-			l.seeker.gone(peer, "", now)
-			return l.table.Left(peer, now)
-		}
-		log.Warn("peer is dead or unreachable")
-		l.seeker.gone(peer, m.address, now)
-		return l.table.Dead(peer, now)
-	}
-	l.members[peer] = m
-	switch {
-	case !known:
-		log.Info("peer is alive", "epoch", m.life.epoch)
-		l.seeker.found(peer)
-	case before.life != m.life:
-		log.Info("peer has restarted", "epoch", m.life.epoch)
-	}
-	if !l.disclosure.Knows(m.life.region) {
-		return false
-	}
-	return l.table.Alive(peer, m.life.region, m.life.epoch, now)
-}
-
-// leaving tells whether the peer's last row said that it drains: then its going
-// is no fault.
-func (l *loop) leaving(peer string) bool {
-	row, err := regions.Decode(l.table.Encoded(peer))
-	return err == nil && row.Draining
 }
 
 // take takes in what the caller published.
@@ -147,9 +118,17 @@ func (l *loop) take(p publication, now time.Time) bool {
 // read takes in a message.
 func (l *loop) read(b []byte, now time.Time) bool {
 	changed := false
-	err := readMessage(b, func(t told, row polder.PeerRow) {
-		changed = l.merge(t, row, now) || changed
-	})
+	var err error
+	switch kindOf(b) {
+	case kindQuestion:
+		err = l.reply(b, now)
+	case kindAnswer:
+		changed, err = l.takeAnswer(b, now)
+	default:
+		err = readMessage(b, func(t told, row polder.PeerRow) {
+			changed = l.merge(t, row, now) || changed
+		})
+	}
 	switch {
 	case errors.Is(err, errFormat) || errors.Is(err, regions.ErrFormat):
 		l.count.unknownFormat.Add(1)
@@ -168,7 +147,7 @@ func (l *loop) merge(t told, row polder.PeerRow, now time.Time) bool {
 	if !l.table.News(row) {
 		return false // seen before; a signature is checked once
 	}
-	if err := l.proven(t, row); err != nil {
+	if err := l.proven(t, row.Peer, row.Region); err != nil {
 		l.count.unproven.Add(1)
 		l.report.warn("a row was dropped", "reason", err.Error())
 		return false
@@ -267,6 +246,11 @@ func (l *loop) idle(now time.Time, ready bool) time.Duration {
 	}
 	if !ready {
 		sooner(l.settleBy)
+	}
+	for _, d := range l.doubts {
+		if at := d.next(l.timing, now); !at.IsZero() {
+			sooner(at)
+		}
 	}
 	if next.IsZero() {
 		return time.Hour // nothing is due; the mailbox wakes the loop

@@ -18,6 +18,8 @@ import (
 //	state  format kind count {length row}…
 //	life   format kind epoch region     (memberlist's meta data of a member)
 //
+// and questions and their answers (question.go).
+//
 // Rows are written by regions.Encode and sealed by their peers (seal.go); counts, lengths and epochs are varints.
 const format = 1
 
@@ -25,6 +27,8 @@ const (
 	kindRow byte = iota + 1
 	kindState
 	kindLife
+	kindQuestion
+	kindAnswer
 )
 
 const (
@@ -37,6 +41,14 @@ const (
 )
 
 var errFormat = errors.New("message is in an unknown format")
+
+// kindOf is the kind of a message in our format; 0 of any other.
+func kindOf(b []byte) byte {
+	if len(b) < 2 || b[0] != format {
+		return 0
+	}
+	return b[1]
+}
 
 func rowMessage(row []byte) []byte {
 	return append([]byte{format, kindRow}, row...)

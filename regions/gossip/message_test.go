@@ -109,6 +109,8 @@ func FuzzMessage(f *testing.F) {
 	f.Add(stateMessage([][]byte{row, sealedRow(someRow(2))}))
 	f.Add(stateMessage(nil))
 	f.Add((life{"fr", 1}).encode())
+	f.Add(question{nonce{1}, "nl-1", "fr-1"}.encode())
+	f.Add(answerMessage([]byte("fr-1 fr"), []byte("signed"), statement{nonce{1}, "nl-1", "fr-1", life{"fr", 1}, "10.0.0.1:7946"}.encode()))
 	f.Add([]byte{format, kindState, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x80})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		taken := 0
@@ -120,6 +122,16 @@ func FuzzMessage(f *testing.F) {
 		})
 		if taken > regions.MaxPeers || err == nil && taken == 0 && b[1] != kindState {
 			t.Fatalf("%d rows, error %v", taken, err)
+		}
+		switch kindOf(b) {
+		case kindQuestion:
+			if q, err := readQuestion(b); err == nil && !bytes.Equal(q.encode(), b) {
+				t.Fatalf("a question has two forms: %+v", q)
+			}
+		case kindAnswer:
+			if _, s, err := readAnswer(b); err == nil && regions.Check(polder.PeerRow{Peer: s.peer, Region: s.life.region, Epoch: s.life.epoch, Sequence: 1}) != nil {
+				t.Fatalf("a statement that does not pass: %+v", s)
+			}
 		}
 		if l, err := readLife("fr-1", b); err == nil && l.epoch == 0 {
 			t.Fatal("a life without epoch")

@@ -46,7 +46,7 @@ func seal(credential, signature, row []byte) []byte {
 // told is a sealed row that came in.
 type told struct {
 	sealed                     []byte
-	credential, signature, row []byte // parts of sealed
+	credential, signature, row []byte // parts of sealed; row is what was signed, a row or a statement
 }
 
 func unseal(b []byte) (told, error) {
@@ -74,19 +74,19 @@ func (t told) clone() told {
 func cut(b []byte, most uint64) (part, rest []byte, err error) {
 	size, n := binary.Uvarint(b)
 	if n <= 0 || size > most || size > uint64(len(b)-n) {
-		return nil, nil, errors.New("row's seal is cut short, or larger than any")
+		return nil, nil, errors.New("a part is cut short, or larger than any")
 	}
 	return b[n : n+int(size)], b[n+int(size):], nil
 }
 
-// proven tells whether the row was signed by the peer that it speaks for.
-func (l *loop) proven(t told, row polder.PeerRow) error {
-	peer, region, err := l.options.Signer.Verify(t.credential, t.signature, t.row)
-	if err == nil && (peer != row.Peer || region != row.Region) {
-		err = fmt.Errorf("it is signed by peer %.80q of region %.80q", peer, region)
+// proven tells whether what was told was signed by the peer that it speaks for.
+func (l *loop) proven(t told, peer string, region polder.RegionName) error {
+	by, in, err := l.options.Signer.Verify(t.credential, t.signature, t.row)
+	if err == nil && (by != peer || in != region) {
+		err = fmt.Errorf("it is signed by peer %.80q of region %.80q", by, in)
 	}
 	if err != nil {
-		return fmt.Errorf("row of peer %s of region %s is not that peer's: %w", row.Peer, row.Region, err)
+		return fmt.Errorf("what is told of peer %s of region %s is not that peer's word: %w", peer, region, err)
 	}
 	return nil
 }
@@ -112,10 +112,7 @@ func (l *loop) sealOwn(row []byte, now time.Time) {
 	if bytes.Equal(l.told[l.options.Peer].row, row) && now.Sub(l.sealedAt) < sealLife {
 		return
 	}
-	credential, signature, err := l.options.Signer.Sign(row)
-	if err == nil && (len(credential) > maxCredential || len(signature) > maxSignature) {
-		err = fmt.Errorf("credential of %d bytes and signature of %d: at most %d and %d are told", len(credential), len(signature), maxCredential, maxSignature)
-	}
+	credential, signature, err := l.sign(row)
 	if err != nil {
 		l.options.Log.Error("the own row cannot be signed; the others do not learn how this peer is", "reason", err)
 		return
@@ -125,6 +122,15 @@ func (l *loop) sealOwn(row []byte, now time.Time) {
 		panic("gossip: a seal of ours cannot be read: " + err.Error())
 	}
 	l.told[l.options.Peer], l.sealedAt = t, now
+}
+
+// sign signs for others.
+func (l *loop) sign(message []byte) (credential, signature []byte, err error) {
+	credential, signature, err = l.options.Signer.Sign(message)
+	if err == nil && (len(credential) > maxCredential || len(signature) > maxSignature) {
+		err = fmt.Errorf("credential of %d bytes and signature of %d: at most %d and %d are told", len(credential), len(signature), maxCredential, maxSignature)
+	}
+	return credential, signature, err
 }
 
 // forget drops what is told of peers that the table no longer knows.
