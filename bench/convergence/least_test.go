@@ -1,6 +1,7 @@
 package convergence
 
 import (
+	"net/netip"
 	"testing"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -38,23 +39,56 @@ func TestLeastNewHost(t *testing.T) {
 			Action: &route.Route_Route{Route: &route.RouteAction{
 				ClusterSpecifier: &route.RouteAction_Cluster{Cluster: service}}}}}}}}},
 	}
-	const framing = 5 // gRPC's, of each message
-	said, names := 0, 0
+	var said, names int
 	for _, r := range least {
 		body, err := anypb.New(r.m)
 		if err != nil {
 			t.Fatal(err)
 		}
 		said += len(body.Value)
-		names += framing + proto.Size(&discovery.DeltaDiscoveryResponse{TypeUrl: r.typeURL, Nonce: "1000", SystemVersionInfo: "1000",
-			Resources: []*discovery.Resource{{Name: r.name, Version: "0123456789abcdef", Resource: body}}}) - len(body.Value)
-		names += framing + proto.Size(&discovery.DeltaDiscoveryRequest{TypeUrl: r.typeURL, ResponseNonce: "1000"})
-		if r.typeURL == xds.TypeEndpoint || r.typeURL == xds.TypeRoute { // asked for by name
-			names += framing + proto.Size(&discovery.DeltaDiscoveryRequest{TypeUrl: r.typeURL, ResourceNamesSubscribe: []string{r.name}})
-		}
+		names += around(xds.Resource{Key: xds.Key{Type: r.typeURL, Name: r.name}, Version: "0123456789abcdef", Body: body})
 	}
 	t.Logf("at least %d bytes: %d of resources, and %d of the protocol around them", said+names, said, names)
 	if said+names < 1_000 {
 		t.Errorf("a new host could take %d bytes; docs/xds.md says that it cannot take less than a kilobyte", said+names)
+	}
+}
+
+// around is what the delta protocol says besides the content of a resource that is sent: the
+// response, the answer to it, and the question where Envoy asks by name; in bytes.
+func around(r xds.Resource) int {
+	const framing, nonce = 5, "1000" // gRPC's framing of each message
+	bytes := framing + proto.Size(&discovery.DeltaDiscoveryResponse{TypeUrl: r.Type, Nonce: nonce,
+		Resources: []*discovery.Resource{{Name: r.Name, Version: r.Version, Resource: r.Body}}}) - len(r.Body.Value)
+	bytes += framing + proto.Size(&discovery.DeltaDiscoveryRequest{TypeUrl: r.Type, ResponseNonce: nonce})
+	if r.Type == xds.TypeEndpoint || r.Type == xds.TypeRoute {
+		bytes += framing + proto.Size(&discovery.DeltaDiscoveryRequest{TypeUrl: r.Type, ResourceNamesSubscribe: []string{r.Name}})
+	}
+	return bytes
+}
+
+// TestWhatANewHostTakes tells of which bytes a service with a new host consists, and holds
+// them to what docs/xds.md says: a field more in its resources is a field more of every host.
+func TestWhatANewHostTakes(t *testing.T) {
+	f := fleet{gateway: xds.Gateway{Region: region, Activator: "/run/polder-bench-1234567890/activator.sock"},
+		origins: [2]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:40000")}}
+	var hosts xds.Hosts
+	hosts.Put(judge(f.service(0)))
+	hosts.Node(xds.NodeConfig{Region: region, TrustDomain: "bench.polder", HTTPS: f.origins[0], HTTP: f.origins[0], Peer: f.origins[0]})
+	hosts.ByName()
+	came := judge(f.named(newService(0)))
+	hosts.Put(came)
+	if hosts.Changed() {
+		t.Fatal("the table is sent for a new host")
+	}
+	byName, _ := hosts.ByName()
+	said, names := 0, 0
+	for _, r := range append(xds.Service(came, f.gateway), byName...) {
+		t.Logf("%-32s %4d of content, %4d around it", r.Name, len(r.Body.Value), around(r))
+		said, names = said+len(r.Body.Value), names+around(r)
+	}
+	t.Logf("%d bytes: %d of resources, and %d of the protocol around them", said+names, said, names)
+	if said > 1_350 || names > 1_500 {
+		t.Errorf("a new host takes %d bytes of resources and %d of the protocol; docs/xds.md says 1,344 and 1,465", said, names)
 	}
 }
