@@ -50,6 +50,8 @@ func BenchmarkModelChange(b *testing.B) {
 			func(services []polder.Service) []polder.Service {
 				return append(services[:len(services)-1:len(services)-1], routed(string(services[len(services)-1].Name), 80, "nl"))
 			}},
+		{"one more or less, all at one address", func(i int) polder.Service { return routed(fmt.Sprintf("s%06d", i), 80, "fr") },
+			func(services []polder.Service) []polder.Service { return services[:len(services)-1] }},
 	} {
 		for _, n := range []int{10, 1000, 10_000} {
 			b.Run(fmt.Sprintf("%s/services=%d", kind.name, n), func(b *testing.B) {

@@ -18,7 +18,7 @@ const maxViolations = 256
 type Checker struct {
 	now   state
 	rests map[unit][]Key // what each conclusion rests on
-	users map[Key][]unit // the reverse of rests
+	users map[Key]*units // the reverse of rests
 	count int            // of commits, to notice proposals that came too late
 	// gated is what the gates rest on.
 	gated map[Key]struct{}
@@ -31,7 +31,7 @@ func NewChecker(book *Book) *Checker {
 			book: book, resources: map[Key]*facts{},
 			instances: map[polder.ServiceName][]polder.Endpoint{}, holders: map[string][]holder{},
 		},
-		rests: map[unit][]Key{}, users: map[Key][]unit{},
+		rests: map[unit][]Key{}, users: map[Key]*units{},
 	}
 }
 
@@ -129,7 +129,10 @@ func (p *Proposal) Commit() error {
 		c.forget(u)
 		c.rests[u] = keys
 		for _, k := range keys {
-			c.users[k] = append(c.users[k], u)
+			if c.users[k] == nil {
+				c.users[k] = new(units)
+			}
+			c.users[k].add(u)
 		}
 	}
 	return nil
@@ -137,8 +140,7 @@ func (p *Proposal) Commit() error {
 
 func (c *Checker) forget(u unit) {
 	for _, k := range c.rests[u] {
-		c.users[k] = slices.DeleteFunc(c.users[k], func(other unit) bool { return other == u })
-		if len(c.users[k]) == 0 {
+		if c.users[k].remove(u); c.users[k].empty() {
 			delete(c.users, k)
 		}
 	}
@@ -171,7 +173,7 @@ func (p *Proposal) takeInstances(instances map[polder.ServiceName][]polder.Endpo
 		if _, ok := p.next.newHolders[address]; !ok {
 			p.next.newHolders[address] = slices.Clone(p.next.holders[address])
 		}
-		changed[Key{onAddress, address}] = true
+		changed[Key{onSeen, address}] = true
 	}
 	for service, list := range instances {
 		if slices.Equal(list, p.next.instances[service]) {
@@ -263,8 +265,10 @@ func (p *Proposal) affected(changed map[Key]bool) map[unit]bool {
 				dirty[u] = true
 			}
 		}
-		for _, u := range p.checker.users[k] {
-			dirty[u] = true
+		if users := p.checker.users[k]; users != nil {
+			for u := range users.all() {
+				dirty[u] = true
+			}
 		}
 	}
 	p.names(changed, dirty)

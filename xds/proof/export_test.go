@@ -35,3 +35,6 @@ func SameBook(a, b *Book) bool {
 		maps.EqualFunc(maps.Collect(a.holders.all()), maps.Collect(b.holders.all()), holders) &&
 		maps.EqualFunc(a.former, b.former, same) && slices.Equal(slices.Collect(a.reversed.from("")), slices.Collect(b.reversed.from("")))
 }
+
+// Judged counts the units that a change was found to touch.
+func (p *Proposal) Judged() int { return len(p.rests) }

@@ -66,17 +66,14 @@ func (v *view) judgeStray(f *facts, p place) {
 		if reason := v.provesActivator(f.cluster.socketFor(p)); reason != "" {
 			v.report(v.users(f.key), path, p.address, reason)
 		}
+	case v.isInstance(p.address):
 	default:
 		var reasons []string
 		var services []polder.ServiceName
-		for _, h := range v.holdersOf(p.address) {
-			e := v.service(h.service)
-			switch {
-			case e != nil && h.region == v.site().Region && e.opened && v.has(e, p.address):
-				return
-			case e != nil && h.region == v.site().Region && !e.opened:
+		for h := range v.holdersOf(p.address) {
+			if e := v.service(h.service); e != nil && h.region == v.site().Region && !e.opened {
 				reasons = append(reasons, v.book.mayNot(e))
-			default:
+			} else {
 				reasons = append(reasons, fmt.Sprintf("is an address of service %s in region %s", h.service, h.region))
 			}
 			services = append(services, h.service)

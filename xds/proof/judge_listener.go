@@ -260,7 +260,7 @@ func (v *view) whose(address string) string {
 	if regions := v.peersAt(address); len(regions) > 0 {
 		return fmt.Sprintf("it is a peer's in region %s", regions[0])
 	}
-	for _, h := range v.holdersOf(address) {
+	for h := range v.holdersOf(address) {
 		return fmt.Sprintf("it is service %s's in region %s", h.service, h.region)
 	}
 	return "nobody knows whose it is"

@@ -224,7 +224,7 @@ func (v *view) namesService(e *entry, h virtualHost) string {
 
 // strangeness says whose an address is, if not the service's.
 func (v *view) strangeness(e *entry, address string) string {
-	for _, h := range v.holdersOf(address) {
+	for h := range v.holdersOf(address) {
 		switch {
 		case h.service == e.name && h.region != v.site().Region:
 			return fmt.Sprintf("is an address of this service in region %s: requests may be opened only where they are served", h.region)

@@ -155,7 +155,7 @@ func (e *explorer) cluster(path []string, name string, depth int) {
 		if p.pipe && p.address == e.site().Activator || e.isRemoteActivator(p) {
 			kind = ToActivator
 		} else {
-			for _, h := range e.holdersOf(p.address) {
+			for h := range e.holdersOf(p.address) {
 				region = h.region
 			}
 		}

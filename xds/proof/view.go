@@ -1,6 +1,8 @@
 package proof
 
 import (
+	"hash/fnv"
+	"iter"
 	"slices"
 
 	"github.com/polder/polder"
@@ -29,7 +31,8 @@ const (
 	onGates     = "gates"        // what the listeners that callers and peers come to do with a name
 	onService   = "book/service" // what the law allows
 	onInstances = "instances"    // addresses of a service here
-	onAddress   = "book/address" // who has it
+	onAddress   = "book/address" // who has it by the configuration
+	onSeen      = "seen"         // whose instances were seen at an address
 )
 
 // state is everything that conclusions can rest on. It is only replaced, never
@@ -139,18 +142,64 @@ func (v *view) has(e *entry, address string) bool {
 }
 
 // holdersOf lists who has an address, by the configuration or as observed.
-func (v *view) holdersOf(address string) []holder {
-	configured, _ := v.book.holders.get(address)
-	return append(slices.Clone(configured), v.observed(address)...)
+func (v *view) holdersOf(address string) iter.Seq[holder] {
+	v.restsOn(Key{onAddress, address})
+	return func(yield func(holder) bool) {
+		configured, _ := v.book.holders.get(address)
+		for _, list := range [][]holder{configured, v.observed(address)} {
+			for _, h := range list {
+				if !yield(h) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // observed lists the services that an instance of was seen at an address.
 func (v *view) observed(address string) []holder {
-	v.restsOn(Key{onAddress, address})
-	if list, ok := v.newHolders[address]; ok {
+	v.restsOn(Key{onSeen, address})
+	return v.seen(address)
+}
+
+func (s *state) seen(address string) []holder {
+	if list, ok := s.newHolders[address]; ok {
 		return list
 	}
-	return v.holders[address]
+	return s.holders[address]
+}
+
+// isInstance tells whether an address is an instance's of some service that this region
+// serves now. If it is, that rests on the one service that was found and not on who else has the
+// address, which may be as many as there are services. Each resource looks from another one on, so
+// that not all rest on the same.
+func (v *view) isInstance(address string) bool {
+	configured, _ := v.book.holders.get(address)
+	seen := v.seen(address)
+	all, first := len(configured)+len(seen), v.own.hash()
+	for i := range all {
+		at := (first + i) % all
+		var h holder
+		if at < len(configured) {
+			h = configured[at]
+		} else {
+			h = seen[at-len(configured)]
+		}
+		if h.region != v.site().Region {
+			continue
+		}
+		if e := v.service(h.service); e != nil && e.opened && v.has(e, address) {
+			return true
+		}
+	}
+	return false
+}
+
+// hash is a number from 0 on that hardly any other key has.
+func (k Key) hash() int {
+	sum := fnv.New32a()
+	sum.Write([]byte(k.Name))
+	return int(sum.Sum32() >> 1)
 }
 
 // callers finds the services whose callers a violation concerns. It is asked
