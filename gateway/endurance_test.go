@@ -33,7 +33,7 @@ type strain struct {
 }
 
 func (s strain) String() string {
-	return fmt.Sprintf("%.1f MB here, %d goroutines, %d streams, Envoy %.1f MB", float64(s.heap)/1e6, s.goroutines, s.streams, float64(s.envoy)/1e6)
+	return fmt.Sprintf("%.2f MB here, %d goroutines, %d streams, Envoy %.2f MB", float64(s.heap)/1e6, s.goroutines, s.streams, float64(s.envoy)/1e6)
 }
 
 // TestEndurance changes endpoints, routes and hosts of a real Envoy again and
@@ -112,7 +112,7 @@ func TestEndurance(t *testing.T) {
 	}
 	after := p.strain(t)
 	t.Logf("before: %s; after: %s", before, after)
-	if after.heap > before.heap+before.heap/4+4<<20 {
+	if after.heap > before.heap+before.heap/10+512<<10 {
 		t.Errorf("the control plane's memory grew from %d to %d bytes", before.heap, after.heap)
 	}
 	if after.envoy > before.envoy+before.envoy/4+4<<20 {
@@ -146,6 +146,9 @@ func (p *place) strain(t *testing.T) strain {
 		t.Fatalf("Envoy says of its memory %q", text)
 	}
 	p.admin.CloseIdleConnections()
+	// What lies in pools, as gRPC's buffers do, survives one collection: how much of it there
+	// is depends on what was sent last.
+	runtime.GC()
 	debug.FreeOSMemory()
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
