@@ -121,6 +121,7 @@ func TestSwapsUnderLoadLoseNothing(t *testing.T) {
 				old = next
 			}
 			calls, lost := loaded.stop()
+			t.Logf("%d requests, %d of them lost", calls, len(lost))
 			if len(lost) > 0 {
 				t.Errorf("%d of %d requests were lost in %d swaps, the first: %s", len(lost), calls, *swaps, lost[0])
 			}
