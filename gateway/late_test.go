@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -124,6 +125,7 @@ func (l *lateRig) startNode() {
 	if _, err := WriteNode(NodeBootstrap{Node: "fr-2", Machine: Machine{Region: "fr", Config: l.file, State: l.region.options.State, Control: l.relay.address(), Out: out}}); err != nil {
 		l.t.Fatal(err)
 	}
+	l.keepWaiting(filepath.Join(out, BootstrapFile))
 	log, err := os.Create(filepath.Join(out, "log"))
 	if err != nil {
 		l.t.Fatal(err)
@@ -141,6 +143,24 @@ func (l *lateRig) startNode() {
 			l.t.Logf("Envoy of fr-2 said:\n%s", text)
 		}
 	})
+}
+
+// keepWaiting has the Envoy take no silence of its control plane for the connection's
+// end: what the relay holds back has its pings' answers in it, and who is not connected
+// is not waited for.
+func (l *lateRig) keepWaiting(bootstrap string) {
+	l.t.Helper()
+	text, err := os.ReadFile(bootstrap)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	timeout := regexp.MustCompile(`("connectionKeepalive":\s*\{[^}]*"timeout":\s*)"[^"]*"`)
+	if !timeout.Match(text) {
+		l.t.Fatalf("the bootstrap says nothing of pings: %s", text)
+	}
+	if err := os.WriteFile(bootstrap, timeout.ReplaceAll(text, []byte(`$1"600s"`)), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
 }
 
 // ask calls the host at an entrypoint, on a connection of its own, and gives which
