@@ -324,6 +324,29 @@ func TestACertificateThatEndsEndsItsStream(t *testing.T) {
 	}
 }
 
+// TestControlPlaneEndsWithItsDoor: a region that stops closes the door and ends the
+// control plane behind it, in any order, and neither is a fault.
+func TestControlPlaneEndsWithItsDoor(t *testing.T) {
+	r := &Region{options: Options{Log: slog.New(slog.DiscardHandler)}}
+	for range 100 {
+		behind := newInbox(&net.TCPAddr{})
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 1000 { // so that it takes a while until all have been told
+			context.AfterFunc(ctx, func() {})
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- r.serveControl(ctx, behind, func(grpc.ServiceRegistrar) {}) }()
+		go func() {
+			<-ctx.Done()
+			behind.Close()
+		}()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // crowdAtTheDoor is a listener at which everybody has come at once.
 type crowdAtTheDoor struct {
 	inbox

@@ -105,7 +105,7 @@ func (r *Region) serveControl(ctx context.Context, listener net.Listener, servic
 	)...)
 	services(control)
 	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
+	end := func() {
 		defer close(stopped)
 		if errors.Is(context.Cause(ctx), ErrHandOver) {
 			control.Stop() // Envoy asks again, and the next process answers
@@ -114,10 +114,14 @@ func (r *Region) serveControl(ctx context.Context, listener net.Listener, servic
 		force := time.AfterFunc(controlStop, control.Stop)
 		control.GracefulStop()
 		force.Stop()
-	})
+	}
+	stop := context.AfterFunc(ctx, end)
 	err := control.Serve(listener)
 	if stop() {
-		return fmt.Errorf("control plane: %w", err)
+		if ctx.Err() == nil {
+			return fmt.Errorf("control plane: %w", err)
+		}
+		end() // a listener that others feed, as the door does, was closed first
 	}
 	<-stopped
 	return nil
