@@ -26,6 +26,7 @@ type settlement struct {
 	t     *testing.T
 	hosts xds.Hosts
 	keys  map[polder.ServiceName][]xds.Key
+	alive polder.RegionHealth // nil for all
 }
 
 func (s *settlement) judge(service polder.Service) law.Approved {
@@ -35,7 +36,11 @@ func (s *settlement) judge(service polder.Service) law.Approved {
 			endpoints = append(endpoints, polder.Endpoint{Service: service.Name, Region: region, Address: a})
 		}
 	}
-	return law.Judge(service, law.Circumstances{Here: s.node.Region, Regions: testRegions, Alive: polder.RegionHealth{"fr": true, "nl": true}, Endpoints: endpoints})
+	alive := s.alive
+	if alive == nil {
+		alive = polder.RegionHealth{"fr": true, "nl": true}
+	}
+	return law.Judge(service, law.Circumstances{Here: s.node.Region, Regions: testRegions, Alive: alive, Endpoints: endpoints})
 }
 
 // change brings services into force and takes others away. It returns when Envoy
@@ -48,6 +53,7 @@ func (s *settlement) change(add []polder.Service, gone []polder.ServiceName, tid
 		a := s.judge(service)
 		s.hosts.Put(a)
 		made := xds.Service(a, xds.Gateway{Region: s.node.Region, Activator: filepath.Join(s.dir, "activator.sock")})
+		remove = append(remove, without(s.keys[service.Name], keysOf(made))...)
 		s.keys[service.Name] = keysOf(made)
 		set = append(set, made...)
 	}
@@ -84,7 +90,7 @@ func TestHostsThatComeLater(t *testing.T) {
 			Residency: polder.Residency{Allow: []polder.Place{"fr"}, Elsewhere: elsewhere, Failover: polder.Failover{Class: polder.FailoverClosed}},
 			Endpoints: map[polder.RegionName][]netip.AddrPort{"fr": {netip.MustParseAddrPort(origin.Listener.Addr().String())}}}
 	}
-	first, later, vault := service("first", polder.PassThrough), service("later", polder.PassThrough), service("vault", polder.Refuse)
+	first, later := service("first", polder.PassThrough), service("later", polder.PassThrough)
 	ca, roots := newCA(t)
 	places := map[polder.RegionName]*settlement{}
 	peerOf := map[polder.RegionName][]string{}
@@ -163,9 +169,6 @@ func TestHostsThatComeLater(t *testing.T) {
 			t.Errorf("at %s, by the table: %q", at, got)
 		}
 	}
-	if !places["nl"].change([]polder.Service{vault}, nil, false) {
-		t.Error("a host that is refused came without the table, which tells callers so")
-	}
 	for at, p := range places {
 		if p.change(nil, []polder.ServiceName{"later"}, false) {
 			t.Errorf("at %s: a host that went needed the table of all", at)
@@ -182,6 +185,82 @@ func TestHostsThatComeLater(t *testing.T) {
 			for _, r := range node.Rejections {
 				t.Errorf("Envoy of %s rejected %s %s: %s", at, r.Type, r.Name, r.Reason)
 			}
+		}
+	}
+}
+
+// TestHostsThatAreRefused lets a host be refused and permitted by a running Envoy, again
+// and again, until the owner takes it away. The table of hosts is sent for none of it;
+// each time callers get the answer that a fresh start would give them, in TLS and in plain HTTP.
+func TestHostsThatAreRefused(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
+	}))
+	defer origin.Close()
+	service := func(name string, elsewhere polder.Elsewhere, allow polder.RegionName) polder.Service {
+		return polder.Service{Name: polder.ServiceName(name), Hosts: []polder.Host{polder.Host(name + ".example.com")}, Timeout: time.Minute,
+			Residency: polder.Residency{Allow: []polder.Place{polder.Place(allow)}, Elsewhere: elsewhere, Failover: polder.Failover{Class: polder.FailoverClosed}},
+			Endpoints: map[polder.RegionName][]netip.AddrPort{allow: {netip.MustParseAddrPort(origin.Listener.Addr().String())}}}
+	}
+	ca, roots := newCA(t)
+	first := service("first", polder.PassThrough, "fr")
+	p := &settlement{place: newPlace(t, "fr", ca, []polder.Service{first, service("vault", polder.Refuse, "fr")}), t: t, keys: map[polder.ServiceName][]xds.Key{}}
+	p.change([]polder.Service{first}, nil, false)
+	p.startEnvoy(t)
+	const served = "vault"
+	call := func(http2 bool) string {
+		body, response, err := p.get(roots, "vault.example.com", "vault.example.com", http2)
+		switch {
+		case closed(err):
+			return "closed"
+		case err != nil:
+			return err.Error()
+		case response.StatusCode != 200:
+			return response.Status
+		}
+		return body
+	}
+	for _, step := range []struct {
+		what  string
+		vault *polder.Service
+		alive bool // region nl
+		tidy  bool
+		tls   string // what callers get, or a part of it
+		plain int
+	}{
+		{"it comes, refused", new(service("vault", polder.Refuse, "nl")), true, false, "access denied", 451},
+		{"the other region dies", new(service("vault", polder.PassThrough, "nl")), false, false, "internal error", 503},
+		{"its owner refuses callers again", new(service("vault", polder.Refuse, "nl")), true, false, "access denied", 451},
+		{"it is permitted here", new(service("vault", polder.Refuse, "fr")), true, false, served, 308},
+		{"and refused, before the table had it", new(service("vault", polder.Refuse, "nl")), true, false, "access denied", 451},
+		{"a minute passes", nil, true, true, "access denied", 451},
+		{"it is permitted here again", new(service("vault", polder.Refuse, "fr")), true, false, served, 308},
+	} {
+		var add []polder.Service
+		if step.vault != nil {
+			add = []polder.Service{*step.vault}
+		}
+		p.alive = polder.RegionHealth{"fr": true, "nl": step.alive}
+		if table := p.change(add, nil, step.tidy); table != step.tidy {
+			t.Errorf("%s: the table of all was sent: %v", step.what, table)
+		}
+		for _, http2 := range []bool{false, true} {
+			eventually(t, fmt.Sprintf("%s, HTTP/2 %v: callers get %q", step.what, http2, step.tls), func() bool { return strings.Contains(call(http2), step.tls) })
+		}
+		eventually(t, fmt.Sprintf("%s: plain HTTP says %d", step.what, step.plain), func() bool { status, _ := p.plain(t, "VAULT.example.com"); return status == step.plain })
+	}
+	p.change([]polder.Service{service("vault", polder.Refuse, "nl")}, nil, false)
+	eventually(t, "it is refused", func() bool { return strings.Contains(call(true), "access denied") })
+	if p.change(nil, []polder.ServiceName{"vault"}, false) {
+		t.Error("a refused host that went needed the table of all")
+	}
+	eventually(t, "it is nobody's", func() bool { return call(true) == "closed" })
+	if status, _ := p.plain(t, "vault.example.com"); status != 308 {
+		t.Errorf("once it is nobody's, plain HTTP says %d", status)
+	}
+	for _, node := range p.server.Nodes() {
+		for _, r := range node.Rejections {
+			t.Errorf("Envoy rejected %s %s: %s", r.Type, r.Name, r.Reason)
 		}
 	}
 }

@@ -236,7 +236,8 @@ func (r *reconciler) everything(p *publication, names []polder.ServiceName, with
 	}
 	set, _ := p.table(r.nodeConfig(now))
 	c.set = append(c.set, set...)
-	p.hosts.ByName() // all are in the table
+	led, _ := p.hosts.ByName() // of what is not in the table
+	c.set = append(c.set, led...)
 	c.ways = p.ways(true, now)
 	c.remove = r.gate.stale(c.set)
 	return c

@@ -52,6 +52,12 @@ func BenchmarkModelChange(b *testing.B) {
 			}},
 		{"one more or less, all at one address", func(i int) polder.Service { return routed(fmt.Sprintf("s%06d", i), 80, "fr") },
 			func(services []polder.Service) []polder.Service { return services[:len(services)-1] }},
+		{"one is refused or permitted", func(i int) polder.Service { return started(fmt.Sprintf("s%06d", i), time.Minute) },
+			func(services []polder.Service) []polder.Service {
+				last := services[len(services)-1]
+				last.Residency.Allow, last.Residency.Elsewhere = []polder.Place{"nl"}, polder.Refuse
+				return append(services[:len(services)-1:len(services)-1], last)
+			}},
 	} {
 		for _, n := range []int{10, 1000, 10_000} {
 			b.Run(fmt.Sprintf("%s/services=%d", kind.name, n), func(b *testing.B) {

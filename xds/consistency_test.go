@@ -71,8 +71,12 @@ var mentions = map[protoreflect.FullName]string{
 	"envoy.config.route.v3.ScopedRouteConfiguration.route_configuration_name":           xds.TypeRoute,
 	"envoy.extensions.filters.network.http_connection_manager.v3.Rds.route_config_name": xds.TypeRoute,
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.cluster":                    xds.TypeCluster,
+	"envoy.extensions.clusters.aggregate.v3.ClusterConfig.clusters":                     xds.TypeCluster,
 	"envoy.config.core.v3.EnvoyInternalAddress.server_listener_name":                    xds.TypeListener,
 }
+
+// forLater are the clusters that those of hosts which come later are made of.
+var forLater = []string{"wrap/inward", "wrap/forbidden", "wrap/unavailable"}
 
 // checkReferences holds that each name which a resource mentions exists, that
 // each EDS cluster has its load assignment, and no load assignment is left over.
@@ -93,7 +97,9 @@ func checkReferences(t tester, set []xds.Resource) {
 		eachMessage(t, r.Body.ProtoReflect(), func(m protoreflect.Message) {
 			m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 				if kind, ok := mentions[field.FullName()]; ok {
-					mentioned[xds.Key{Type: kind, Name: v.String()}] = true
+					for _, name := range texts(field, v) {
+						mentioned[xds.Key{Type: kind, Name: name}] = true
+					}
 				}
 				if field.FullName() == "envoy.config.cluster.v3.Cluster.eds_cluster_config" {
 					mentioned[xds.Key{Type: xds.TypeEndpoint, Name: r.Name}] = true
@@ -108,11 +114,22 @@ func checkReferences(t tester, set []xds.Resource) {
 		}
 	}
 	for key := range exists {
-		byName := key == xds.Key{Type: xds.TypeCluster, Name: "wrap/inward"} // clusters of hosts that come later are made of it
-		if !mentioned[key] && !byName && key.Type != xds.TypeListener && key.Type != xds.TypeScope {
+		if byName := key.Type == xds.TypeCluster && (xds.IsByName(key.Name) || slices.Contains(forLater, key.Name)); !mentioned[key] && !byName && key.Type != xds.TypeListener && key.Type != xds.TypeScope {
 			t.Errorf("%s %s exists and nothing leads to it", key.Type, key.Name)
 		}
 	}
+}
+
+// texts are those of a field that is text, or a list of them.
+func texts(field protoreflect.FieldDescriptor, v protoreflect.Value) []string {
+	if !field.IsList() {
+		return []string{v.String()}
+	}
+	list := make([]string, v.List().Len())
+	for i := range list {
+		list[i] = v.List().Get(i).String()
+	}
+	return list
 }
 
 // checkChains holds that the matcher of a listener chooses among its chains.

@@ -16,7 +16,7 @@ import (
 // by a small cluster of its own, which ByName gives, and one that is gone stays in
 // the table, where it finds no key and no routes. Both are taken into the table when
 // Node is called again, which Changed demands where the table would mislead, and
-// Pending suggests.
+// Pending suggests. Refused hosts are not taken into it while there are few of them.
 //
 // Everything but Node costs time in proportion to what changes: a service whose
 // hosts are treated as before, or a host that moves between services which are
@@ -40,6 +40,9 @@ type Hosts struct {
 	pending map[string]bool           // hosts that differ from the table
 	led     map[string]treatment      // by a cluster of their own, as ByName gave last
 	touched map[string]bool           // since ByName
+	refused refusedHosts              // of treated, as plain HTTP tells their callers
+	plainly bool                      // and it was told of others by the last Node or ByName
+	port    uint16                    // of HTTPS, as the last Node knew
 	joined  []Way                     // by ByName
 }
 
@@ -73,14 +76,19 @@ func (t treatment) ledTo() string {
 		return lent
 	case t.verdict == law.Pass:
 		return opened
+	case t.refused():
+		return refusal(t.verdict)
 	}
 	return listenerInward
 }
 
+// refused tells whether the connections end with an alert and nothing else.
+func (t treatment) refused() bool { return refusal(t.verdict) != "" }
+
 // mayLead tells whether connections can be led by their name now.
 func (h *Hosts) mayLead(t treatment) bool {
 	to := t.ledTo()
-	return t.shared() && (t.verdict == law.Serve || t.verdict == law.Pass) && (to == listenerInward || h.passes[to])
+	return t.shared() && (to == listenerInward || t.refused() || h.passes[to])
 }
 
 func (h *Hosts) begin() {
@@ -161,7 +169,22 @@ func (h *Hosts) treat(host string, now treatment, s polder.Service) {
 		h.treated[host] = now
 	}
 	h.touched[host] = true
+	h.tellPlainly(host, was, now)
 	h.compare(host, now, s)
+}
+
+// tellPlainly notes what plain HTTP has to tell callers of a host.
+func (h *Hosts) tellPlainly(host string, was, now treatment) {
+	if was.verdict == now.verdict {
+		return
+	}
+	if was.refused() {
+		h.refused.take(host, was.verdict)
+	}
+	if now.refused() {
+		h.refused.add(host, now.verdict)
+	}
+	h.plainly = h.plainly || was.refused() || now.refused()
 }
 
 // compare holds a host against the table.
@@ -180,6 +203,7 @@ func (h *Hosts) compare(host string, now treatment, s polder.Service) {
 		h.former[host] = s
 		h.pending[host] = true
 	case listed && now.alike(there):
+	case !listed && now.refused() && now.shared() && h.refused.few(): // stays led by its name
 	case !listed && h.mayLead(now):
 		h.pending[host] = true
 	default:
@@ -200,7 +224,8 @@ func (h *Hosts) Pending() int { return len(h.pending) }
 func (h *Hosts) Former() map[string]polder.Service { return h.former }
 
 // ByName gives the clusters of hosts that are not in the table, as far as they
-// differ from those that it gave before. Call it after Node, if that is called.
+// differ from those that it gave before, and with a host that is refused, or is not any
+// more, the routes of plain HTTP. Call it after Node, if that is called.
 func (h *Hosts) ByName() (set []Resource, remove []Key) {
 	ways := map[string][]string{} // hosts that are led to them
 	for host := range h.touched {
@@ -220,6 +245,9 @@ func (h *Hosts) ByName() (set []Resource, remove []Key) {
 		}
 	}
 	clear(h.touched)
+	if h.plainly {
+		set, h.plainly = append(set, newResource(TypeRoute, routesHTTP, plainRoutes(h.port, h.refused))), false
+	}
 	h.Ways = h.Ways.with(ways)
 	h.joined = h.Ways.joinedBy(ways)
 	return set, remove
@@ -235,6 +263,8 @@ func (h *Hosts) Node(n NodeConfig) []Resource {
 	h.begin()
 	h.stale = false
 	h.table = maps.Clone(h.treated)
+	h.port = n.HTTPS.Port()
+	h.plainly = false
 	clear(h.former)
 	clear(h.urgent)
 	clear(h.pending)
@@ -242,6 +272,11 @@ func (h *Hosts) Node(n NodeConfig) []Resource {
 		h.touched[host] = true
 	}
 	t := sortHosts(slices.Collect(maps.Values(h.judged)), n.Region, h.Traces)
+	for host := range t.led {
+		h.touched[host] = true
+		delete(h.table, host)
+	}
+	h.refused = t.refusedHosts
 	h.passes = map[string]bool{} // without those that are kept for their connections alone
 	for _, p := range t.passes {
 		h.passes[p.name] = true

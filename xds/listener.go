@@ -51,7 +51,7 @@ func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 	for i := range matched {
 		matched[i].hosts = without(matched[i].hosts, t.lent)
 	}
-	matched = append(matched, hostsTo{chainForbidden, t.forbidden}, hostsTo{chainUnavailable, t.unavailable})
+	matched = append(matched, hostsTo{chainForbidden, t.listed(t.forbidden)}, hostsTo{chainUnavailable, t.listed(t.unavailable)})
 	for _, p := range t.passes {
 		l.FilterChains = append(l.FilterChains, passChain(p))
 		matched = append(matched, hostsTo{p.name, p.hosts})
@@ -96,6 +96,25 @@ func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
 		FilterChainMatcher: byServerName(append(t.apart(),
 			hostsTo{chainServe, t.inside}, hostsTo{chainWildcard, t.servedWild}, hostsTo{chainUnknown, t.outside}), chainServe),
 	}
+}
+
+// refusingListeners refuse what is led to them: connections for single hosts, by their
+// names, which the entrypoint's table does not have.
+func refusingListeners() []*listener.Listener {
+	var list []*listener.Listener
+	for _, chain := range refusingChains() {
+		list = append(list, &listener.Listener{
+			Name:                          chain.Name,
+			ListenerSpecifier:             &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
+			PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
+			ListenerFiltersTimeout:        durationpb.New(helloTimeout),
+			// The answer waits for the ClientHello: Envoy 1.40 writes that before it reads the
+			// answer, and drops the answer if it finds the connection closed.
+			ListenerFilters: []*listener.ListenerFilter{inspectTLS()},
+			FilterChains:    []*listener.FilterChain{chain},
+		})
+	}
+	return list
 }
 
 // plainListener sends plain HTTP to HTTPS.

@@ -17,6 +17,10 @@ const (
 	listenerHTTP3  = "entrypoint-http3" // the HTTPS port, for QUIC
 	listenerPeers  = "peers"
 	listenerInward = "inward" // internal: what peers passed on, TLS still closed
+	// Internal: connections for hosts that are refused, and led here by their names.
+	listenerForbidden   = chainForbidden
+	listenerUnavailable = chainUnavailable
+
 	clusterInward  = "inward"
 	scopesName     = "hosts"
 	routesHTTP     = "entrypoint-http"

@@ -36,10 +36,16 @@ type NodeConfig struct {
 }
 
 // Node gives the resources that the gateway has once: its listeners, the
-// routes of plain HTTP and of wildcard hosts, and the ways to other regions.
+// routes of plain HTTP and of wildcard hosts, and the ways to other regions;
+// and the clusters of hosts that are led to their refusal by name.
 // They depend on the services only through the verdict on each host.
 func Node(judged []law.Approved, n NodeConfig) []Resource {
-	return sortHosts(judged, n.Region, n.Traces).resources(n)
+	t := sortHosts(judged, n.Region, n.Traces)
+	resources := t.resources(n)
+	for _, host := range slices.Sorted(maps.Keys(t.led)) {
+		resources = append(resources, newResource(TypeCluster, byName(host), byNameCluster(host, t.led[host])))
+	}
+	return resources
 }
 
 func (t hostTable) resources(n NodeConfig) []Resource {
@@ -51,11 +57,16 @@ func (t hostTable) resources(n NodeConfig) []Resource {
 		newResource(TypeListener, listenerInward, inwardListener(n, t)),
 		newResource(TypeCluster, clusterInward, internalCluster(clusterInward, listenerInward)),
 		newResource(TypeCluster, wrapName(listenerInward), wrapCluster(wrapName(listenerInward), listenerInward)),
-		newResource(TypeRoute, routesHTTP, plainRoutes(n.HTTPS.Port(), t)),
+		newResource(TypeRoute, routesHTTP, plainRoutes(n.HTTPS.Port(), t.refusedHosts)),
 		newResource(TypeRoute, routesWildcard, wildcardRoutes(t, n)),
 	}
 	if n.HTTP3 && len(t.quic()) > 0 {
 		resources = append(resources, newResource(TypeListener, listenerHTTP3, quicEntrypoint(n, t)))
+	}
+	for _, l := range refusingListeners() {
+		resources = append(resources,
+			newResource(TypeListener, l.Name, l),
+			newResource(TypeCluster, wrapName(l.Name), internalCluster(wrapName(l.Name), l.Name)))
 	}
 	for _, p := range t.passes {
 		resources = append(resources,
@@ -70,22 +81,21 @@ func (t hostTable) resources(n NodeConfig) []Resource {
 // hostTable sorts all hosts by what happens to their connections. Every slice
 // is sorted, so that equal verdicts give equal bytes.
 type hostTable struct {
-	here        polder.RegionName
-	served      []string   // exact hosts that end here, in the chain that all share
-	servedWild  []string   // wildcard hosts that end here, in the chain that all share
-	owned       []ownChain // and in others
-	lent        []string   // of both, those whose new callers go to their home
-	forbidden   []string
-	unavailable []string
-	passes      []pass
-	draining    bool
-	accessLog   string
-	traces      bool
-	wildcards   []wildService // served, with at least one wildcard host
-	captured    []string      // of other services, below a wildcard host that ends here
-	outside     []string      // of all services, the ones that may not end here though the key would not tell
-	inside      []string      // exact hosts that end here, below a wildcard host that does too
-	redirected  []string      // below a forbidden or unavailable wildcard host, themselves neither
+	here       polder.RegionName
+	served     []string   // exact hosts that end here, in the chain that all share
+	servedWild []string   // wildcard hosts that end here, in the chain that all share
+	owned      []ownChain // and in others
+	lent       []string   // of both, those whose new callers go to their home
+	refusedHosts
+	led       map[string]string // of the refused, those that the table does not name, to the listener that refuses them
+	passes    []pass
+	draining  bool
+	accessLog string
+	traces    bool
+	wildcards []wildService // served, with at least one wildcard host
+	captured  []string      // of other services, below a wildcard host that ends here
+	outside   []string      // of all services, the ones that may not end here though the key would not tell
+	inside    []string      // exact hosts that end here, below a wildcard host that does too
 }
 
 // wildService is a service with wildcard hosts.
@@ -140,10 +150,9 @@ func sortHosts(judged []law.Approved, here polder.RegionName, traces bool) hostT
 		case law.Pass:
 			p := way(a)
 			p.hosts = append(p.hosts, hosts...)
-		case law.Forbidden:
-			t.forbidden = append(t.forbidden, hosts...)
-		case law.Unavailable:
-			t.unavailable = append(t.unavailable, hosts...)
+		case law.Forbidden, law.Unavailable:
+			list := t.list(a.Verdict())
+			*list = append(*list, hosts...)
 		}
 	}
 	for _, list := range [][]string{t.served, t.servedWild, t.lent, t.forbidden, t.unavailable} {
@@ -157,6 +166,7 @@ func sortHosts(judged []law.Approved, here polder.RegionName, traces bool) hostT
 	slices.SortFunc(t.passes, byPassName)
 	slices.SortFunc(t.wildcards, func(a, b wildService) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	t.findCaptured(judged, here)
+	t.leadRefused(wildcardsOf(judged))
 	return t
 }
 
@@ -200,6 +210,19 @@ func wildcardSet(lists ...[]string) map[string]bool {
 	set := map[string]bool{}
 	for _, list := range lists {
 		for _, h := range list {
+			if isWildcard(h) {
+				set[h] = true
+			}
+		}
+	}
+	return set
+}
+
+// wildcardsOf gives all wildcard hosts, whatever happens to them.
+func wildcardsOf(judged []law.Approved) map[string]bool {
+	set := map[string]bool{}
+	for _, a := range judged {
+		for _, h := range plain(a.Service().Hosts) {
 			if isWildcard(h) {
 				set[h] = true
 			}

@@ -228,14 +228,14 @@ func wildcardRoutes(t hostTable, n NodeConfig) *route.RouteConfiguration {
 
 // plainRoutes answers on the HTTP port: a caller who is refused, or cannot be
 // served, is told so in clear words; all others are sent to HTTPS on its port.
-func plainRoutes(port uint16, t hostTable) *route.RouteConfiguration {
+func plainRoutes(port uint16, refused refusedHosts) *route.RouteConfiguration {
 	var hosts []*route.VirtualHost
-	if len(t.forbidden) > 0 {
-		hosts = append(hosts, &route.VirtualHost{Name: "forbidden", Domains: t.forbidden, Routes: []*route.Route{
+	if len(refused.forbidden) > 0 {
+		hosts = append(hosts, &route.VirtualHost{Name: "forbidden", Domains: refused.forbidden, Routes: []*route.Route{
 			reply("forbidden", 451, "policy-refuses", "the owner of this service refuses callers in this region")}})
 	}
-	if len(t.unavailable) > 0 {
-		hosts = append(hosts, &route.VirtualHost{Name: "unavailable", Domains: t.unavailable, Routes: []*route.Route{
+	if len(refused.unavailable) > 0 {
+		hosts = append(hosts, &route.VirtualHost{Name: "unavailable", Domains: refused.unavailable, Routes: []*route.Route{
 			reply("unavailable", 503, "no-permitted-region", "no region that may serve this service is alive")}})
 	}
 	redirect := &route.RedirectAction{
@@ -245,7 +245,7 @@ func plainRoutes(port uint16, t hostTable) *route.RouteConfiguration {
 	if port != 443 {
 		redirect.PortRedirect = uint32(port)
 	}
-	hosts = append(hosts, &route.VirtualHost{Name: "to-https", Domains: append([]string{"*"}, t.redirected...), Routes: []*route.Route{{
+	hosts = append(hosts, &route.VirtualHost{Name: "to-https", Domains: append([]string{"*"}, refused.redirected...), Routes: []*route.Route{{
 		Name:   "to-https",
 		Match:  &route.RouteMatch{PathSpecifier: &route.RouteMatch_Prefix{Prefix: "/"}},
 		Action: &route.Route_Redirect{Redirect: redirect},

@@ -177,7 +177,7 @@ func watch(ctx context.Context, connections []*connection, want string, begun fu
 }
 
 // appears opens connections for a host until enough in a row got the wanted
-// answer, and tells when the first of these did.
+// answer, or error in so many words, and tells when the first of these did.
 func (c callers) appears(ctx context.Context, host, want string) (time.Time, error) {
 	const enough = 4
 	ctx, cancel := context.WithTimeout(ctx, effectLimit)
@@ -185,7 +185,10 @@ func (c callers) appears(ctx context.Context, host, want string) (time.Time, err
 	var since time.Time
 	for row := 0; row < enough; {
 		got, err := c.once(ctx, host)
-		if err == nil && got == want {
+		if err != nil {
+			got = err.Error()
+		}
+		if got == want {
 			if row++; row == 1 {
 				since = time.Now()
 			}
@@ -195,7 +198,7 @@ func (c callers) appears(ctx context.Context, host, want string) (time.Time, err
 		select {
 		case <-time.After(pace):
 		case <-ctx.Done():
-			return time.Time{}, fmt.Errorf("call %s: want %q, and still get %q %v", host, want, got, err)
+			return time.Time{}, fmt.Errorf("call %s: want %q, and still get %q", host, want, got)
 		}
 	}
 	return since, nil

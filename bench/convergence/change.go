@@ -55,9 +55,29 @@ func (r *rig) polderKinds(p *polderShape) []kind {
 			begin: func(int) error { return p.put(r.fleet.closed("way", polder.PassThrough)) },
 			apply: closed("passed", polder.PassThrough),
 		},
-		{name: "refused", apply: closed("refused", polder.Refuse)},
+		{
+			name: "refused", apply: closed("refused", polder.Refuse),
+			want: func(i int) (string, string) { return refused(i) + "." + domain, accessDenied },
+		},
+		{
+			name: "permitted", // those that were refused, all of them by now
+			begin: func(changes int) error {
+				services := make([]polder.Service, 2*changes)
+				for i := range services {
+					services[i] = r.fleet.closed(refused(i), polder.Refuse)
+				}
+				return p.put(services...)
+			},
+			apply: func(i int) error { return p.put(r.fleet.named(refused(i))) },
+			want:  func(i int) (string, string) { return refused(i) + "." + domain, "first " + refused(i) },
+		},
 	}
 }
+
+// accessDenied is what callers hear of the alert for a host whose owner refuses them.
+const accessDenied = "remote error: tls: access denied"
+
+func refused(number int) string { return fmt.Sprintf("refused%06d", number) }
 
 // usualKinds are those that every control plane has.
 func (r *rig) usualKinds() []kind {

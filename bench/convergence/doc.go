@@ -32,8 +32,8 @@
 // service; route, a host that moves from one service to another; host, a
 // service with a new host is added. Of Polder's shape also: removed, such a
 // service goes; passed, a service comes whose callers are passed on to another
-// region; refused, one whose owner refuses callers here, which sends the whole
-// table of hosts. And what connections for names cost that nobody owns.
+// region; refused, one whose owner refuses callers here, which callers see as
+// the alert of TLS; permitted, one that was refused is served. And what connections for names cost that nobody owns.
 //
 // # Concurrency and failure
 //

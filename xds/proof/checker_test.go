@@ -59,7 +59,8 @@ func TestReach(t *testing.T) {
 		"catalog.example.com": served("catalog.example.com"),
 		"dutch.example.com": {plain + "to-https: answer a fixed answer ", closed,
 			public + "chain pass/nl > cluster wrap/pass/nl > listener pass/nl > chain pass/nl > cluster pass/nl > endpoint nl.example.net:7443: peer nl.example.net:7443 nl"},
-		"vault.example.com":  {plain + "forbidden: answer a fixed answer ", closed, public + "chain forbidden: answer a fixed answer "},
+		"vault.example.com": {plain + "forbidden: answer a fixed answer ", closed,
+			public + "chain by-name > cluster to/vault.example.com > cluster wrap/forbidden > listener forbidden > chain forbidden: answer a fixed answer "},
 		"nobody.example.com": {plain + "to-https: answer a fixed answer ", closed, public + "chain by-name: answer no cluster of its name "},
 	} {
 		got := ways(c.Reach(host))

@@ -172,6 +172,16 @@ func (l *listenerFacts) opens() bool {
 	return slices.ContainsFunc(l.chains, func(c chainFacts) bool { return c.http != nil })
 }
 
+// closes tells whether all its connections end unopened with a fixed answer, whichever
+// chain they take, and nobody is told of them.
+func (l *listenerFacts) closes() bool {
+	return len(l.chains) > 0 && !slices.ContainsFunc(l.chains, func(c chainFacts) bool { return !c.closes() })
+}
+
+func (c chainFacts) closes() bool {
+	return c.answers && c.socket.kind == clear && c.http == nil && c.byName == "" && len(c.proxied) == 0 && len(c.sinks) == 0
+}
+
 func (l *listenerFacts) chain(name string) *chainFacts {
 	for i := range l.chains {
 		if l.chains[i].name == name {

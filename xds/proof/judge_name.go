@@ -162,8 +162,8 @@ func (s *state) byName(cluster string) (host string, ok bool) {
 }
 
 // judgeByName proves a cluster that the connections for one host are led to by
-// their name: it leads to the listener that opens what this region may open, or to
-// one on the way to a peer.
+// their name: it leads to the listener that opens what this region may open, to one on
+// the way to a peer, or to one that does nothing but end connections.
 func (v *view) judgeByName(f *facts, host string) {
 	v.restsOn(Key{onGates, ""})
 	path := f.key.path()
@@ -196,6 +196,9 @@ func (v *view) judgeLedTo(whose callers, e *entry, path []string, c *clusterFact
 		if i := slices.IndexFunc(v.gates, func(g gate) bool { return g.key == to.key }); i >= 0 {
 			chain, _ := v.gates[i].chain(host)
 			v.judgeDeed(e, v.gates[i].deeds[chain], extend(path, at("chain", chain), at("host", host)), host)
+			continue
+		}
+		if to.listener.closes() {
 			continue
 		}
 		d := deed{kind: passes, regions: map[polder.RegionName]string{}}

@@ -74,6 +74,27 @@ func nameMutants() []mutant {
 		}, "catalog", []string{"cluster to/catalog.example.com"}, "nobody knows"},
 		{"by its name to a listener that is gone", func(s *snapshot) { s.led("dutch.example.com", "pass/xx") },
 			"dutch", []string{"cluster to/dutch.example.com"}, "listener pass/xx"},
+		{"by its name to a listener that refuses some connections and passes on others", func(s *snapshot) {
+			l := s.listener("forbidden")
+			l.FilterChains = append(l.FilterChains, clone(s.chain("pass/nl", "pass/nl")))
+		}, "vault", []string{"cluster to/vault.example.com", "listener forbidden"}, "nl.example.net:7443"},
+		{"by its name to a listener that says it refuses and passes on", func(s *snapshot) {
+			s.listener("forbidden").FilterChains[0].Filters = clone(s.chain("pass/nl", "pass/nl")).Filters
+		}, "vault", []string{"cluster to/vault.example.com", "listener forbidden"}, "nl.example.net:7443"},
+		{"by its name to a listener that says it refuses and opens", func(s *snapshot) {
+			s.listener("forbidden").FilterChains[0] = clone(s.chain("inward", "serve"))
+		}, "vault", []string{"cluster to/vault.example.com", "listener forbidden", "chain serve"}, "requests for vault.example.com"},
+		{"by its name to a listener that refuses and tells of it", func(s *snapshot) {
+			c := s.listener("forbidden").FilterChains[0]
+			c.Filters = append(clone(s.chain("inward", "resident/keyed/serve")).Filters[:1], c.Filters...)
+		}, "vault", []string{"cluster to/vault.example.com", "listener forbidden"}, "cluster"},
+		{"by its name to a listener that refuses, and to another cluster", func(s *snapshot) {
+			edit(s.t, s.cluster("to/vault.example.com").GetClusterType().GetTypedConfig(), func(c *aggregate.ClusterConfig) {
+				c.Clusters = append(c.Clusters, "wrap/pass/nl")
+			})
+		}, "vault", []string{"cluster to/vault.example.com", "cluster wrap/pass/nl", "listener pass/nl"}, "nl.example.net:7443"},
+		{"by its name to a listener that does nothing", func(s *snapshot) { s.listener("forbidden").FilterChains = nil },
+			"vault", []string{"cluster to/vault.example.com", "listener forbidden"}, ""},
 		{"by names of all clusters", func(s *snapshot) {
 			s.names(func(v *filterstate.FilterStateValue) {
 				v.GetFormatString().GetTextFormatSource().Specifier = &core.DataSource_InlineString{InlineString: "service/%REQUESTED_SERVER_NAME%"}
@@ -140,7 +161,7 @@ func TestLedByName(t *testing.T) {
 	if err := p.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	for host, want := range map[string]proof.WayKind{"dutch.example.com": proof.ToPeer, "catalog.example.com": proof.ToKey} {
+	for host, want := range map[string]proof.WayKind{"vault.example.com": proof.ToAnswer, "dutch.example.com": proof.ToPeer, "catalog.example.com": proof.ToKey} {
 		if !slices.ContainsFunc(c.Reach(host), func(way proof.Way) bool {
 			return way.Kind == want && slices.Contains(way.Path, "chain by-name") && slices.Contains(way.Path, "cluster to/"+host)
 		}) {
