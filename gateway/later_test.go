@@ -6,18 +6,21 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
+	"github.com/polder/polder/xds/server"
 )
 
 // settlement publishes services to a place change by change, as a region does.
@@ -192,6 +195,7 @@ func TestHostsThatComeLater(t *testing.T) {
 // TestHostsThatAreRefused lets a host be refused and permitted by a running Envoy, again
 // and again, until the owner takes it away. The table of hosts is sent for none of it;
 // each time callers get the answer that a fresh start would give them, in TLS and in plain HTTP.
+// Only of a host that the table leads to be opened TLS does not say at once why it is not.
 func TestHostsThatAreRefused(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
@@ -205,11 +209,18 @@ func TestHostsThatAreRefused(t *testing.T) {
 	ca, roots := newCA(t)
 	first := service("first", polder.PassThrough, "fr")
 	p := &settlement{place: newPlace(t, "fr", ca, []polder.Service{first, service("vault", polder.Refuse, "fr")}), t: t, keys: map[polder.ServiceName][]xds.Key{}}
+	var keyless atomic.Bool // the first service's key is given to nobody
+	p.server = server.New(server.Options{Log: slog.New(slog.DiscardHandler), Secret: func(name string) (xds.Resource, bool) {
+		if name == "first.example.com" && keyless.Load() {
+			return xds.Resource{}, false
+		}
+		return p.secret(name)
+	}})
 	p.change([]polder.Service{first}, nil, false)
 	p.startEnvoy(t)
 	const served = "vault"
-	call := func(http2 bool) string {
-		body, response, err := p.get(roots, "vault.example.com", "vault.example.com", http2)
+	called := func(host string, http2 bool) string {
+		body, response, err := p.get(roots, host, host, http2)
 		switch {
 		case closed(err):
 			return "closed"
@@ -220,6 +231,7 @@ func TestHostsThatAreRefused(t *testing.T) {
 		}
 		return body
 	}
+	call := func(http2 bool) string { return called("vault.example.com", http2) }
 	for _, step := range []struct {
 		what  string
 		vault *polder.Service
@@ -257,6 +269,35 @@ func TestHostsThatAreRefused(t *testing.T) {
 	eventually(t, "it is nobody's", func() bool { return call(true) == "closed" })
 	if status, _ := p.plain(t, "vault.example.com"); status != 308 {
 		t.Errorf("once it is nobody's, plain HTTP says %d", status)
+	}
+
+	open := p.hold(t, roots, "first.example.com")
+	for _, step := range []struct {
+		what    string
+		allow   polder.RegionName
+		refused bool
+		tidy    bool
+		tls     string
+		plain   int
+	}{
+		{"one that the table leads to be opened is refused", "nl", true, false, "handshake failure", 451},
+		{"and permitted", "fr", false, false, "first", 308},
+		{"and refused", "nl", true, false, "handshake failure", 451},
+		{"five seconds later", "nl", true, true, "access denied", 451},
+		{"it is permitted", "fr", false, false, "first", 308},
+	} {
+		keyless.Store(step.refused)
+		p.server.Touch("first.example.com")
+		if table := p.change([]polder.Service{service("first", polder.Refuse, step.allow)}, nil, step.tidy); table != step.tidy {
+			t.Errorf("%s: the table of all was sent: %v", step.what, table)
+		}
+		for _, http2 := range []bool{false, true} {
+			eventually(t, fmt.Sprintf("%s, HTTP/2 %v: callers get %q", step.what, http2, step.tls), func() bool { return strings.Contains(called("first.example.com", http2), step.tls) })
+		}
+		eventually(t, fmt.Sprintf("%s: plain HTTP says %d", step.what, step.plain), func() bool { status, _ := p.plain(t, "first.example.com"); return status == step.plain })
+		if want := map[bool]int{true: 421, false: 200}[step.refused]; open.ask(t) != want {
+			t.Errorf("%s: a connection that was opened before gets something else than %d", step.what, want)
+		}
 	}
 	for _, node := range p.server.Nodes() {
 		for _, r := range node.Rejections {

@@ -16,6 +16,9 @@ const (
 	// tableAge for how long: then it is made anew, and sent once for all of them.
 	tableHosts = 256
 	tableAge   = time.Minute
+	// unsaidAge is the same while the table has callers of a refused host told nothing
+	// but that there is no TLS with them.
+	unsaidAge = 5 * time.Second
 )
 
 // publication is what the reconciler has published, as far as the next change of
@@ -183,7 +186,11 @@ func (r *reconciler) tidyTable(now time.Time) {
 	if p == nil {
 		return
 	}
-	late := !p.since.IsZero() && (p.hosts.Pending() >= tableHosts || now.Sub(p.since) >= tableAge)
+	age := tableAge
+	if p.hosts.Unsaid() > 0 {
+		age = unsaidAge
+	}
+	late := !p.since.IsZero() && (p.hosts.Pending() >= tableHosts || now.Sub(p.since) >= age)
 	if !late && !p.hosts.Ways.Expired(now) {
 		return
 	}

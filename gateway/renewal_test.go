@@ -114,6 +114,38 @@ func verdicts(s *servedHere) map[polder.ServiceName]string {
 	return all
 }
 
+// TestTableSaysSoonWhyAHostIsRefused: a host that was served here and is refused now leaves
+// the table of hosts as it is, which follows some seconds later, and not a minute.
+func TestTableSaysSoonWhyAHostIsRefused(t *testing.T) {
+	r, now := still(t), time.Now()
+	r.ctx = t.Context()
+	model := func(allow polder.Place) *polder.Model {
+		m := &polder.Model{Regions: testRegions, Services: []polder.Service{started("billing", time.Minute), started("shop", time.Minute)}}
+		m.Services[0].Residency.Allow, m.Services[0].Residency.Elsewhere = []polder.Place{allow}, polder.Refuse
+		return m
+	}
+	table := func() string { return r.gate.published[xds.Key{Type: xds.TypeListener, Name: "entrypoint-https"}] }
+	r.adopt(model("fr"), now)
+	before := table()
+	r.adopt(model("nl"), now)
+	r.tidyTable(now.Add(unsaidAge - time.Second))
+	if table() != before || len(r.gate.Refused()) > 0 {
+		t.Errorf("the table was sent for a host that is refused, or the proof refuses to wait: %v", r.gate.Refused())
+	}
+	if r.gate.mayHave("billing.example.com") {
+		t.Error("Envoy may have the key of a host that is refused")
+	}
+	r.tidyTable(now.Add(unsaidAge))
+	if table() == before {
+		t.Errorf("the table does not say after %v that the host is refused", unsaidAge)
+	}
+	before = table()
+	r.adopt(model("fr"), now.Add(time.Minute))
+	if table() != before || len(r.gate.Refused()) > 0 {
+		t.Errorf("the table was sent for a host that is permitted again: %v", r.gate.Refused())
+	}
+}
+
 // TestAccountOfAServiceThatWentStaysUntilItHoldsNothing: what a service that went has
 // reserved is not free before its instance has ended, and then the account goes with
 // the next change.

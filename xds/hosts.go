@@ -34,7 +34,8 @@ type Hosts struct {
 	stale     bool            // Node was never called, or a wildcard's routes changed
 
 	table   map[string]treatment      // in the resources of the last Node
-	former  map[string]polder.Service // of hosts in the table that nobody has now
+	former  map[string]polder.Service // of hosts in the table that nobody has now, or that are unsaid
+	unsaid  map[string]bool           // refused, and the table would have them opened here, without a key
 	passes  map[string]bool           // ways out that the last Node gave
 	urgent  map[string]bool           // hosts for which the table would mislead
 	pending map[string]bool           // hosts that differ from the table
@@ -82,6 +83,12 @@ func (t treatment) ledTo() string {
 	return listenerInward
 }
 
+// keyless tells whether callers whom a table that says so leads to be opened here are
+// opened by nobody, once Envoy is given no key for the host.
+func (t treatment) keyless() bool {
+	return t.verdict == law.Serve && !t.glass && t.chain == chainServe
+}
+
 // refused tells whether the connections end with an alert and nothing else.
 func (t treatment) refused() bool { return refusal(t.verdict) != "" }
 
@@ -97,7 +104,7 @@ func (h *Hosts) begin() {
 	}
 	h.judged, h.treated, h.wildcards = map[polder.ServiceName]law.Approved{}, map[string]treatment{}, map[string]bool{}
 	h.led, h.former, h.touched = map[string]treatment{}, map[string]polder.Service{}, map[string]bool{}
-	h.urgent, h.pending = map[string]bool{}, map[string]bool{}
+	h.urgent, h.pending, h.unsaid = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	h.stale = true
 }
 
@@ -192,6 +199,7 @@ func (h *Hosts) compare(host string, now treatment, s polder.Service) {
 	there, listed := h.table[host]
 	gone := now == treatment{}
 	delete(h.former, host)
+	delete(h.unsaid, host)
 	delete(h.urgent, host)
 	delete(h.pending, host)
 	switch {
@@ -203,6 +211,9 @@ func (h *Hosts) compare(host string, now treatment, s polder.Service) {
 		h.former[host] = s
 		h.pending[host] = true
 	case listed && now.alike(there):
+	case listed && there.keyless() && now.refused() && now.shared():
+		h.former[host] = s
+		h.unsaid[host], h.pending[host] = true, true
 	case !listed && now.refused() && now.shared() && h.refused.few(): // stays led by its name
 	case !listed && h.mayLead(now):
 		h.pending[host] = true
@@ -219,8 +230,13 @@ func (h *Hosts) Changed() bool { return h.judged == nil || h.stale || len(h.urge
 // are still in it. Whoever calls Node then ends the detour that the former take.
 func (h *Hosts) Pending() int { return len(h.pending) }
 
+// Unsaid is the number of refused hosts whose callers the table leads to be opened here.
+// Nobody opens their connections, as Envoy is given no key, but what they hear is not why.
+func (h *Hosts) Unsaid() int { return len(h.unsaid) }
+
 // Former are the hosts that the table still names and nobody has, with the service
-// as it was that they belonged to. The caller must not change the map.
+// as it was that they belonged to, and those that are unsaid, with their service. The
+// caller must not change the map.
 func (h *Hosts) Former() map[string]polder.Service { return h.former }
 
 // ByName gives the clusters of hosts that are not in the table, as far as they
@@ -266,6 +282,7 @@ func (h *Hosts) Node(n NodeConfig) []Resource {
 	h.port = n.HTTPS.Port()
 	h.plainly = false
 	clear(h.former)
+	clear(h.unsaid)
 	clear(h.urgent)
 	clear(h.pending)
 	for host := range h.led {

@@ -140,6 +140,64 @@ func TestHostsStayAsTheyAre(t *testing.T) {
 	}
 }
 
+// TestRefusedHostsLeaveTheTableAlone lets hosts be refused and permitted: none of it needs the
+// table of all, while it tells of no refused host anything else than a closed door.
+func TestRefusedHostsLeaveTheTableAlone(t *testing.T) {
+	judge := func(name polder.ServiceName, allow polder.Place, keys polder.Keys) law.Approved {
+		return law.Judge(polder.Service{Name: name, Hosts: []polder.Host{polder.Host(name + ".example")}, Run: &polder.Run{Command: []string{"s"}},
+			Residency: polder.Residency{Allow: []polder.Place{allow}, Elsewhere: polder.Refuse, Keys: keys, Failover: polder.Failover{Class: polder.FailoverClosed}}},
+			law.Circumstances{Here: "fr", Regions: []polder.Region{{Name: "fr"}, {Name: "nl"}}, Alive: polder.RegionHealth{"nl": true}})
+	}
+	var hosts xds.Hosts
+	step := func(what string, wantChanged bool, wantUnsaid int, want ...string) {
+		t.Helper()
+		if hosts.Changed() != wantChanged || hosts.Unsaid() != wantUnsaid {
+			t.Errorf("%s: the table of all is needed: %v, want %v; unsaid: %d, want %d", what, hosts.Changed(), wantChanged, hosts.Unsaid(), wantUnsaid)
+		}
+		if hosts.Changed() {
+			hosts.Node(xds.NodeConfig{})
+		}
+		set, remove := hosts.ByName()
+		var got []string
+		for _, r := range set {
+			got = append(got, r.Name)
+		}
+		for _, k := range remove {
+			got = append(got, "without "+k.Name)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s: sends %q, want %q", what, got, want)
+		}
+	}
+	hosts.Put(judge("one", "fr", polder.KeysOnDemand))
+	hosts.Put(judge("keyed", "fr", polder.KeysResident))
+	step("served", true, 0)
+	hosts.Put(judge("two", "nl", polder.KeysOnDemand))
+	step("one that comes refused", false, 0, "entrypoint-http", "to/two.example")
+	hosts.Put(judge("two", "fr", polder.KeysOnDemand))
+	step("and is permitted", false, 0, "entrypoint-http", "to/two.example")
+	hosts.Put(judge("two", "nl", polder.KeysOnDemand))
+	step("and is refused", false, 0, "entrypoint-http", "to/two.example")
+	hosts.Put(judge("one", "nl", polder.KeysOnDemand))
+	step("one that the table has is refused", false, 1, "entrypoint-http")
+	hosts.Put(judge("one", "fr", polder.KeysOnDemand))
+	step("and permitted", false, 0, "entrypoint-http")
+	hosts.Put(judge("one", "nl", polder.KeysOnDemand))
+	step("and refused", false, 1, "entrypoint-http")
+	hosts.Remove("one")
+	step("and goes", false, 0, "entrypoint-http")
+	if _, is := hosts.Former()["one.example"]; !is {
+		t.Error("nobody is told that the table still has the host that went")
+	}
+	hosts.Put(judge("one", "nl", polder.KeysOnDemand))
+	hosts.Node(xds.NodeConfig{})
+	step("a minute later", false, 0, "to/one.example")
+	hosts.Remove("two")
+	step("a refused one goes", false, 0, "entrypoint-http", "without to/two.example")
+	hosts.Put(judge("keyed", "nl", polder.KeysOnDemand))
+	step("one whose key is in its chain is refused", true, 0, "to/keyed.example")
+}
+
 func versions(set []xds.Resource) string {
 	var lines []string
 	for _, r := range set {

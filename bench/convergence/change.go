@@ -71,6 +71,21 @@ func (r *rig) polderKinds(p *polderShape) []kind {
 			apply: func(i int) error { return p.put(r.fleet.named(refused(i))) },
 			want:  func(i int) (string, string) { return refused(i) + "." + domain, "first " + refused(i) },
 		},
+		{
+			name: "shut", // those of the table
+			begin: func(changes int) error {
+				services := make([]polder.Service, changes)
+				for i := range services {
+					services[i] = r.fleet.named(shut(i))
+				}
+				if err := p.put(services...); err != nil {
+					return err
+				}
+				p.apply(nil, nil, true)
+				return nil
+			},
+			apply: func(i int) error { return p.put(r.fleet.closed(shut(i), polder.Refuse)) },
+		},
 	}
 }
 
@@ -78,6 +93,7 @@ func (r *rig) polderKinds(p *polderShape) []kind {
 const accessDenied = "remote error: tls: access denied"
 
 func refused(number int) string { return fmt.Sprintf("refused%06d", number) }
+func shut(number int) string    { return fmt.Sprintf("shut%06d", number) }
 
 // usualKinds are those that every control plane has.
 func (r *rig) usualKinds() []kind {

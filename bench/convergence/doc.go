@@ -33,7 +33,9 @@
 // service with a new host is added. Of Polder's shape also: removed, such a
 // service goes; passed, a service comes whose callers are passed on to another
 // region; refused, one whose owner refuses callers here, which callers see as
-// the alert of TLS; permitted, one that was refused is served. And what connections for names cost that nobody owns.
+// the alert of TLS; permitted, one that was refused is served; shut, one that was
+// served, and is in the table of hosts, is refused. And what connections for names
+// cost that nobody owns.
 //
 // # Concurrency and failure
 //

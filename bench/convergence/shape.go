@@ -74,25 +74,26 @@ func (p *polderShape) put(services ...polder.Service) error {
 		p.hosts.Put(a)
 		set = append(set, resources...)
 	}
-	p.apply(set, remove)
+	p.apply(set, remove, false)
 	return nil
 }
 
 // remove removes a service.
 func (p *polderShape) remove(name polder.ServiceName) error {
 	p.hosts.Remove(name)
-	p.apply(nil, p.published[name])
+	p.apply(nil, p.published[name], false)
 	delete(p.published, name)
 	return nil
 }
 
-// apply publishes a change of services with what the node says of their hosts.
-func (p *polderShape) apply(set []xds.Resource, remove []xds.Key) {
+// apply publishes a change of services with what the node says of their hosts, or with
+// the table of all hosts.
+func (p *polderShape) apply(set []xds.Resource, remove []xds.Key, table bool) {
 	// What one service no longer has, another may have now.
 	remove = slices.DeleteFunc(remove, func(key xds.Key) bool {
 		return slices.ContainsFunc(set, func(r xds.Resource) bool { return r.Key == key })
 	})
-	if p.hosts.Changed() {
+	if table || p.hosts.Changed() {
 		set = append(set, p.hosts.Node(p.node)...)
 	}
 	led, gone := p.hosts.ByName()

@@ -116,7 +116,7 @@ func (v *view) judgeName(host string) {
 		_, exactly := g.l.byName[host]
 		d := g.deeds[chain]
 		switch {
-		case e != nil && !e.opened && d.kind == opens && !g.public && !named:
+		case e != nil && !e.opened && d.kind == opens && d.keyOf == "" && (!g.public && !named || v.former(host) != nil):
 			// Envoy is given no key for it: see CheckSecret.
 		case e != nil:
 			v.judgeDeed(e, d, extend(g.path, at("chain", chain), at("host", host)), host)

@@ -19,6 +19,7 @@ type gradual struct {
 	hosts  xds.Hosts
 	keys   map[polder.ServiceName][]xds.Key
 	tables int
+	unsaid int
 }
 
 // advance brings the next world into force and gives the change.
@@ -51,6 +52,9 @@ func (g *gradual) advance(next world, tidy bool) proof.Change {
 		g.tables++
 		set = append(set, g.hosts.Node(next.nodeConfig())...)
 	}
+	if g.hosts.Unsaid() > 0 {
+		g.unsaid++
+	}
 	led, left := g.hosts.ByName()
 	set, remove = append(set, led...), append(remove, left...)
 	site := next.site()
@@ -77,21 +81,45 @@ func ends(c *proof.Checker, host polder.Host) []string {
 	return slices.Compact(list)
 }
 
-// TestLaterHostsReachTheSame lets services come, go and move change by change: the
+// elsewhere is a region that the gateway is not in.
+func elsewhere(w world) polder.Place {
+	i := slices.IndexFunc(w.model.Regions, func(r polder.Region) bool { return r.Name != w.here })
+	return polder.Place(w.model.Regions[max(i, 0)].Name)
+}
+
+// TestLaterHostsReachTheSame lets services come, go, move and be refused change by change: the
 // proof accepts what is published each time, and callers of every host reach the
 // same as if everything were made anew.
 func TestLaterHostsReachTheSame(t *testing.T) {
-	steps, tables := 0, 0
+	steps, tables, unsaid := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
-		everybody := w.model.Services
+		const there, refused = 1, 2
+		everybody := slices.Clone(w.model.Services)
+		is := make([]int, len(everybody))
+		for i := range is {
+			is[i] = rapid.IntRange(0, there).Draw(t, "there")
+			if rapid.Bool().Draw(t, "served here, as most are") {
+				everybody[i].Hosts = []polder.Host{polder.Host(everybody[i].Name) + ".test"} // below nobody's wildcard
+				everybody[i].Run, everybody[i].Endpoints = &polder.Run{Command: []string{"./x"}}, nil
+				everybody[i].Residency = polder.Residency{Allow: []polder.Place{polder.Place(w.here)}, Failover: polder.Failover{Class: polder.FailoverClosed},
+					Telemetry: polder.DefaultTelemetry()}
+			}
+		}
 		g := &gradual{world: w, hosts: xds.Hosts{Traces: true}, keys: map[polder.ServiceName][]xds.Key{}}
 		c := proof.NewChecker(w.book())
 		for range rapid.IntRange(2, 6).Draw(t, "steps") {
 			next := w
 			next.model = &polder.Model{Regions: w.model.Regions}
-			for _, s := range everybody {
-				if rapid.Bool().Draw(t, "there") {
+			for range rapid.IntRange(1, 3).Draw(t, "changes") {
+				some := rapid.IntRange(0, len(everybody)-1).Draw(t, "service")
+				is[some] = rapid.SampledFrom([]int{0, there, there, there | refused}).Draw(t, "is")
+			}
+			for i, s := range everybody {
+				if is[i]&refused != 0 {
+					s.Residency.Allow, s.Residency.Elsewhere, s.Residency.Failover = []polder.Place{elsewhere(w)}, polder.Refuse, polder.Failover{Class: polder.FailoverClosed}
+				}
+				if is[i]&there != 0 {
 					next.model.Services = append(next.model.Services, s)
 				}
 			}
@@ -119,8 +147,9 @@ func TestLaterHostsReachTheSame(t *testing.T) {
 			steps++
 		}
 		tables += g.tables
+		unsaid += g.unsaid
 	})
-	t.Logf("%d steps, %d with the table of all", steps, tables)
+	t.Logf("%d steps, %d with the table of all, %d after which it did not say of a host that it is refused", steps, tables, unsaid)
 	if tables == steps {
 		t.Error("every step needed the table of all")
 	}

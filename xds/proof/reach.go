@@ -84,7 +84,7 @@ func (e *explorer) enter(l *listenerFacts, path []string, depth int) {
 			}
 			e.connection(path, to, depth)
 		}
-		if l.internal && !named && c.socket.kind == tlsKind && len(CheckSecret(e.book, e.host)) > 0 {
+		if (l.internal && !named || e.former(e.host) != nil) && c.socket.kind == tlsKind && c.socket.tls.onDemand && len(CheckSecret(e.book, e.host)) > 0 {
 			e.end(ToAnswer, path, "no key", "")
 			continue
 		}
