@@ -76,9 +76,9 @@ func (a *Activator) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.answer
 
 // answer does the same. A request that stays is never moved: nobody would repeat it.
 func (a *Activator) answer(w http.ResponseWriter, r *http.Request, stays bool) {
-	service, named := a.serviceOf(r)
+	service, known := a.serviceOf(r)
 	c := &call{Activator: a, w: w, r: r, service: service, id: requestID(r.Header), stays: stays, noticed: time.Now()}
-	if !named || !a.options.Known(service) {
+	if !known {
 		c.fail(r.Context(), &Failure{Reason: UnknownService, Err: errNotNamed(r.Header)})
 		return
 	}
@@ -96,16 +96,17 @@ func (a *Activator) answer(w http.ResponseWriter, r *http.Request, stays bool) {
 	c.run(ctx)
 }
 
-// serviceOf is the service that a request is for. An Envoy that has not heard yet that
+// serviceOf is the service that a request is for, and whether it is known. An Envoy that has not heard yet that
 // the host has moved to another service still names the former one.
 func (a *Activator) serviceOf(r *http.Request) (polder.ServiceName, bool) {
 	service, named := serviceOf(r.Header)
-	if named {
-		if heir, ok := a.heir(service, r); ok {
-			return heir, true
-		}
+	if !named || a.options.Known(service) { // asked once: the answer may change
+		return service, named
 	}
-	return service, named
+	if heir, ok := a.heir(service, r); ok {
+		return heir, true
+	}
+	return service, false
 }
 
 // heir is the service that has the host of a request now, if the one that the request
