@@ -96,23 +96,24 @@ func (a *Activator) answer(w http.ResponseWriter, r *http.Request, stays bool) {
 	c.run(ctx)
 }
 
-// serviceOf is the service that a request is for, and whether it is known. An Envoy that has not heard yet that
-// the host has moved to another service still names the former one.
+// serviceOf is the service that a request is for, and whether it is known. An Envoy
+// that has not heard yet that the host has moved to another service still names the
+// former one.
 func (a *Activator) serviceOf(r *http.Request) (polder.ServiceName, bool) {
 	service, named := serviceOf(r.Header)
 	if !named || a.options.Known(service) { // asked once: the answer may change
 		return service, named
 	}
-	if heir, ok := a.heir(service, r); ok {
+	if heir, ok := a.heir(r); ok {
 		return heir, true
 	}
 	return service, false
 }
 
-// heir is the service that has the host of a request now, if the one that the request
-// was for is no more. The request names it from then on.
-func (a *Activator) heir(former polder.ServiceName, r *http.Request) (polder.ServiceName, bool) {
-	if a.options.Heir == nil || a.options.Known(former) {
+// heir is the service that has the host of a request now, for one whose own service is
+// no more. The request names it from then on.
+func (a *Activator) heir(r *http.Request) (polder.ServiceName, bool) {
+	if a.options.Heir == nil {
 		return "", false
 	}
 	host := r.Host

@@ -96,10 +96,10 @@ func (c *call) run(ctx context.Context) {
 // because its own went while it waited, and hands it over.
 func (c *call) inherited(err error) bool {
 	var failure *Failure
-	if c.stays || !errors.As(err, &failure) || failure.Reason != UnknownService {
+	if c.stays || !errors.As(err, &failure) || failure.Reason != UnknownService || c.options.Known(c.service) {
 		return false
 	}
-	heir, ok := c.heir(c.service, c.r)
+	heir, ok := c.heir(c.r)
 	if ok {
 		c.book.inherit(c.service, c.class, c.bytes)
 		c.service, c.stage, c.wakes = heir, arrived, 0
