@@ -63,8 +63,7 @@ func (w *wakes) add(one wake) {
 	if w.last == nil {
 		w.last = map[polder.ServiceName][]wake{}
 	}
-	list := append(w.last[one.service], one)
-	w.last[one.service] = list[max(0, len(list)-wakesKept):]
+	w.last[one.service] = last(append(w.last[one.service], one), wakesKept)
 }
 
 // forget drops services that are not served any more.

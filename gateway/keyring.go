@@ -248,22 +248,10 @@ func (k *keyring) certificate(name string) (polder.ServiceName, string) {
 	return service, hex.EncodeToString(sum[:])
 }
 
-func canonicalHost(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
-
-// lookup finds the owner of a host: an exact name first, then the wildcards
-// above it, the longest first. It matches as the entrypoint's trie does.
+// lookup finds the owner of a host.
 func (k *keyring) lookup(host string) (polder.ServiceName, bool) {
-	if service, ok := k.owner[host]; ok {
-		return service, true
-	}
-	for rest := host; ; {
-		_, parent, found := strings.Cut(rest, ".")
-		if !found {
-			return "", false
-		}
-		if service, ok := k.owner["*."+parent]; ok {
-			return service, true
-		}
-		rest = parent
-	}
+	return mostSpecific(host, func(name string) (polder.ServiceName, bool) {
+		service, ok := k.owner[name]
+		return service, ok
+	})
 }

@@ -100,17 +100,12 @@ func nameRune(c rune) bool {
 func (r redaction) word(word string) string {
 	name := strings.ToLower(strings.TrimRight(word, ".")) // a sentence may end with it
 	tail := word[len(name):]
-	if hidden, ok := r[name]; ok {
-		return hidden + tail
+	hidden, ok := mostSpecific(name, func(name string) (string, bool) { // it may be below a wildcard of a hidden service
+		hidden, ok := r[name]
+		return hidden, ok
+	})
+	if !ok {
+		return word
 	}
-	for rest := name; ; { // below a wildcard of a hidden service
-		_, parent, found := strings.Cut(rest, ".")
-		if !found {
-			return word
-		}
-		if hidden, ok := r["*."+parent]; ok {
-			return hidden + tail
-		}
-		rest = parent
-	}
+	return hidden + tail
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/polder/polder"
@@ -27,23 +26,19 @@ func (s *servedHere) of(name polder.ServiceName) (law.Approved, bool) {
 
 // owner is the service to which a host belongs: the host itself, or else the longest
 // wildcard above it. It looks at all services, and is asked only about requests for one
-// that is no more.
+// that is no more. The keyring has an index of hosts, but follows a change later than
+// this, and would name the former owner meanwhile.
 func (s *servedHere) owner(host string) (polder.ServiceName, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	name, rest := canonicalHost(host), canonicalHost(host)
-	for {
+	return mostSpecific(canonicalHost(host), func(name string) (polder.ServiceName, bool) {
 		for service, a := range s.by {
 			if slices.Contains(a.Service().Hosts, polder.Host(name)) {
 				return service, true
 			}
 		}
-		_, parent, found := strings.Cut(rest, ".")
-		if !found {
-			return "", false
-		}
-		name, rest = "*."+parent, parent
-	}
+		return "", false
+	})
 }
 
 // mayKeep tells whether records of that kind about a service may be kept here.

@@ -82,20 +82,11 @@ func without(list, other []string) []string {
 // requests may not be.
 func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
 	t.traces = false
-	return &listener.Listener{
-		Name:                             listenerInward,
-		ListenerSpecifier:                &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
-		PerConnectionBufferLimitBytes:    wrapperspb.UInt32(bufferLimit),
-		ListenerFiltersTimeout:           durationpb.New(helloTimeout),
-		ContinueOnListenerFiltersTimeout: false,
-		ListenerFilters: []*listener.ListenerFilter{
-			listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocol.ProxyProtocol{}),
-			inspectTLS(),
-		},
-		FilterChains: append(servingChains("inward", t), alertChain(chainUnknown, alertUnrecognizedName)),
-		FilterChainMatcher: byServerName(append(t.apart(),
-			hostsTo{chainServe, t.inside}, hostsTo{chainWildcard, t.servedWild}, hostsTo{chainUnknown, t.outside}), chainServe),
-	}
+	l := internalListener(listenerInward, append(servingChains("inward", t), alertChain(chainUnknown, alertUnrecognizedName))...)
+	inspect(l, listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocol.ProxyProtocol{}), inspectTLS())
+	l.FilterChainMatcher = byServerName(append(t.apart(),
+		hostsTo{chainServe, t.inside}, hostsTo{chainWildcard, t.servedWild}, hostsTo{chainUnknown, t.outside}), chainServe)
+	return l
 }
 
 // refusingListeners refuse what is led to them: connections for single hosts, by their
@@ -103,18 +94,29 @@ func inwardListener(_ NodeConfig, t hostTable) *listener.Listener {
 func refusingListeners() []*listener.Listener {
 	var list []*listener.Listener
 	for _, chain := range refusingChains() {
-		list = append(list, &listener.Listener{
-			Name:                          chain.Name,
-			ListenerSpecifier:             &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
-			PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
-			ListenerFiltersTimeout:        durationpb.New(helloTimeout),
-			// The answer waits for the ClientHello: Envoy 1.40 writes that before it reads the
-			// answer, and drops the answer if it finds the connection closed.
-			ListenerFilters: []*listener.ListenerFilter{inspectTLS()},
-			FilterChains:    []*listener.FilterChain{chain},
-		})
+		l := internalListener(chain.Name, chain)
+		// The answer waits for the ClientHello: Envoy 1.40 writes that before it reads the
+		// answer, and drops the answer if it finds the connection closed.
+		inspect(l, inspectTLS())
+		list = append(list, l)
 	}
 	return list
+}
+
+// internalListener takes what clusters of this Envoy lead to it, and nothing else.
+func internalListener(name string, chains ...*listener.FilterChain) *listener.Listener {
+	return &listener.Listener{
+		Name:              name,
+		ListenerSpecifier: &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
+		FilterChains:      chains,
+	}
+}
+
+// inspect has an internal listener's connections looked at before they take a chain,
+// for as long as callers may take to greet.
+func inspect(l *listener.Listener, filters ...*listener.ListenerFilter) {
+	l.PerConnectionBufferLimitBytes, l.ListenerFiltersTimeout = wrapperspb.UInt32(bufferLimit), durationpb.New(helloTimeout)
+	l.ListenerFilters = filters
 }
 
 // plainListener sends plain HTTP to HTTPS.

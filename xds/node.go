@@ -166,7 +166,11 @@ func sortHosts(judged []law.Approved, here polder.RegionName, traces bool) hostT
 	slices.SortFunc(t.passes, byPassName)
 	slices.SortFunc(t.wildcards, func(a, b wildService) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	t.findCaptured(judged, here)
-	t.leadRefused(wildcardsOf(judged))
+	var hosts []string // of all services, whatever happens to them
+	for _, a := range judged {
+		hosts = append(hosts, plain(a.Service().Hosts)...)
+	}
+	t.leadRefused(wildcardSet(hosts))
 	return t
 }
 
@@ -210,19 +214,6 @@ func wildcardSet(lists ...[]string) map[string]bool {
 	set := map[string]bool{}
 	for _, list := range lists {
 		for _, h := range list {
-			if isWildcard(h) {
-				set[h] = true
-			}
-		}
-	}
-	return set
-}
-
-// wildcardsOf gives all wildcard hosts, whatever happens to them.
-func wildcardsOf(judged []law.Approved) map[string]bool {
-	set := map[string]bool{}
-	for _, a := range judged {
-		for _, h := range plain(a.Service().Hosts) {
 			if isWildcard(h) {
 				set[h] = true
 			}

@@ -65,11 +65,7 @@ func passChain(p pass) *listener.FilterChain {
 }
 
 func passListener(p pass) *listener.Listener {
-	return &listener.Listener{
-		Name:              p.name,
-		ListenerSpecifier: &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
-		FilterChains:      []*listener.FilterChain{{Name: p.name, Filters: []*listener.Filter{tcpProxy(p.name+"/out", p.name)}}},
-	}
+	return internalListener(p.name, &listener.FilterChain{Name: p.name, Filters: []*listener.Filter{tcpProxy(p.name+"/out", p.name)}})
 }
 
 func peerListener(n NodeConfig) *listener.Listener {
