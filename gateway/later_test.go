@@ -108,16 +108,7 @@ func TestHostsThatComeLater(t *testing.T) {
 		p.startEnvoy(t)
 	}
 	call := func(at polder.RegionName, sni string, http2 bool) string {
-		body, response, err := places[at].get(roots, sni, strings.ToLower(sni), http2)
-		switch {
-		case closed(err):
-			return "closed"
-		case err != nil:
-			return err.Error()
-		case response.StatusCode != 200:
-			return response.Status
-		}
-		return body
+		return whatCallerHears(places[at].get(roots, sni, strings.ToLower(sni), http2))
 	}
 	const answered = callerAddress + " later"
 	for at, p := range places { // a flood of unknown names asks nobody and leaves nothing behind
@@ -219,18 +210,7 @@ func TestHostsThatAreRefused(t *testing.T) {
 	p.change([]polder.Service{first}, nil, false)
 	p.startEnvoy(t)
 	const served = "vault"
-	called := func(host string, http2 bool) string {
-		body, response, err := p.get(roots, host, host, http2)
-		switch {
-		case closed(err):
-			return "closed"
-		case err != nil:
-			return err.Error()
-		case response.StatusCode != 200:
-			return response.Status
-		}
-		return body
-	}
+	called := func(host string, http2 bool) string { return whatCallerHears(p.get(roots, host, host, http2)) }
 	call := func(http2 bool) string { return called("vault.example.com", http2) }
 	for _, step := range []struct {
 		what  string
@@ -346,4 +326,17 @@ func (h *held) ask(t *testing.T) int {
 			return response.StatusCode
 		}
 	}
+}
+
+// whatCallerHears is what a call comes to: the answer, or why there is none.
+func whatCallerHears(body string, response *http.Response, err error) string {
+	switch {
+	case closed(err):
+		return "closed"
+	case err != nil:
+		return err.Error()
+	case response.StatusCode != http.StatusOK:
+		return response.Status
+	}
+	return body
 }

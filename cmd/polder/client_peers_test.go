@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
-
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway"
 )
@@ -48,18 +46,7 @@ func TestClientsOfTwoPeers(t *testing.T) {
 	checkout := u.program(folder, u.at["FR_XDS"], name)
 	billing := checkout.service("billing")
 	old := billing.straight("fr")
-	stream, err := billing.rpc.Watch(u.ctx, &healthgrpc.HealthCheckRequest{Service: "billing"})
-	if err == nil {
-		_, err = stream.Recv()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		_, err := stream.Recv() // what it says next is its end
-		ended <- err
-	}()
+	ended := billing.watchEnd()
 	calls := billing.callOn()
 	u.kill(first)
 	eventually(t, "calls go straight to an instance of the other peer", func() bool {

@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
-
 	"github.com/polder/polder"
 	"github.com/polder/polder/gateway/authority"
 	"github.com/polder/polder/xds"
@@ -53,18 +51,7 @@ func TestClientRenewal(t *testing.T) {
 	told := other.service("billing")
 	told.straight("fr")
 	instance := billing.straight("fr")
-	stream, err := billing.rpc.Watch(u.ctx, &healthgrpc.HealthCheckRequest{Service: "billing"})
-	if err == nil {
-		_, err = stream.Recv()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		_, err := stream.Recv() // what it says next is its end
-		ended <- err
-	}()
+	ended := billing.watchEnd()
 	begun := u.clientStreams("checkout")
 	calls := billing.callOn()
 

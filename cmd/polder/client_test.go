@@ -174,18 +174,34 @@ func (c *callee) straight(region polder.RegionName) string {
 func (c *callee) watch() (at string, leave func()) {
 	c.u.t.Helper()
 	ctx, leave := context.WithCancel(c.u.ctx)
+	if other, ok := peer.FromContext(c.begin(ctx).Context()); ok {
+		at = other.Addr.String()
+	}
+	return at, leave
+}
+
+// watchEnd opens such a stream, and gives why it ends, if it does before the test.
+func (c *callee) watchEnd() (ended <-chan error) {
+	c.u.t.Helper()
+	stream, end := c.begin(c.u.ctx), make(chan error, 1)
+	go func() {
+		_, err := stream.Recv() // what it says next is its end
+		end <- err
+	}()
+	return end
+}
+
+// begin opens a stream, and returns when it has begun.
+func (c *callee) begin(ctx context.Context) healthgrpc.Health_WatchClient {
+	c.u.t.Helper()
 	stream, err := c.rpc.Watch(ctx, &healthgrpc.HealthCheckRequest{Service: c.name})
 	if err == nil {
 		_, err = stream.Recv()
 	}
 	if err != nil {
-		leave()
 		c.u.t.Fatalf("a stream of %s: %v", c.name, err)
 	}
-	if other, ok := peer.FromContext(stream.Context()); ok {
-		at = other.Addr.String()
-	}
-	return at, leave
+	return stream
 }
 
 // refused makes calls until one finds nobody, and fails the test if none does, or one
@@ -272,18 +288,7 @@ func TestClients(t *testing.T) {
 	}
 	none.Wait()
 	for _, reason := range []string{"this is region fr", "its certificate is for node"} {
-		eventually(t, "status of fr tells who was refused: "+reason, func() bool {
-			s, err := u.status("fr")
-			if err != nil {
-				return false
-			}
-			for _, r := range s.RefusedNodes {
-				if strings.Contains(r.Reason, reason) {
-					return true
-				}
-			}
-			return false
-		})
+		eventually(t, "status of fr tells who was refused: "+reason, func() bool { return u.refusedFor("fr", reason) })
 	}
 
 	reports := u.program(u.bootstrap("fr", "reports"))
