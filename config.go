@@ -76,7 +76,7 @@ func Decode(files []File) Result {
 	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	if fault, ok := checkSize(files); !ok {
-		return Result{Faults: []Fault{fault}, Fatal: true, base: []Fault{fault}}
+		return Result{Faults: []Fault{fault}, Fatal: true}
 	}
 	c := newChecker(files)
 	c.read(files)

@@ -10,8 +10,12 @@ import (
 // Against puts the faults of hosts that several services claim down to the
 // newcomers among them: to all but the service that holds the host in last,
 // or, where none of the claimants does, to all but the first in the files.
-// Decode itself knows of no last model.
+// Decode itself knows of no last model. A Result that Decode did not make claims no
+// hosts, and stays as it is.
 func (r Result) Against(last *Model) Result {
+	if r.parts == nil {
+		return r
+	}
 	r.Faults = slices.Clone(r.base)
 	_, _, owners := r.resolve(last)
 	for _, d := range r.declared {

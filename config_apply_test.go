@@ -229,3 +229,15 @@ func TestTooManyFaultsAreCounted(t *testing.T) {
 		t.Error("the fault that stops everything is not among those told")
 	}
 }
+
+// TestAgainstKeepsTheFaultsOfWhatWasNotDecoded: a configuration that could not be read
+// is no better for the last one.
+func TestAgainstKeepsTheFaultsOfWhatWasNotDecoded(t *testing.T) {
+	last, _ := in(t, world{services: []string{svc("a", "a.x", "fr", "")}})
+	unread := Result{Fatal: true, Faults: []Fault{{At: Position{File: "polder.yaml"}, Message: "it cannot be read"}}}
+	for _, before := range []*Model{nil, last} {
+		if got := unread.Against(before); len(got.Faults) != 1 || !got.Fatal {
+			t.Errorf("against %v: %+v, want the one fault", before, got)
+		}
+	}
+}
