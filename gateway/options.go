@@ -45,9 +45,11 @@ func listenOn(flags, file polder.Listen) polder.Listen {
 		DNS:    unlessOff(cmp.Or(flags.DNS, file.DNS)),
 		XDS:    unlessOff(cmp.Or(flags.XDS, file.XDS)),
 		HTTP3:  cmp.Or(flags.HTTP3, file.HTTP3),
+
+		Clients: flags.Clients,
 	}
-	if l.XDS != "" { // where clients without an Envoy have their control plane
-		l.Clients = cmp.Or(flags.Clients, file.Clients)
+	if l.Clients == "" && l.XDS != "" { // where clients without an Envoy have their control plane
+		l.Clients = file.Clients
 	}
 	return l
 }

@@ -100,6 +100,7 @@ func TestExit(t *testing.T) {
 		{"up --config " + bad + " --state " + state, exitFaults, "place"},
 		{"up --config " + filepath.Join(dir, "none.yaml") + " --state " + state, exitFaults, "no such file"},
 		{"run --region fr --config " + bad + " --state " + state, exitFaults, "place"},
+		{"run --region fr --config " + filepath.Join(dir, "nowhere.yaml") + " --state " + state, exitFaults, "no such file"},
 
 		{"status --state " + state + "/none", exitNotThere, "start one with polder up or polder run"},
 		{"status --state " + empty, exitNotThere, "start one with polder up or polder run"},
@@ -117,6 +118,7 @@ func TestExit(t *testing.T) {
 		{"dns records " + good, exitDone, ""},
 		{"run --region fr --dns nowhere --config " + good + " --state " + state, exitFailed, `address of DNS is "nowhere"`},
 		{"check " + good + " --explain billing", exitNotThere, `there is no service "billing"`},
+		{"run --region fr --clients 10.0.0.1:7445 --config " + good + " --state " + state, exitFailed, "there is no control plane for clients"},
 		{"run --region xx --config " + good + " --state " + state, exitNotThere, `region "xx" is not in the configuration`},
 
 		{"load --compare " + filepath.Join(dir, "none.json"), exitFailed, "report to compare with"},

@@ -52,7 +52,7 @@ else they are the defaults below.`,
 	f.StringVar(&o.Listen.Peer, "peer", "", "`address` for connections that other regions pass on (default :7443)")
 	f.StringVar(&o.Listen.Gossip, "gossip", "", "`address` of the membership, TCP and UDP (default :7946)")
 	f.StringVar(&o.Listen.XDS, "xds", "", "`address` that Envoys on other machines connect to, or off (default as configured, else off)")
-	f.StringVar(&o.Listen.Clients, "clients", "", "`address` of the activator for programs that call without an Envoy, for where there is an --xds (default as configured, else off)")
+	f.StringVar(&o.Listen.Clients, "clients", "", "`address` of the activator for programs that call without an Envoy, beside --xds, where they have their control plane (default as configured, else off)")
 	f.StringVar(&o.Listen.DNS, "dns", "", "`address` that answers DNS queries, TCP and UDP, or off (default as configured, else off)")
 	f.IntVar(&o.Peers, "peers", 0, "`number` of peers that the region has at one time, at most, among which its budgets are split (default as configured; the larger of both holds)")
 	f.StringArrayVar(&o.Join, "join", nil, "gossip `address` of another peer; may be repeated")
