@@ -135,8 +135,10 @@ func TestTornWaysAreOldOrForgotten(t *testing.T) {
 			if _, err := k.file.WriteAt(whole, 0); err != nil {
 				t.Fatal(err)
 			}
-			if ways, _, err := k.read(now); err == nil || len(ways.Tell(now)) > 0 {
-				t.Fatalf("with bit %d of byte %d turned: %v, %v", bit, at, ways.Tell(now), err)
+			// The last byte ends a line, and nothing is missing without it.
+			ways, _, err := k.read(now)
+			if told := ways.Tell(now); err == nil && !reflect.DeepEqual(told, old) || err != nil && len(told) > 0 {
+				t.Fatalf("with bit %d of byte %d turned: %v, %v", bit, at, told, err)
 			}
 			whole[at] ^= 1 << bit
 		}
