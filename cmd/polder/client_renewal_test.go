@@ -73,9 +73,9 @@ func TestClientRenewal(t *testing.T) {
 
 	before := u.mustStatus("fr")
 	u.kill(before.PID)
-	eventually(t, "fr is back, and the program with it", func() bool {
+	eventually(t, "fr is back, and the program with its streams for billing and catalog", func() bool {
 		s, err := u.status("fr")
-		return err == nil && s.PID != before.PID && len(u.clientStreams("checkout")) == 1
+		return err == nil && s.PID != before.PID && len(u.clientStreams("checkout")) == 2
 	})
 	checkout.service("inherits").must()
 	if from := billing.must(); from != instance {
@@ -142,7 +142,8 @@ func (u *clientFleet) put(folder string, identity []byte) {
 	u.writeTo(filepath.Join(folder, xds.ClientIdentityFile), string(identity))
 }
 
-// clientStreams tells since when each copy of a client in fr is connected.
+// clientStreams tells since when each stream of a client in fr is connected. gRPC has
+// one for each name that a program calls.
 func (u *clientFleet) clientStreams(name string) (since []time.Time) {
 	s, err := u.status("fr")
 	if err != nil {
