@@ -54,8 +54,10 @@ type door struct {
 
 	control, activator *inbox
 
-	mu   sync.Mutex
-	open map[*doorConn]string // by name
+	mu        sync.Mutex
+	open      map[*doorConn]string // by name
+	listener  net.Listener         // while it runs
+	dismissed bool                 // nobody is let in to the control plane any more
 }
 
 // guests are one kind of those whom a door lets in.
@@ -82,6 +84,9 @@ func newDoor(log *slog.Logger, region polder.RegionName, keys *keyring, kind gue
 // handshake has ended.
 func (d *door) run(ctx context.Context, listener net.Listener) error {
 	defer context.AfterFunc(ctx, func() { listener.Close() })()
+	d.mu.Lock()
+	d.listener = listener
+	d.mu.Unlock()
 	defer d.control.Close()
 	defer d.activator.Close()
 	var handshakes sync.WaitGroup
@@ -97,6 +102,9 @@ func (d *door) run(ctx context.Context, listener net.Listener) error {
 			if err == nil {
 				conn.Close()
 			}
+			return nil
+		case errors.Is(err, net.ErrClosed): // shut; who is inside stays
+			<-ctx.Done()
 			return nil
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
 			d.log.Warn("a connection from another machine is not accepted", "reason", err)
@@ -151,6 +159,10 @@ func (d *door) enter(ctx context.Context, inside *tls.Conn, to *inbox) {
 	case to == d.control:
 		// That it may not be here is told to it in words, once it speaks.
 		tracked := d.track(inside, is.Node, d.farewell)
+		if tracked == nil {
+			inside.Close() // before gRPC says a word: then its client tries the next address
+			return
+		}
 		tracked.endAt(state.PeerCertificates[0].NotAfter)
 		to.put(ctx, tracked)
 	case err != nil:
@@ -222,10 +234,37 @@ func (d *door) sweep() {
 	}
 }
 
+// dismiss ends the connections to the control plane, and lets no more of them in. It
+// is for doors whose guests have a farewell: they go to another peer.
+func (d *door) dismiss() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dismissed = true
+	for conn := range d.open {
+		if conn.farewell > 0 {
+			conn.endLocked(time.Now())
+		}
+	}
+}
+
+// shut listens no more. Who is inside stays.
+func (d *door) shut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.listener != nil {
+		d.listener.Close()
+	}
+}
+
+// track remembers a connection that is let in; nil for one that comes to the control
+// plane after dismiss.
 func (d *door) track(conn *tls.Conn, name string, farewell time.Duration) *doorConn {
 	tracked := &doorConn{Conn: conn, tls: conn, door: d, farewell: farewell}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.dismissed && farewell > 0 {
+		return nil
+	}
 	d.open[tracked] = name
 	return tracked
 }

@@ -54,6 +54,12 @@ type doorRig struct {
 
 func newDoorRig(t *testing.T) *doorRig {
 	t.Helper()
+	return newDoorRigWith(t, 0)
+}
+
+// newDoorRigWith is one whose guests have a farewell.
+func newDoorRigWith(t *testing.T, farewell time.Duration) *doorRig {
+	t.Helper()
 	dir := t.TempDir()
 	ca, err := authority.Open(dir)
 	if err != nil {
@@ -76,6 +82,7 @@ func newDoorRig(t *testing.T) *doorRig {
 	r.address = listener.Addr().String()
 	listed := func(node string) bool { return node == "fr-2" && !r.delisted.Load() }
 	r.door = newDoor(slog.New(slog.DiscardHandler), "fr", r.keys, nodeGuests, listed, r.refusals, listener.Addr())
+	r.door.farewell = farewell
 	control := grpc.NewServer(r.door.guard()...)
 	r.server.Register(control)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -321,6 +328,41 @@ func TestACertificateThatEndsEndsItsStream(t *testing.T) {
 	}
 	if response, err := stream.Recv(); err == nil {
 		t.Errorf("after its certificate's end it gets %v", response)
+	}
+}
+
+// TestWhoIsDismissedIsNotLetInAgain ends a stream by sending its guest away, and lets
+// the guest in no more: the address can be connected to until the door is shut.
+func TestWhoIsDismissedIsNotLetInAgain(t *testing.T) {
+	r := newDoorRigWith(t, clientFarewell)
+	certificate := r.node(r.issuer, "fr-2")
+	stream, err := r.connect(certificate, "fr-2", "fr")
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.door.dismiss()
+	if response, err := stream.Recv(); err == nil {
+		t.Errorf("after it was sent away it gets %v", response)
+	}
+	again, err := r.connect(certificate, "fr-2", "fr")
+	if err == nil {
+		_, err = again.Recv()
+	}
+	if status.Code(err) != codes.Unavailable {
+		t.Errorf("it came again: %v; want no connection", err)
+	}
+	conn, err := net.Dial("tcp", r.address)
+	if err != nil {
+		t.Fatalf("before the door is shut: %v", err)
+	}
+	conn.Close()
+	r.door.shut()
+	if conn, err := net.Dial("tcp", r.address); err == nil {
+		conn.Close()
+		t.Error("a door that is shut takes a connection")
 	}
 }
 

@@ -401,6 +401,16 @@ func (r *Region) openFront(ctx, inner context.Context, support *errgroup.Group) 
 	support.Go(func() error { return r.prober.watchEjections(front, r.layout.Ejections()) })
 	r.options.Log.Info("region runs", "https", r.listen.HTTPS, "http", r.listen.HTTP,
 		"peer", r.listen.Peer, "gossip", r.listen.Gossip, "pid", os.Getpid())
+	leave := func() {
+		<-front.Done()
+		if !errors.Is(context.Cause(front), ErrHandOver) {
+			r.partFromClients(inner)
+		}
+	}
+	var clients sync.WaitGroup
+	clients.Go(leave) // while Envoy drains
+	defer clients.Wait()
+	defer stopFront()
 	return r.envoy.Run(front)
 }
 
