@@ -30,6 +30,7 @@ type settlement struct {
 	hosts xds.Hosts
 	keys  map[polder.ServiceName][]xds.Key
 	alive polder.RegionHealth // nil for all
+	home  law.Home            // of every service
 }
 
 func (s *settlement) judge(service polder.Service) law.Approved {
@@ -43,7 +44,7 @@ func (s *settlement) judge(service polder.Service) law.Approved {
 	if alive == nil {
 		alive = polder.RegionHealth{"fr": true, "nl": true}
 	}
-	return law.Judge(service, law.Circumstances{Here: s.node.Region, Regions: testRegions, Alive: alive, Endpoints: endpoints})
+	return law.Judge(service, law.Circumstances{Here: s.node.Region, Regions: testRegions, Alive: alive, Endpoints: endpoints, Home: s.home})
 }
 
 // change brings services into force and takes others away. It returns when Envoy
@@ -65,10 +66,12 @@ func (s *settlement) change(add []polder.Service, gone []polder.ServiceName, tid
 		remove = append(remove, s.keys[name]...)
 		delete(s.keys, name)
 	}
+	now := time.Now()
 	if table = tidy || s.hosts.Changed(); table {
+		s.node.Now = now
 		set = append(set, s.hosts.Node(s.node)...)
 	}
-	led, left := s.hosts.ByName()
+	led, left := s.hosts.ByName(now)
 	set, remove = append(set, led...), append(remove, left...)
 	s.server.Apply(set, remove)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -153,7 +156,7 @@ func TestHostsThatComeLater(t *testing.T) {
 		if !p.change(nil, nil, true) {
 			t.Fatal("no table")
 		}
-		if set, remove := p.hosts.ByName(); len(set)+len(remove) > 0 || p.hosts.Pending() > 0 {
+		if set, remove := p.hosts.ByName(time.Now()); len(set)+len(remove) > 0 || p.hosts.Pending() > 0 {
 			t.Errorf("at %s, once the table has it: %d and %d more changes, %d pending", at, len(set), len(remove), p.hosts.Pending())
 		}
 		if got := old[at].ask(t); got != 200 {
@@ -186,7 +189,7 @@ func TestHostsThatComeLater(t *testing.T) {
 // TestHostsThatAreRefused lets a host be refused and permitted by a running Envoy, again
 // and again, until the owner takes it away. The table of hosts is sent for none of it;
 // each time callers get the answer that a fresh start would give them, in TLS and in plain HTTP.
-// Only of a host that the table leads to be opened TLS does not say at once why it is not.
+// The same holds for a host that the table leads to be opened.
 func TestHostsThatAreRefused(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Header.Get(xds.HeaderService))
@@ -260,10 +263,10 @@ func TestHostsThatAreRefused(t *testing.T) {
 		tls     string
 		plain   int
 	}{
-		{"one that the table leads to be opened is refused", "nl", true, false, "handshake failure", 451},
+		{"one that the table leads to be opened is refused", "nl", true, false, "access denied", 451},
 		{"and permitted", "fr", false, false, "first", 308},
-		{"and refused", "nl", true, false, "handshake failure", 451},
-		{"five seconds later", "nl", true, true, "access denied", 451},
+		{"and refused", "nl", true, false, "access denied", 451},
+		{"a minute later", "nl", true, true, "access denied", 451},
 		{"it is permitted", "fr", false, false, "first", 308},
 	} {
 		keyless.Store(step.refused)

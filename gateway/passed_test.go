@@ -38,6 +38,7 @@ func TestWhatAChangeOfAServiceThatIsPassedOnSends(t *testing.T) {
 	r.adopt(model(false), now)
 	cluster := func(name string) xds.Key { return xds.Key{Type: xds.TypeCluster, Name: name} }
 	listener := func(name string) xds.Key { return xds.Key{Type: xds.TypeListener, Name: name} }
+	diverted := xds.Key{Type: xds.TypeExtension, Name: "diverted"}
 	for _, step := range []struct {
 		what   string
 		change func()
@@ -54,11 +55,11 @@ func TestWhatAChangeOfAServiceThatIsPassedOnSends(t *testing.T) {
 			[]xds.Key{listener("entrypoint-https"), cluster("to/subject.example.com")}},
 		{"another endpoint of a host in the table", func() { subject.Endpoints["nl"] = at(84) }, nil},
 		{"one region more, and a way that nobody took before", func() { subject.Residency.Allow, subject.Endpoints["pl"] = []polder.Place{"nl", "pl"}, at(84) },
-			[]xds.Key{listener("entrypoint-https"), listener("pass/nl,pl"), cluster("wrap/pass/nl,pl"), cluster("pass/nl,pl")}},
+			[]xds.Key{listener("pass/nl,pl"), cluster("wrap/pass/nl,pl"), cluster("pass/nl,pl"), cluster("to/subject.example.com"), diverted}},
 		{"another endpoint in either region", func() { subject.Endpoints["nl"], subject.Endpoints["pl"] = at(85), at(85) }, nil},
 		{"its regions named in another order", func() { subject.Residency.Allow = []polder.Place{"pl", "nl"} }, nil},
 		{"the other region nearer than the first", func() { r.around.rank = []polder.RegionName{"fr", "pl", "nl"}; r.judgeAll(now) }, // the way that was is kept, and prefers pl as well
-			[]xds.Key{listener("entrypoint-https"), listener("pass/pl,nl"), cluster("wrap/pass/pl,nl"), cluster("pass/pl,nl"), cluster("pass/nl,pl")}},
+			[]xds.Key{listener("entrypoint-https"), listener("pass/pl,nl"), cluster("wrap/pass/pl,nl"), cluster("pass/pl,nl"), cluster("pass/nl,pl"), cluster("to/subject.example.com"), diverted}},
 	} {
 		sent.keys = nil
 		step.change()

@@ -16,9 +16,6 @@ const (
 	// tableAge for how long: then it is made anew, and sent once for all of them.
 	tableHosts = 256
 	tableAge   = time.Minute
-	// unsaidAge is the same while the table has callers of a refused host told nothing
-	// but that there is no TLS with them.
-	unsaidAge = 5 * time.Second
 )
 
 // publication is what the reconciler has published, as far as the next change of
@@ -58,6 +55,18 @@ func (p *publication) table(n xds.NodeConfig) (set []xds.Resource, outdated []xd
 	set = p.hosts.Node(n)
 	outdated, p.node = p.node, keysIn(set)
 	return set, without(outdated, p.node)
+}
+
+// byName gives what is different for hosts that are led by their names. What belongs to
+// the node, and comes before the next table, goes with that one if it is not in it.
+func (p *publication) byName(now time.Time) (set []xds.Resource, remove []xds.Key) {
+	set, remove = p.hosts.ByName(now)
+	for _, r := range set {
+		if !(r.Type == xds.TypeCluster && xds.IsByName(r.Name)) && !slices.Contains(p.node, r.Key) {
+			p.node = append(p.node, r.Key)
+		}
+	}
+	return set, remove
 }
 
 // ways gives all ways out after a table was made, and what ByName added to them else.
@@ -160,7 +169,7 @@ func (r *reconciler) publishHosts(c change, table bool, d difference, now time.T
 		set, outdated := p.table(r.nodeConfig(now))
 		c.set, c.remove = append(c.set, set...), append(c.remove, outdated...)
 	}
-	led, left := p.hosts.ByName()
+	led, left := p.byName(now)
 	c.set, c.remove = append(c.set, led...), append(c.remove, left...)
 	c.ways = p.ways(table, now)
 	c.book = r.gate.nextBook(d.before, d.after, maps.Clone(p.hosts.Former()))
@@ -186,15 +195,11 @@ func (r *reconciler) tidyTable(now time.Time) {
 	if p == nil {
 		return
 	}
-	age := tableAge
-	if p.hosts.Unsaid() > 0 {
-		age = unsaidAge
+	late := !p.since.IsZero() && (p.hosts.Pending() >= tableHosts || now.Sub(p.since) >= tableAge)
+	table := late || p.hosts.Ways.Expired(now)
+	if table || p.hosts.Lingering(now) {
+		r.publishHosts(change{}, table, difference{}, now)
 	}
-	late := !p.since.IsZero() && (p.hosts.Pending() >= tableHosts || now.Sub(p.since) >= age)
-	if !late && !p.hosts.Ways.Expired(now) {
-		return
-	}
-	r.publishHosts(change{}, true, difference{}, now)
 }
 
 // publishAll publishes everything that the law approved. If the proof refuses it,
@@ -243,7 +248,7 @@ func (r *reconciler) everything(p *publication, names []polder.ServiceName, with
 	}
 	set, _ := p.table(r.nodeConfig(now))
 	c.set = append(c.set, set...)
-	led, _ := p.hosts.ByName() // of what is not in the table
+	led, _ := p.byName(now) // of what is not in the table
 	c.set = append(c.set, led...)
 	c.ways = p.ways(true, now)
 	c.remove = r.gate.stale(c.set)

@@ -86,6 +86,7 @@ func TestChangesLeaveWhatAFreshStartWould(t *testing.T) {
 			alike(rt, "accounts", kept.accountsOf(now), fresh.accountsOf(now))
 			alike(rt, "shares", kept.spending.shares, fresh.spending.shares)
 			kept.publishHosts(change{}, true, difference{}, now) // takes all hosts into the table, as a minute would
+			kept.tidyTable(now.Add(tableAge))                    // and what lingers goes
 			alike(rt, "resources", kept.gate.published, fresh.gate.published)
 			alike(rt, "refusals", kept.gate.Refused(), fresh.gate.Refused())
 		}
@@ -114,9 +115,10 @@ func verdicts(s *servedHere) map[polder.ServiceName]string {
 	return all
 }
 
-// TestTableSaysSoonWhyAHostIsRefused: a host that was served here and is refused now leaves
-// the table of hosts as it is, which follows some seconds later, and not a minute.
-func TestTableSaysSoonWhyAHostIsRefused(t *testing.T) {
+// TestTableWaitsForAHostThatIsRefused: a host that was served here and is refused now leaves
+// the table of hosts as it is, for a minute. Callers are led past it at once, and Envoy has no
+// key for them.
+func TestTableWaitsForAHostThatIsRefused(t *testing.T) {
 	r, now := still(t), time.Now()
 	r.ctx = t.Context()
 	model := func(allow polder.Place) *polder.Model {
@@ -125,24 +127,32 @@ func TestTableSaysSoonWhyAHostIsRefused(t *testing.T) {
 		return m
 	}
 	table := func() string { return r.gate.published[xds.Key{Type: xds.TypeListener, Name: "entrypoint-https"}] }
+	byName := xds.Key{Type: xds.TypeCluster, Name: "to/billing.example.com"}
 	r.adopt(model("fr"), now)
 	before := table()
 	r.adopt(model("nl"), now)
-	r.tidyTable(now.Add(unsaidAge - time.Second))
+	r.tidyTable(now.Add(tableAge - time.Second))
 	if table() != before || len(r.gate.Refused()) > 0 {
 		t.Errorf("the table was sent for a host that is refused, or the proof refuses to wait: %v", r.gate.Refused())
 	}
 	if r.gate.mayHave("billing.example.com") {
 		t.Error("Envoy may have the key of a host that is refused")
 	}
-	r.tidyTable(now.Add(unsaidAge))
+	if r.gate.published[byName] == "" {
+		t.Error("callers are not led to the refusal")
+	}
+	r.tidyTable(now.Add(tableAge))
 	if table() == before {
-		t.Errorf("the table does not say after %v that the host is refused", unsaidAge)
+		t.Errorf("the table does not say after %v that the host is refused", tableAge)
 	}
 	before = table()
-	r.adopt(model("fr"), now.Add(time.Minute))
+	r.adopt(model("fr"), now.Add(2*time.Minute))
 	if table() != before || len(r.gate.Refused()) > 0 {
 		t.Errorf("the table was sent for a host that is permitted again: %v", r.gate.Refused())
+	}
+	r.tidyTable(now.Add(2*time.Minute + tableAge))
+	if r.gate.published[byName] != "" {
+		t.Error("callers are led past the table that says the same")
 	}
 }
 

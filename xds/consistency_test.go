@@ -95,6 +95,9 @@ func checkReferences(t tester, set []xds.Resource) {
 			checkChains(t, r)
 		}
 		eachMessage(t, r.Body.ProtoReflect(), func(m protoreflect.Message) {
+			if filter, ok := m.Interface().(*listener.ListenerFilter); ok && filter.GetConfigDiscovery() != nil {
+				mentioned[xds.Key{Type: xds.TypeExtension, Name: filter.Name}] = true
+			}
 			m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 				if kind, ok := mentions[field.FullName()]; ok {
 					for _, name := range texts(field, v) {

@@ -1,10 +1,12 @@
 package xds
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/polder/polder"
 	"github.com/polder/polder/regions/law"
@@ -13,8 +15,9 @@ import (
 // Hosts remembers what the law said of every service, and keeps the listeners'
 // table of hosts without sending it at each change. The table, part of what Node
 // gives, is one resource of all hosts; a host that came after it was made is led on
-// by a small cluster of its own, which ByName gives, and one that is gone stays in
-// the table, where it finds no key and no routes. Both are taken into the table when
+// by a small cluster of its own, which ByName gives, one that it has and that is treated
+// otherwise now is diverted to such a cluster, and one that is gone stays in
+// the table, where it finds no key and no routes. All are taken into the table when
 // Node is called again, which Changed demands where the table would mislead, and
 // Pending suggests. Refused hosts are not taken into it while there are few of them.
 //
@@ -33,18 +36,22 @@ type Hosts struct {
 	wildcards map[string]bool // of treated
 	stale     bool            // Node was never called, or a wildcard's routes changed
 
-	table   map[string]treatment      // in the resources of the last Node
-	former  map[string]polder.Service // of hosts in the table that nobody has now, or that are unsaid
-	unsaid  map[string]bool           // refused, and the table would have them opened here, without a key
-	passes  map[string]bool           // ways out that the last Node gave
-	urgent  map[string]bool           // hosts for which the table would mislead
-	pending map[string]bool           // hosts that differ from the table
-	led     map[string]treatment      // by a cluster of their own, as ByName gave last
-	touched map[string]bool           // since ByName
-	refused refusedHosts              // of treated, as plain HTTP tells their callers
-	plainly bool                      // and it was told of others by the last Node or ByName
-	port    uint16                    // of HTTPS, as the last Node knew
-	joined  []Way                     // by ByName
+	table    map[string]treatment      // in the resources of the last Node
+	former   map[string]polder.Service // of hosts in the table that nobody has now
+	diverted map[string]bool           // hosts that the table has, and that are led by their names for all that
+	turned   bool                      // and the last Node or ByName gave others:
+	marked   map[string]bool           // these
+	left     map[string]time.Time      // since when hosts are not among them any more, for some seconds
+	passes   map[string]bool           // ways out that the last Node gave, or ByName since
+	added    map[string]bool           // those of ByName
+	urgent   map[string]bool           // hosts for which the table would mislead
+	pending  map[string]bool           // hosts that differ from the table
+	led      map[string]treatment      // by a cluster of their own, as ByName gave last
+	touched  map[string]bool           // since ByName
+	refused  refusedHosts              // of treated, as plain HTTP tells their callers
+	plainly  bool                      // and it was told of others by the last Node or ByName
+	node     NodeConfig                // of the last Node
+	joined   []Way                     // by ByName
 }
 
 // treatment is what happens to the connections for one host.
@@ -69,33 +76,37 @@ func (t treatment) shared() bool {
 		!strings.HasPrefix(t.chain, loggedChains) && !strings.HasPrefix(t.chain, untracedChains)
 }
 
-// ledTo is the internal listener for connections that are led by their name.
-func (t treatment) ledTo() string {
+// wayOut names the way out that the connections take; "" for those that end here.
+func (t treatment) wayOut() string {
 	opened, lent, isLent := strings.Cut(t.chain, " ")
 	switch {
 	case isLent:
 		return lent
 	case t.verdict == law.Pass:
 		return opened
-	case t.refused():
-		return refusal(t.verdict)
 	}
-	return listenerInward
+	return ""
 }
 
-// keyless tells whether callers whom a table that says so leads to be opened here are
-// opened by nobody, once Envoy is given no key for the host.
-func (t treatment) keyless() bool {
-	return t.verdict == law.Serve && !t.glass && t.chain == chainServe
-}
+// ledTo is the internal listener for connections that are led by their name.
+func (t treatment) ledTo() string { return cmp.Or(t.wayOut(), refusal(t.verdict), listenerInward) }
 
 // refused tells whether the connections end with an alert and nothing else.
 func (t treatment) refused() bool { return refusal(t.verdict) != "" }
 
-// mayLead tells whether connections can be led by their name now.
-func (h *Hosts) mayLead(t treatment) bool {
-	to := t.ledTo()
-	return t.shared() && (to == listenerInward || t.refused() || h.passes[to])
+// mayDivert tells whether connections for a host that the table leads there can be led
+// by their names now. Those that it led out before go on until the next table, so the law
+// has to permit them for as long.
+func (h *Hosts) mayDivert(host string, there, now treatment) bool {
+	if len(h.diverted) >= fewDiverted || !sayable(host) || !there.shared() || !now.shared() {
+		return false
+	}
+	out := there.wayOut()
+	if out == "" {
+		return true
+	}
+	a, owned := h.approved(host)
+	return owned && mayStay(a, h.Ways.taken[out].targets)
 }
 
 func (h *Hosts) begin() {
@@ -104,7 +115,8 @@ func (h *Hosts) begin() {
 	}
 	h.judged, h.treated, h.wildcards = map[polder.ServiceName]law.Approved{}, map[string]treatment{}, map[string]bool{}
 	h.led, h.former, h.touched = map[string]treatment{}, map[string]polder.Service{}, map[string]bool{}
-	h.urgent, h.pending, h.unsaid = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	h.urgent, h.pending, h.diverted, h.added = map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	h.left = map[string]time.Time{}
 	h.stale = true
 }
 
@@ -177,7 +189,9 @@ func (h *Hosts) treat(host string, now treatment, s polder.Service) {
 	}
 	h.touched[host] = true
 	h.tellPlainly(host, was, now)
+	diverted := h.diverted[host]
 	h.compare(host, now, s)
+	h.turned = h.turned || h.diverted[host] != diverted
 }
 
 // tellPlainly notes what plain HTTP has to tell callers of a host.
@@ -199,9 +213,9 @@ func (h *Hosts) compare(host string, now treatment, s polder.Service) {
 	there, listed := h.table[host]
 	gone := now == treatment{}
 	delete(h.former, host)
-	delete(h.unsaid, host)
 	delete(h.urgent, host)
 	delete(h.pending, host)
+	delete(h.diverted, host)
 	switch {
 	case gone && !listed, listed && now == there:
 		return
@@ -211,11 +225,10 @@ func (h *Hosts) compare(host string, now treatment, s polder.Service) {
 		h.former[host] = s
 		h.pending[host] = true
 	case listed && now.alike(there):
-	case listed && there.keyless() && now.refused() && now.shared():
-		h.former[host] = s
-		h.unsaid[host], h.pending[host] = true, true
+	case listed && h.mayDivert(host, there, now):
+		h.diverted[host], h.pending[host] = true, true
 	case !listed && now.refused() && now.shared() && h.refused.few(): // stays led by its name
-	case !listed && h.mayLead(now):
+	case !listed && now.shared():
 		h.pending[host] = true
 	default:
 		h.urgent[host] = true
@@ -227,31 +240,52 @@ func (h *Hosts) compare(host string, now treatment, s polder.Service) {
 func (h *Hosts) Changed() bool { return h.judged == nil || h.stale || len(h.urgent) > 0 }
 
 // Pending is the number of hosts that are not in the table, though they might, or
-// are still in it. Whoever calls Node then ends the detour that the former take.
-func (h *Hosts) Pending() int { return len(h.pending) }
-
-// Unsaid is the number of refused hosts whose callers the table leads to be opened here.
-// Nobody opens their connections, as Envoy is given no key, but what they hear is not why.
-func (h *Hosts) Unsaid() int { return len(h.unsaid) }
+// are still in it as they were, and of ways out that came after it and that nobody takes
+// any more. Whoever calls Node then ends the detour that the former take.
+func (h *Hosts) Pending() int {
+	spare := maps.Clone(h.added)
+	if len(spare) > 0 {
+		for _, t := range h.led {
+			delete(spare, t.wayOut())
+		}
+	}
+	return len(h.pending) + len(spare)
+}
 
 // Former are the hosts that the table still names and nobody has, with the service
-// as it was that they belonged to, and those that are unsaid, with their service. The
-// caller must not change the map.
+// as it was that they belonged to. The caller must not change the map.
 func (h *Hosts) Former() map[string]polder.Service { return h.former }
 
-// ByName gives the clusters of hosts that are not in the table, as far as they
-// differ from those that it gave before, and with a host that is refused, or is not any
-// more, the routes of plain HTTP. Call it after Node, if that is called.
-func (h *Hosts) ByName() (set []Resource, remove []Key) {
+// ByName gives the clusters of hosts that are not in the table, or diverted, as far as they
+// differ from those that it gave before. With them come the ways out that nobody took
+// until now, who is diverted if that is different, and with a host that is refused, or is
+// not any more, the routes of plain HTTP. Call it after Node, if that is called.
+//
+// The cluster of a host that is not diverted any more stays for some seconds: a
+// connection that Envoy took before has the filter of then, and may not have said its
+// name yet. Lingering tells when to call it for those.
+func (h *Hosts) ByName(at time.Time) (set []Resource, remove []Key) {
+	for host, since := range h.left {
+		if at.Sub(since) >= lingers {
+			h.touched[host] = true
+			delete(h.left, host)
+		}
+	}
+	if h.turned {
+		set = append(set, h.divert(at))
+	}
 	ways := map[string][]string{} // hosts that are led to them
 	for host := range h.touched {
 		now, wanted := h.treated[host]
-		if _, listed := h.table[host]; listed || isWildcard(host) {
+		_, listed := h.table[host]
+		_, lingering := h.left[host]
+		if listed && !h.diverted[host] && !(lingering && now.shared()) || isWildcard(host) {
 			wanted = false
 		}
 		was, led := h.led[host]
 		switch {
 		case wanted && !(led && was.alike(now)):
+			set = append(set, h.newWay(host, now)...)
 			set = append(set, newResource(TypeCluster, byName(host), byNameCluster(host, now.ledTo())))
 			h.led[host] = now
 			ways[now.ledTo()] = append(ways[now.ledTo()], host)
@@ -262,11 +296,49 @@ func (h *Hosts) ByName() (set []Resource, remove []Key) {
 	}
 	clear(h.touched)
 	if h.plainly {
-		set, h.plainly = append(set, newResource(TypeRoute, routesHTTP, plainRoutes(h.port, h.refused))), false
+		set, h.plainly = append(set, newResource(TypeRoute, routesHTTP, plainRoutes(h.node.HTTPS.Port(), h.refused))), false
 	}
 	h.Ways = h.Ways.with(ways)
 	h.joined = h.Ways.joinedBy(ways)
 	return set, remove
+}
+
+// divert gives the filter, and notes whom it does not have any more.
+func (h *Hosts) divert(at time.Time) Resource {
+	for host := range h.marked {
+		if !h.diverted[host] {
+			h.touched[host], h.left[host] = true, at
+		}
+	}
+	h.marked, h.turned = maps.Clone(h.diverted), false
+	for host := range h.marked {
+		delete(h.left, host)
+	}
+	return newResource(TypeExtension, filterDiverted, divertedFilter(slices.Sorted(maps.Keys(h.marked))))
+}
+
+// Lingering tells whether the cluster of some host that is not diverted any more was kept
+// for long enough: ByName then removes it.
+func (h *Hosts) Lingering(at time.Time) bool {
+	for _, since := range h.left {
+		if at.Sub(since) >= lingers {
+			return true
+		}
+	}
+	return false
+}
+
+// newWay gives the way out that a host is led to, if the node does not have it yet.
+func (h *Hosts) newWay(host string, now treatment) []Resource {
+	a, owned := h.approved(host)
+	out := now.wayOut()
+	if out == "" || h.passes[out] || !owned {
+		return nil
+	}
+	p := passOf(a)
+	h.passes[out], h.added[out] = true, true
+	h.Ways = h.Ways.including(p)
+	return passResources(p, h.node)
 }
 
 // Joined tells what the last ByName added to the Ways: hosts that are led to them by
@@ -279,10 +351,12 @@ func (h *Hosts) Node(n NodeConfig) []Resource {
 	h.begin()
 	h.stale = false
 	h.table = maps.Clone(h.treated)
-	h.port = n.HTTPS.Port()
+	h.node = n
 	h.plainly = false
 	clear(h.former)
-	clear(h.unsaid)
+	clear(h.diverted)
+	h.divert(n.Now)
+	clear(h.added)
 	clear(h.urgent)
 	clear(h.pending)
 	for host := range h.led {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,12 +76,15 @@ func TestHostsTellWhetherTheNodeChanges(t *testing.T) {
 					have[r.Key] = r
 				}
 			}
-			set, remove := hosts.ByName()
-			for _, r := range set {
-				have[r.Key] = r
-			}
-			for _, k := range remove {
-				delete(have, k)
+			for range 2 { // and what lingered goes
+				set, remove := hosts.ByName(node.Now)
+				for _, r := range set {
+					have[r.Key] = r
+				}
+				for _, k := range remove {
+					delete(have, k)
+				}
+				node.Now = node.Now.Add(time.Minute)
 			}
 			if table && (hosts.Pending() > 0 || hosts.Changed()) {
 				t.Fatalf("the table is new, and %d are pending, or it is demanded again: %v", hosts.Pending(), hosts.Changed())
@@ -127,11 +131,11 @@ func TestHostsStayAsTheyAre(t *testing.T) {
 	if hosts.Changed() || hosts.Pending() != 3 {
 		t.Errorf("a service that went and one that came need the table of all: %v, or are not pending: %d, want 3", hosts.Changed(), hosts.Pending())
 	}
-	if set, remove := hosts.ByName(); len(set) != 1 || set[0].Name != "to/c.example" || len(remove) != 0 {
+	if set, remove := hosts.ByName(time.Time{}); len(set) != 1 || set[0].Name != "to/c.example" || len(remove) != 0 {
 		t.Errorf("led by their names: %v and not %v, want c.example", set, remove)
 	}
 	hosts.Remove("three")
-	if set, remove := hosts.ByName(); len(set) != 0 || len(remove) != 1 || hosts.Pending() != 2 {
+	if set, remove := hosts.ByName(time.Time{}); len(set) != 0 || len(remove) != 1 || hosts.Pending() != 2 {
 		t.Errorf("after it went: %v and not %v, %d pending", set, remove, hosts.Pending())
 	}
 	hosts.Put(judge("four", time.Second, "*.example"))
@@ -149,53 +153,137 @@ func TestRefusedHostsLeaveTheTableAlone(t *testing.T) {
 			law.Circumstances{Here: "fr", Regions: []polder.Region{{Name: "fr"}, {Name: "nl"}}, Alive: polder.RegionHealth{"nl": true}})
 	}
 	var hosts xds.Hosts
-	step := func(what string, wantChanged bool, wantUnsaid int, want ...string) {
+	var at time.Time
+	step := func(what string, wantChanged bool, want ...string) {
 		t.Helper()
-		if hosts.Changed() != wantChanged || hosts.Unsaid() != wantUnsaid {
-			t.Errorf("%s: the table of all is needed: %v, want %v; unsaid: %d, want %d", what, hosts.Changed(), wantChanged, hosts.Unsaid(), wantUnsaid)
-		}
-		if hosts.Changed() {
-			hosts.Node(xds.NodeConfig{})
-		}
-		set, remove := hosts.ByName()
-		var got []string
-		for _, r := range set {
-			got = append(got, r.Name)
-		}
-		for _, k := range remove {
-			got = append(got, "without "+k.Name)
-		}
-		if slices.Sort(got); !slices.Equal(got, want) {
-			t.Errorf("%s: sends %q, want %q", what, got, want)
-		}
+		sends(t, &hosts, at, what, wantChanged, want...)
 	}
 	hosts.Put(judge("one", "fr", polder.KeysOnDemand))
 	hosts.Put(judge("keyed", "fr", polder.KeysResident))
-	step("served", true, 0)
+	step("served", true)
 	hosts.Put(judge("two", "nl", polder.KeysOnDemand))
-	step("one that comes refused", false, 0, "entrypoint-http", "to/two.example")
+	step("one that comes refused", false, "entrypoint-http", "to/two.example")
 	hosts.Put(judge("two", "fr", polder.KeysOnDemand))
-	step("and is permitted", false, 0, "entrypoint-http", "to/two.example")
+	step("and is permitted", false, "entrypoint-http", "to/two.example")
 	hosts.Put(judge("two", "nl", polder.KeysOnDemand))
-	step("and is refused", false, 0, "entrypoint-http", "to/two.example")
+	step("and is refused", false, "entrypoint-http", "to/two.example")
 	hosts.Put(judge("one", "nl", polder.KeysOnDemand))
-	step("one that the table has is refused", false, 1, "entrypoint-http")
+	step("one that the table has is refused", false, "diverted", "entrypoint-http", "to/one.example")
 	hosts.Put(judge("one", "fr", polder.KeysOnDemand))
-	step("and permitted", false, 0, "entrypoint-http")
+	step("and permitted", false, "diverted", "entrypoint-http", "to/one.example")
+	at = at.Add(time.Minute)
+	step("when nobody can be on the way any more who was diverted", false, "without to/one.example")
 	hosts.Put(judge("one", "nl", polder.KeysOnDemand))
-	step("and refused", false, 1, "entrypoint-http")
+	step("and refused", false, "diverted", "entrypoint-http", "to/one.example")
 	hosts.Remove("one")
-	step("and goes", false, 0, "entrypoint-http")
+	step("and goes", false, "diverted", "entrypoint-http", "without to/one.example")
 	if _, is := hosts.Former()["one.example"]; !is {
 		t.Error("nobody is told that the table still has the host that went")
 	}
 	hosts.Put(judge("one", "nl", polder.KeysOnDemand))
 	hosts.Node(xds.NodeConfig{})
-	step("a minute later", false, 0, "to/one.example")
+	step("a minute later", false, "to/one.example")
 	hosts.Remove("two")
-	step("a refused one goes", false, 0, "entrypoint-http", "without to/two.example")
+	step("a refused one goes", false, "entrypoint-http", "without to/two.example")
 	hosts.Put(judge("keyed", "nl", polder.KeysOnDemand))
-	step("one whose key is in its chain is refused", true, 0, "to/keyed.example")
+	step("one whose key is in its chain is refused", true, "to/keyed.example")
+}
+
+// TestHostsAreDiverted lets hosts that the table has be treated otherwise: as long as they
+// are few, and the law permits those connections that it led out before, the table waits.
+func TestHostsAreDiverted(t *testing.T) {
+	regions := []polder.Region{{Name: "fr"}, {Name: "nl"}, {Name: "pl"}}
+	judge := func(name string, home string, allow ...polder.Place) law.Approved {
+		of, _, _ := strings.Cut(home, "-")
+		at := law.Circumstances{Here: "fr", Regions: regions, Alive: polder.RegionHealth{"nl": true, "pl": true}}
+		if home != "" {
+			at.Home = law.Home{Peer: home, Region: polder.RegionName(of)}
+		}
+		return law.Judge(polder.Service{Name: polder.ServiceName(name), Hosts: []polder.Host{polder.Host(name + ".example")}, Run: &polder.Run{Command: []string{"s"}},
+			Residency: polder.Residency{Allow: allow, Elsewhere: polder.PassThrough, Failover: polder.Failover{Class: polder.FailoverClosed}}}, at)
+	}
+	var hosts xds.Hosts
+	var at time.Time
+	step := func(what string, wantChanged bool, want ...string) {
+		t.Helper()
+		sends(t, &hosts, at, what, wantChanged, want...)
+	}
+	hosts.Put(judge("one", "nl-1", "fr", "nl", "pl"))
+	hosts.Put(judge("two", "", "fr"))
+	step("at first", true)
+	hosts.Put(judge("one", "nl-2", "fr", "nl", "pl"))
+	step("a home moves where nobody went", false, "diverted", "pass/nl-2/nl,fr", "pass/nl-2/nl,fr", "to/one.example", "wrap/pass/nl-2/nl,fr")
+	hosts.Put(judge("two", "nl-2", "fr", "nl"))
+	step("another's moves there as well", false, "diverted", "to/two.example")
+	hosts.Put(judge("one", "pl-1", "fr", "nl", "pl"))
+	step("the first moves on", false, "pass/pl-1/pl,fr", "pass/pl-1/pl,fr", "to/one.example", "wrap/pass/pl-1/pl,fr")
+	hosts.Put(judge("one", "nl-1", "fr", "nl", "pl"))
+	step("and back to where the table leads", false, "diverted", "to/one.example")
+	if hosts.Lingering(at) || !hosts.Lingering(at.Add(time.Minute)) {
+		t.Error("the cluster of a host that is not diverted any more goes at once, or never")
+	}
+	at = at.Add(time.Minute)
+	step("when nobody can be on the way any more who was diverted", false, "without to/one.example")
+	if hosts.Pending() != 2 {
+		t.Errorf("%d are pending, want the other host, and the way that nobody takes any more", hosts.Pending())
+	}
+	hosts.Put(judge("one", "", "pl"))
+	step("it may not be where the table led its connections", true)
+	at = at.Add(time.Minute)
+	step("when the other's cluster lingered for long enough", false, "without to/two.example")
+	hosts.Put(judge("one", "", "fr", "pl"))
+	step("it is served, and was passed on", false, "diverted", "to/one.example")
+	if hosts.Pending() != 1 {
+		t.Errorf("%d hosts are pending, want the one that is diverted", hosts.Pending())
+	}
+	hosts.Node(xds.NodeConfig{Now: at})
+	step("the table takes it in", false)
+	at = at.Add(time.Minute)
+	step("a minute later", false, "without to/one.example")
+
+	const many = 128 // may be diverted
+	for i := range many + 1 {
+		hosts.Put(judge(fmt.Sprint("many", i), "", "fr"))
+	}
+	hosts.Node(xds.NodeConfig{})
+	hosts.ByName(time.Time{})
+	for i := range many {
+		hosts.Put(judge(fmt.Sprint("many", i), "nl-1", "fr", "nl"))
+	}
+	if hosts.Changed() || hosts.Pending() != many {
+		t.Errorf("%d hosts are treated otherwise: the table is needed at once: %v, %d pending", many, hosts.Changed(), hosts.Pending())
+	}
+	if hosts.Put(judge(fmt.Sprint("many", many), "nl-1", "fr", "nl")); !hosts.Changed() {
+		t.Errorf("more than %d hosts are diverted, each of which costs every new connection", many)
+	}
+	hosts.Node(xds.NodeConfig{})
+	hosts.Put(judge("odd_name", "", "fr"))
+	hosts.Node(xds.NodeConfig{})
+	if hosts.Put(judge("odd_name", "nl-1", "fr", "nl")); !hosts.Changed() {
+		t.Error("a name is diverted that the filter cannot say")
+	}
+}
+
+// sends holds what hosts gives at an instant for what was put into it.
+func sends(t *testing.T, hosts *xds.Hosts, at time.Time, what string, wantChanged bool, want ...string) {
+	t.Helper()
+	if hosts.Changed() != wantChanged {
+		t.Errorf("%s: the table of all is needed: %v, want %v", what, hosts.Changed(), wantChanged)
+	}
+	if hosts.Changed() {
+		hosts.Node(xds.NodeConfig{Now: at})
+	}
+	set, remove := hosts.ByName(at)
+	var got []string
+	for _, r := range set {
+		got = append(got, r.Name)
+	}
+	for _, k := range remove {
+		got = append(got, "without "+k.Name)
+	}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("%s: sends %q, want %q", what, got, want)
+	}
 }
 
 func versions(set []xds.Resource) string {

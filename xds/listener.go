@@ -39,10 +39,11 @@ const (
 
 // entrypoint is the public HTTPS listener: it reads the SNI of a ClientHello
 // and either ends the connection here or passes it on unopened. Its table says
-// which; a host that came after the table was made is found by its name.
+// which; a host that came after the table was made, or is treated otherwise since, is
+// found by its name.
 func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 	l := tcpListener(listenerHTTPS, n.HTTPS)
-	l.ListenerFilters = []*listener.ListenerFilter{inspectTLS()}
+	l.ListenerFilters = []*listener.ListenerFilter{inspectTLS(), fetchDiverted()}
 	if n.HTTP3 {
 		l.Metadata = advertisement(n.HTTPS.Port())
 	}
@@ -56,7 +57,7 @@ func entrypoint(n NodeConfig, t hostTable) *listener.Listener {
 		l.FilterChains = append(l.FilterChains, passChain(p))
 		matched = append(matched, hostsTo{p.name, p.hosts})
 	}
-	l.FilterChainMatcher = byServerName(matched, chainByName)
+	l.FilterChainMatcher = unlessDiverted(byServerName(matched, chainByName))
 	return l
 }
 

@@ -165,6 +165,15 @@ func IsAboutHost(key Key, host string) bool {
 // host, which the table of the public listener does not have.
 func IsByName(cluster string) bool { return strings.HasPrefix(cluster, ByNamePrefix) }
 
+// IsInside tells whether a listener of this name takes what clusters of this Envoy lead
+// to it, and nobody's connections.
+func IsInside(listener string) bool {
+	return listener == listenerInward || listener == listenerForbidden || listener == listenerUnavailable ||
+		strings.HasPrefix(listener, passPrefix) || strings.HasPrefix(listener, EndingChains)
+}
+
+const passPrefix = "pass/"
+
 // passName names the chain, internal listener and clusters that lead to the
 // target regions, in order of preference.
 func passName(home string, targets []polder.RegionName) string {
@@ -175,7 +184,7 @@ func passName(home string, targets []polder.RegionName) string {
 	if home != "" {
 		home += "/"
 	}
-	return "pass/" + home + strings.Join(names, ",")
+	return passPrefix + home + strings.Join(names, ",")
 }
 
 // passOf is the way of a service's callers who are passed on. From a gateway

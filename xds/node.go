@@ -59,6 +59,7 @@ func (t hostTable) resources(n NodeConfig) []Resource {
 		newResource(TypeCluster, wrapName(listenerInward), wrapCluster(wrapName(listenerInward), listenerInward)),
 		newResource(TypeRoute, routesHTTP, plainRoutes(n.HTTPS.Port(), t.refusedHosts)),
 		newResource(TypeRoute, routesWildcard, wildcardRoutes(t, n)),
+		newResource(TypeExtension, filterDiverted, divertedFilter(nil)),
 	}
 	if n.HTTP3 && len(t.quic()) > 0 {
 		resources = append(resources, newResource(TypeListener, listenerHTTP3, quicEntrypoint(n, t)))
@@ -69,11 +70,7 @@ func (t hostTable) resources(n NodeConfig) []Resource {
 			newResource(TypeCluster, wrapName(l.Name), internalCluster(wrapName(l.Name), l.Name)))
 	}
 	for _, p := range t.passes {
-		resources = append(resources,
-			newResource(TypeListener, p.name, passListener(p)),
-			newResource(TypeCluster, wrapName(p.name), wrapCluster(wrapName(p.name), p.name)),
-			newResource(TypeCluster, p.name, peerCluster(p, n)),
-		)
+		resources = append(resources, passResources(p, n)...)
 	}
 	return resources
 }

@@ -64,6 +64,15 @@ func passChain(p pass) *listener.FilterChain {
 	return &listener.FilterChain{Name: p.name, Filters: []*listener.Filter{tcpProxy(p.name, wrapName(p.name))}}
 }
 
+// passResources are a way out without the chain that leads the entrypoint's callers to it.
+func passResources(p pass, n NodeConfig) []Resource {
+	return []Resource{
+		newResource(TypeListener, p.name, passListener(p)),
+		newResource(TypeCluster, wrapName(p.name), wrapCluster(wrapName(p.name), p.name)),
+		newResource(TypeCluster, p.name, peerCluster(p, n)),
+	}
+}
+
 func passListener(p pass) *listener.Listener {
 	return internalListener(p.name, &listener.FilterChain{Name: p.name, Filters: []*listener.Filter{tcpProxy(p.name+"/out", p.name)}})
 }

@@ -13,12 +13,13 @@ import (
 
 // The type URLs of the resources that Polder serves.
 const (
-	TypeListener = resource.ListenerType
-	TypeScope    = resource.ScopedRouteType
-	TypeRoute    = resource.RouteType
-	TypeCluster  = resource.ClusterType
-	TypeEndpoint = resource.EndpointType
-	TypeSecret   = resource.SecretType
+	TypeListener  = resource.ListenerType
+	TypeScope     = resource.ScopedRouteType
+	TypeRoute     = resource.RouteType
+	TypeCluster   = resource.ClusterType
+	TypeEndpoint  = resource.EndpointType
+	TypeSecret    = resource.SecretType
+	TypeExtension = resource.ExtensionConfigType
 )
 
 // Key identifies a resource.

@@ -136,6 +136,20 @@ func (w Ways) offends(host string, a law.Approved, owned bool) bool {
 	return false
 }
 
+// including remembers one more way that callers are led to, or that they are led to again.
+func (w Ways) including(p pass) Ways {
+	taken := maps.Clone(w.taken)
+	if taken == nil {
+		taken = map[string]takenWay{}
+	}
+	t := takenWay{pass: p, through: taken[p.name].through}
+	if t.through == nil {
+		t.through = map[string]bool{}
+	}
+	taken[p.name] = t
+	return Ways{taken}
+}
+
 // with notes that connections for hosts, listed by the way, are led there by their
 // names.
 func (w Ways) with(led map[string][]string) Ways {

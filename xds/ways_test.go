@@ -227,7 +227,7 @@ func TestWaysAreRecalled(t *testing.T) {
 	late.Name, late.Hosts = "late", []polder.Host{"late.example"}
 	w.now["late"], w.home["late"] = late, "nl-1"
 	w.put()
-	w.hosts.ByName()
+	w.hosts.ByName(time.Time{})
 	ways, err := xds.Recall(append(told, w.hosts.Joined()...), left)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
 )
 
 // kind is one kind of change. Changes are numbered, and each differs from the
@@ -86,14 +87,37 @@ func (r *rig) polderKinds(p *polderShape) []kind {
 			},
 			apply: func(i int) error { return p.put(r.fleet.closed(shut(i), polder.Refuse)) },
 		},
+		{
+			name: "home", // of those in the table; the first one brings the way out
+			begin: func(changes int) error {
+				services := []polder.Service{r.fleet.anywhere("away")}
+				p.homes["away"] = atPeer
+				for i := range changes {
+					services = append(services, r.fleet.anywhere(homely(i)))
+				}
+				if err := p.put(services...); err != nil {
+					return err
+				}
+				p.apply(nil, nil, true)
+				return nil
+			},
+			apply: func(i int) error {
+				p.homes[polder.ServiceName(homely(i))] = atPeer
+				return p.put(r.fleet.anywhere(homely(i)))
+			},
+		},
 	}
 }
+
+// atPeer is a home in the other region.
+var atPeer = law.Home{Peer: peer, Region: elsewhere}
 
 // accessDenied is what callers hear of the alert for a host whose owner refuses them.
 const accessDenied = "remote error: tls: access denied"
 
 func refused(number int) string { return fmt.Sprintf("refused%06d", number) }
 func shut(number int) string    { return fmt.Sprintf("shut%06d", number) }
+func homely(number int) string  { return fmt.Sprintf("home%06d", number) }
 
 // usualKinds are those that every control plane has.
 func (r *rig) usualKinds() []kind {

@@ -34,8 +34,8 @@
 // service goes; passed, a service comes whose callers are passed on to another
 // region; refused, one whose owner refuses callers here, which callers see as
 // the alert of TLS; permitted, one that was refused is served; shut, one that was
-// served, and is in the table of hosts, is refused. And what connections for names
-// cost that nobody owns.
+// served, and is in the table of hosts, is refused; home, one of the table is given a home
+// in another region. And what connections for names cost that nobody owns.
 //
 // # Concurrency and failure
 //

@@ -15,6 +15,8 @@ const (
 	region = polder.RegionName("here")
 	// elsewhere is another region, to which callers are passed on.
 	elsewhere = polder.RegionName("elsewhere")
+	// peer is one there.
+	peer = "elsewhere-1"
 	// domain is what all hosts are below of.
 	domain = "bench.example"
 	// movingHost belongs to the first or to the second service, in turn.
@@ -63,6 +65,14 @@ func (f fleet) services(n int) []polder.Service {
 	return list
 }
 
+// anywhere is a service that may run in both regions.
+func (f fleet) anywhere(name string) polder.Service {
+	s := f.named(name)
+	s.Residency.Allow = append(s.Residency.Allow, polder.Place(elsewhere))
+	s.Endpoints[elsewhere] = s.Endpoints[region]
+	return s
+}
+
 // at is the service with its instance at the origin of that number.
 func (f fleet) at(s polder.Service, origin int) polder.Service {
 	s.Endpoints = map[polder.RegionName][]netip.AddrPort{region: {f.origins[origin%2]}}
@@ -80,8 +90,8 @@ func (f fleet) moved(to int) []polder.Service {
 	return []polder.Service{first, second}
 }
 
-func judge(s polder.Service) law.Approved {
-	c := law.Circumstances{Here: region, Regions: []polder.Region{{Name: region}, {Name: elsewhere}},
+func judge(s polder.Service, home law.Home) law.Approved {
+	c := law.Circumstances{Here: region, Home: home, Regions: []polder.Region{{Name: region}, {Name: elsewhere}},
 		Alive: polder.RegionHealth{region: true, elsewhere: true}, Rank: []polder.RegionName{region, elsewhere}}
 	for _, address := range s.Endpoints[region] {
 		c.Endpoints = append(c.Endpoints, polder.Endpoint{Service: s.Name, Region: region, Address: address})

@@ -3,6 +3,7 @@ package convergence
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 )
 
@@ -73,15 +75,15 @@ func TestWhatANewHostTakes(t *testing.T) {
 	f := fleet{gateway: xds.Gateway{Region: region, Activator: "/run/polder-bench-1234567890/activator.sock"},
 		origins: [2]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:40000")}}
 	var hosts xds.Hosts
-	hosts.Put(judge(f.service(0)))
+	hosts.Put(judge(f.service(0), law.Home{}))
 	hosts.Node(xds.NodeConfig{Region: region, TrustDomain: "bench.polder", HTTPS: f.origins[0], HTTP: f.origins[0], Peer: f.origins[0]})
-	hosts.ByName()
-	came := judge(f.named(newService(0)))
+	hosts.ByName(time.Time{})
+	came := judge(f.named(newService(0)), law.Home{})
 	hosts.Put(came)
 	if hosts.Changed() {
 		t.Fatal("the table is sent for a new host")
 	}
-	byName, _ := hosts.ByName()
+	byName, _ := hosts.ByName(time.Time{})
 	said, names := 0, 0
 	for _, r := range append(xds.Service(came, f.gateway), byName...) {
 		t.Logf("%-32s %4d of content, %4d around it", r.Name, len(r.Body.Value), around(r))

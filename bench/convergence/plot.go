@@ -40,7 +40,7 @@ type series struct {
 
 var (
 	colors = map[string]string{"polder": "#1a6e8e", "usual": "#c0392b"}
-	dashes = map[string]string{"endpoints": "", "route": "6 3", "host": "2 3", "removed": "8 2 2 2", "passed": "1 2", "refused": "10 4", "permitted": "10 2 2 2", "shut": "4 4"}
+	dashes = map[string]string{"endpoints": "", "route": "6 3", "host": "2 3", "removed": "8 2 2 2", "passed": "1 2", "refused": "10 4", "permitted": "10 2 2 2", "shut": "4 4", "home": "6 2 2 2"}
 )
 
 func (r Report) series(f figure) []series {
@@ -161,7 +161,7 @@ svg { max-width: 100% }
 </style>
 <h1>From a change to its effect</h1>
 <p>Envoy {{.Report.Envoy}} with {{.Report.Workers}} workers on {{.Report.Processors}} processors; load average {{.Report.LoadBefore}} before and {{.Report.LoadAfter}} after.
-One service of many is changed: its endpoints, the service of one of its hosts (route), a service with a new host is added (host) or removed (removed), or a host of another region is passed on (passed), or a host is refused that is new (refused) or was served (shut), or is served after it was refused (permitted).
+One service of many is changed: its endpoints, the service of one of its hosts (route), a service with a new host is added (host) or removed (removed), or a host of another region is passed on (passed), or a host is refused that is new (refused) or was served (shut), or is served after it was refused (permitted), or the home of one moves to another region (home).
 "usual" is one route configuration with a virtual host per service, behind go-control-plane's SnapshotCache. Times are medians.</p>
 {{.Plot}}
 <table><tr><th>change<th>services<th>shape<th>count<th>to ACK, ms<th>p95<th>to effect, ms<th>p95<th>bytes<th>CPU, ms<th>Envoy's main thread, ms<th>all of Envoy, ms</tr>

@@ -25,15 +25,15 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Points) != 4 || len(report.Ratios) != 11 {
-		t.Fatalf("%d points and %d ratios, want 4 and 11", len(report.Points), len(report.Ratios))
+	if len(report.Points) != 4 || len(report.Ratios) != 12 {
+		t.Fatalf("%d points and %d ratios, want 4 and 12", len(report.Points), len(report.Ratios))
 	}
 	for _, p := range report.Points {
 		if p.ColdStart <= 0 || p.EnvoyResident <= 0 || p.EnvoyAllocated <= 0 {
 			t.Errorf("%s, %d services: figures are missing: %+v", p.Shape, p.Services, p)
 		}
 		for _, c := range p.Changes {
-			unseen := slices.Contains([]string{"removed", "passed", "shut"}, c.Kind)
+			unseen := slices.Contains([]string{"removed", "passed", "shut", "home"}, c.Kind)
 			if c.Count != o.Changes || c.ToACK.P50 <= 0 || unseen != (c.ToEffect.P50 == 0) || c.Bytes <= 0 || c.BytesDown > c.Bytes || c.EnvoyCPU > c.EnvoyAllCPU {
 				t.Errorf("%s, %d services, %s: figures are missing or do not add up: %+v", p.Shape, p.Services, c.Kind, c)
 			}
@@ -57,7 +57,7 @@ func TestRun(t *testing.T) {
 // many there are, and that a name which nobody owns is asked of nobody and not kept.
 func checkFlat(t *testing.T, small, large Point) {
 	t.Helper()
-	most := map[string]float64{"route": 1_000, "host": 3_000, "removed": 1_000, "passed": 600, "permitted": 5_000, "shut": 3_000}
+	most := map[string]float64{"route": 1_000, "host": 3_000, "removed": 1_000, "passed": 600, "permitted": 5_000, "shut": 3_000, "home": 1_500}
 	for i, c := range large.Changes {
 		limit, flat := most[c.Kind]
 		if flat && (c.Bytes > small.Changes[i].Bytes*1.05 || c.Bytes > limit) {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -32,6 +33,7 @@ type polderShape struct {
 	node      xds.NodeConfig
 	server    *server.Server
 	hosts     xds.Hosts
+	homes     map[polder.ServiceName]law.Home
 	published map[polder.ServiceName][]xds.Key
 	changed   []xds.Key // by the last put
 }
@@ -40,13 +42,14 @@ func newPolderShape(g xds.Gateway, entrypoint netip.AddrPort, other [2]netip.Add
 	return &polderShape{
 		gateway: g,
 		node: xds.NodeConfig{Region: region, HTTPS: entrypoint, HTTP: other[0], Peer: other[1], TrustDomain: "bench.polder",
-			PeerOf: map[polder.RegionName][]string{elsewhere: {"127.0.0.1:7443"}}},
+			PeerOf: map[polder.RegionName][]string{elsewhere: {"127.0.0.1:7443"}}, PeerAt: map[string]string{peer: "127.0.0.1:7443"}},
 		server: server.New(server.Options{
 			Log: slog.New(slog.DiscardHandler),
 			Secret: func(name string) (xds.Resource, bool) {
 				return xds.Certificate(name, pair.CertPEM, pair.KeyPEM), name != xds.SecretIdentity && name != xds.SecretTrust
 			},
 		}),
+		homes:     map[polder.ServiceName]law.Home{},
 		published: map[polder.ServiceName][]xds.Key{},
 	}
 }
@@ -59,7 +62,7 @@ func (p *polderShape) put(services ...polder.Service) error {
 	var set []xds.Resource
 	var remove []xds.Key
 	for _, s := range services {
-		a := judge(s)
+		a := judge(s, p.homes[s.Name])
 		resources := xds.Service(a, p.gateway)
 		keys := make([]xds.Key, len(resources))
 		for i, r := range resources {
@@ -93,10 +96,12 @@ func (p *polderShape) apply(set []xds.Resource, remove []xds.Key, table bool) {
 	remove = slices.DeleteFunc(remove, func(key xds.Key) bool {
 		return slices.ContainsFunc(set, func(r xds.Resource) bool { return r.Key == key })
 	})
+	now := time.Now()
 	if table || p.hosts.Changed() {
+		p.node.Now = now
 		set = append(set, p.hosts.Node(p.node)...)
 	}
-	led, gone := p.hosts.ByName()
+	led, gone := p.hosts.ByName(now)
 	set, remove = append(set, led...), append(remove, gone...)
 	p.server.Apply(set, remove)
 	p.changed = p.changed[:0]
@@ -107,7 +112,7 @@ func (p *polderShape) apply(set []xds.Resource, remove []xds.Key, table bool) {
 }
 
 func (p *polderShape) putEndpoints(s polder.Service) error {
-	a := judge(s)
+	a := judge(s, p.homes[s.Name])
 	if a.Verdict() == law.Serve {
 		r := xds.Endpoints(a, p.gateway)
 		p.server.Apply([]xds.Resource{r}, nil)

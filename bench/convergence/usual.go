@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/polder/polder"
+	"github.com/polder/polder/regions/law"
 	"github.com/polder/polder/xds"
 )
 
@@ -146,9 +147,9 @@ func (u *usualShape) take(s polder.Service, kinds ...string) error {
 	if u.clusters[s.Name] == nil {
 		u.order = append(u.order, s.Name)
 	}
-	resources := []xds.Resource{xds.Endpoints(judge(s), u.gateway)}
+	resources := []xds.Resource{xds.Endpoints(judge(s, law.Home{}), u.gateway)}
 	if len(kinds) > 1 {
-		resources = xds.Service(judge(s), u.gateway)
+		resources = xds.Service(judge(s, law.Home{}), u.gateway)
 	}
 	var all []string
 	for _, r := range resources {

@@ -40,6 +40,7 @@ func what(k xds.Key) string {
 	words := map[string]string{
 		xds.TypeListener: "listener", xds.TypeScope: "scope", xds.TypeRoute: "routes",
 		xds.TypeCluster: "cluster", xds.TypeEndpoint: "endpoints", xds.TypeSecret: "secret",
+		xds.TypeExtension: "filter",
 	}
 	return cmp.Or(words[k.Type], k.Type) + " " + k.Name
 }

@@ -80,6 +80,8 @@ func sections(t testing.TB, set []xds.Resource) map[string]map[string]any {
 			add("ScopedRoutesConfigDump", "dynamic_scoped_route_configs", map[string]any{"name": "hosts", "scoped_route_configs": []any{body}, "last_updated": updated})
 		case xds.TypeEndpoint:
 			add("EndpointsConfigDump", "dynamic_endpoint_configs", map[string]any{"endpoint_config": retold(t, r.Body)})
+		case xds.TypeExtension:
+			add("EcdsConfigDump", "ecds_filters", map[string]any{"version_info": r.Version, "ecds_filter": body, "last_updated": updated})
 		}
 	}
 	add("SecretsConfigDump", "dynamic_active_secrets", map[string]any{"name": "billing.example.com", "version_info": "7", "secret": map[string]any{}})
@@ -217,8 +219,8 @@ func TestUnknownPartsAreFaults(t *testing.T) {
 		want  string
 	}{
 		"unknown section": {func(all map[string]map[string]any) {
-			all["x"] = map[string]any{"@type": urlPrefix + "envoy.admin.v3.EcdsConfigDump"}
-		}, "EcdsConfigDump: is a section"},
+			all["x"] = map[string]any{"@type": urlPrefix + "envoy.admin.v3.LaterConfigDump"}
+		}, "LaterConfigDump: is a section"},
 		"unknown key": {func(all map[string]map[string]any) { all["ClustersConfigDump"]["hidden_clusters"] = []any{} }, `unknown field "hidden_clusters"`},
 		"unknown type": {func(all map[string]map[string]any) {
 			all["ClustersConfigDump"]["dynamic_active_clusters"] = []any{map[string]any{"cluster": map[string]any{"@type": urlPrefix + "no.such.Cluster", "name": "x"}}}

@@ -25,6 +25,7 @@ type (
 		Scopes      []json.RawMessage `json:"scoped_route_configs"`
 		Endpoints   json.RawMessage   `json:"endpoint_config"`
 		Secret      json.RawMessage   `json:"secret"`
+		Filter      json.RawMessage   `json:"ecds_filter"`
 		ErrorState  json.RawMessage   `json:"error_state"`
 		ClientState string            `json:"client_status"`
 	}
@@ -53,6 +54,7 @@ func (r *Reader) section(d *Dump, text json.RawMessage) {
 		"ScopedRoutesConfigDump": r.scopes,
 		"EndpointsConfigDump":    r.endpoints,
 		"SecretsConfigDump":      r.secrets,
+		"EcdsConfigDump":         r.filters,
 	}
 	for name, take := range read {
 		if kind.Type == urlPrefix+"envoy.admin.v3."+name {
@@ -200,6 +202,20 @@ func (r *Reader) secrets(d *Dump, text json.RawMessage) error {
 		d.Secrets = append(d.Secrets, Secret{e.Name, e.Version})
 	}
 	return nil // one that is warming was asked for, by a caller's ClientHello perhaps, and may never come
+}
+
+func (r *Reader) filters(d *Dump, text json.RawMessage) error {
+	var section struct {
+		typed
+		Dynamic []entry `json:"ecds_filters"`
+	}
+	if err := strict(text, &section); err != nil {
+		return err
+	}
+	for _, e := range section.Dynamic {
+		r.take(d, &d.Resources, xds.TypeExtension, e.Version, e.Filter)
+	}
+	return nil
 }
 
 // take adds a resource to a list, or a fault.

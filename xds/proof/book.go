@@ -57,10 +57,10 @@ type Site struct {
 	// ByName begins the names of clusters that connections are led to by the name in
 	// the ClientHello, which is the rest. "" means that there are none.
 	ByName string
-	// Former are hosts that the node's table still names as they were: of nobody now,
-	// with the service that they belonged to, as it was, so that their connections may
-	// still be treated as that service's; or of a service that may not be opened here any
-	// more, so that they may be led to be opened, which takes a key that nobody is given.
+	// Former are hosts that the node's table still names and nobody has now, with the
+	// service that they belonged to, as it was, so that their connections may still be
+	// treated as that service's, or be led to be opened, which takes a key that nobody is
+	// given.
 	Former map[string]polder.Service
 	// LogFiles are the files that may hold access logs.
 	LogFiles []string

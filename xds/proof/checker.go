@@ -222,14 +222,22 @@ func (p *Proposal) names(changed map[Key]bool, dirty map[unit]bool) {
 			for name := range g.l.byName {
 				add(name)
 			}
+			for _, name := range turned(nil, p.next.resource(Key{typeExtension, g.l.diverts.filter})) {
+				add(name)
+			}
 		}
 		for host := range p.next.book.owners.all() {
 			add(host)
 		}
 	}
 	for k := range changed {
-		if k.Type == onHost {
+		switch k.Type {
+		case onHost:
 			add(k.Name)
+		case typeExtension:
+			for _, name := range turned(p.next.resources[k], p.next.resource(k)) {
+				add(name)
+			}
 		}
 	}
 	for u := range dirty {
@@ -240,9 +248,12 @@ func (p *Proposal) names(changed map[Key]bool, dirty map[unit]bool) {
 	}
 }
 
-// known tells whether somebody owns a name, or a gate names it.
+// known tells whether somebody owns a name, or a gate names or diverts it.
 func (s *state) known(name string) bool {
-	return s.book.owners.has(name) || slices.ContainsFunc(s.gates, func(g gate) bool { _, ok := g.l.byName[name]; return ok })
+	return s.book.owners.has(name) || slices.ContainsFunc(s.gates, func(g gate) bool {
+		_, ok := g.l.byName[name]
+		return ok || s.diverted(g.l, name)
+	})
 }
 
 // affected lists the units whose conclusions a change can touch.

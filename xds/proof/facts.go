@@ -22,6 +22,7 @@ type facts struct {
 	routes    *routesFacts
 	cluster   *clusterFacts
 	endpoints *assignmentFacts
+	diverted  *divertedFacts
 }
 
 // fault is something wrong in one resource.
@@ -138,6 +139,7 @@ type listenerFacts struct {
 	chains    []chainFacts
 	byName    map[string]string // domain to chain name; nil without a matcher
 	otherwise string            // chain for all other names, with a matcher
+	diverts   diversion         // before the name is looked for; its chain is "" if it does not
 	entry     *httpFacts        // where a client that resolves the listener's name goes on; nil for one that listens
 }
 

@@ -38,6 +38,9 @@ func (g gate) chain(host string) (chain string, named bool) {
 
 func (v *view) gateOf(key Key, l *listenerFacts, path []string, public bool) gate {
 	g := gate{key: key, path: path, l: l, public: public, deeds: map[string]deed{"": {kind: closes}}}
+	if l.diverts.filter != "" && (!public || l.quic) {
+		v.report(nil, extend(path, at("listener filter", l.diverts.filter)), "connections", "diverts connections elsewhere than where callers come")
+	}
 	for i := range l.chains {
 		c := &l.chains[i]
 		d := v.deedOf(l, c, path)
@@ -107,16 +110,23 @@ func (v *view) gatesInward(path []string, w way) []gate {
 // written down: every name is judged again when they change.
 func (v *view) judgeName(host string) {
 	e := v.owner(host)
-	if e == nil {
+	gone := e == nil
+	if gone {
 		e = v.former(host)
 	}
 	known := v.book.owners.has(host)
 	for _, g := range v.gates {
 		chain, named := g.chain(host)
 		_, exactly := g.l.byName[host]
+		if v.diverted(g.l, host) {
+			if d := g.deeds[chain]; e != nil && d.kind == passes { // it keeps the connections that it had
+				v.judgeDeed(e, d, extend(g.path, at("chain", chain), at("kept for", host)), host)
+			}
+			chain, named, exactly = g.l.diverts.chain, true, true
+		}
 		d := g.deeds[chain]
 		switch {
-		case e != nil && !e.opened && d.kind == opens && d.keyOf == "" && (!g.public && !named || v.former(host) != nil):
+		case e != nil && !e.opened && d.kind == opens && d.keyOf == "" && (!g.public && !named || gone):
 			// Envoy is given no key for it: see CheckSecret.
 		case e != nil:
 			v.judgeDeed(e, d, extend(g.path, at("chain", chain), at("host", host)), host)

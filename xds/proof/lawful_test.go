@@ -71,6 +71,11 @@ func lawfulVariants() []variant {
 			a.Endpoints[0].LbEndpoints[0].HealthStatus = core.HealthStatus_DRAINING
 			s.add(a)
 		}},
+		{"hosts that are diverted, and names of nobody with them", func(s *snapshot) {
+			s.divert("billing.example.com", "dutch.example.com", "nobody.example.com")
+			s.led("billing.example.com", "inward")
+			s.led("dutch.example.com", "pass/nl")
+		}},
 		{"a service that sleeps", func(s *snapshot) {
 			s.assignment("service/billing").Endpoints = s.assignment("service/billing").Endpoints[1:]
 		}},

@@ -21,7 +21,17 @@ import (
 // table changes the hosts of a listener's matcher.
 func (s *snapshot) table(of string, change func(*xdsmatcher.ServerNameMatcher)) {
 	s.t.Helper()
-	edit(s.t, s.listener(of).FilterChainMatcher.GetMatcherTree().GetCustomMatch().TypedConfig, change)
+	edit(s.t, s.matcher(of).GetMatcherTree().GetCustomMatch().TypedConfig, change)
+}
+
+// matcher is what a listener chooses by the name in the ClientHello with, after it looked
+// whether the connection is marked.
+func (s *snapshot) matcher(of string) *xdsmatcher.Matcher {
+	m := s.listener(of).FilterChainMatcher
+	if others := m.GetOnNoMatch().GetMatcher(); others != nil {
+		return others
+	}
+	return m
 }
 
 // peersTo leads the connections of peers to a cluster.
@@ -34,7 +44,7 @@ func (s *snapshot) peersTo(name string) {
 
 // to is the part of a matcher that leads to a chain.
 func (s *snapshot) to(chain string) *xdsmatcher.Matcher_OnMatch {
-	m := s.listener("entrypoint-https").FilterChainMatcher.OnNoMatch
+	m := s.matcher("entrypoint-https").OnNoMatch
 	action := &xdsmatcher.Matcher_OnMatch{}
 	action.OnMatch = &xdsmatcher.Matcher_OnMatch_Action{Action: clone(m.GetAction())}
 	action.GetAction().TypedConfig = pack(s.t, wrapperspb.String(chain))
@@ -86,7 +96,7 @@ func openingMutants() []mutant {
 		}, "inner", []string{"listener peers", "chain peers", "cluster inward", "listener inward", "chain serve-wildcard", "host inner.billing.example.com"}, "requests for inner.billing.example.com"},
 		{"host of another region opened for peers", func(s *snapshot) { s.lead("inward", "dutch.example.com", "serve") },
 			"dutch", []string{"listener peers", "listener inward", "chain serve", "host dutch.example.com"}, "requests for dutch.example.com"},
-		{"names that nobody owns are opened", func(s *snapshot) { s.listener("entrypoint-https").FilterChainMatcher.OnNoMatch = s.to("serve") },
+		{"names that nobody owns are opened", func(s *snapshot) { s.matcher("entrypoint-https").OnNoMatch = s.to("serve") },
 			"", at(), "requests"},
 		{"a name that nobody owns is opened", func(s *snapshot) { s.lead("entrypoint-https", "*.example.com", "serve") },
 			"", at("host *.example.com"), "requests"},

@@ -2,13 +2,11 @@ package proof_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	aggregate "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	filterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
@@ -209,82 +207,4 @@ func TestFormerHosts(t *testing.T) {
 	if found := check(map[string]polder.Service{"dutch.example.com": vault}); len(found) == 0 {
 		t.Error("remembered as one that refuses: the name is passed on")
 	}
-}
-
-// TestUnsaidHosts holds that the table may still lead callers of a host to be opened
-// that is refused now, as long as the book knows of it: nobody opens them, for Envoy is
-// given no key. Where a chain holds one, or passes them on, it may not.
-func TestUnsaidHosts(t *testing.T) {
-	w := mutantWorld(t)
-	refused := func(name polder.ServiceName) (world, polder.Service) {
-		next := w
-		next.model = &polder.Model{Regions: w.model.Regions, Services: slices.Clone(w.model.Services)}
-		i := slices.IndexFunc(next.model.Services, func(s polder.Service) bool { return s.Name == name })
-		s := &next.model.Services[i]
-		s.Residency.Allow, s.Residency.Elsewhere = []polder.Place{"pl"}, polder.Refuse
-		return next, *s
-	}
-	for _, c := range []struct {
-		name       polder.ServiceName
-		host       string
-		remembered bool
-		lawful     bool
-	}{
-		{"catalog", "catalog.example.com", true, true},
-		{"catalog", "catalog.example.com", false, false},
-		{"keyed", "keyed.example.com", true, false},
-		{"dutch", "dutch.example.com", true, false},
-	} {
-		next, service := refused(c.name)
-		site := next.site()
-		if c.remembered {
-			site.Former = map[string]polder.Service{c.host: service}
-		}
-		checker := proof.NewChecker(w.book())
-		if err := checker.Propose(proof.Change{Set: w.snapshot(), Instances: w.observed()}).Commit(); err != nil {
-			t.Fatal(err)
-		}
-		change := proof.Change{Book: proof.NewBook(next.model, site), Instances: map[polder.ServiceName][]polder.Endpoint{c.name: nil}}
-		for _, r := range w.snapshot() { // its routes go, and its cluster
-			if strings.HasSuffix(r.Name, "/"+c.host) || strings.HasSuffix(r.Name, "/"+string(c.name)) && r.Name != "resident/"+string(c.name) {
-				change.Remove = append(change.Remove, r.Key)
-			}
-		}
-		change.Remove = append(change.Remove, scopesOf(t, w.snapshot(), c.host)...)
-		p := checker.Propose(change)
-		if found := p.Violations(); (len(found) == 0) != c.lawful {
-			t.Errorf("%s, remembered %v: lawful %v, want %v:\n%s", c.host, c.remembered, len(found) == 0, c.lawful, lines(found))
-		}
-		if !c.lawful {
-			continue
-		}
-		if err := p.Commit(); err != nil {
-			t.Fatal(err)
-		}
-		for _, way := range checker.Reach(c.host) {
-			if way.Kind != proof.ToAnswer {
-				t.Errorf("%s reaches %s %s", c.host, way.Kind, way.Address)
-			}
-		}
-		if len(proof.CheckSecret(proof.NewBook(next.model, site), c.host)) == 0 {
-			t.Errorf("Envoy may have the key of %s", c.host)
-		}
-	}
-}
-
-// scopesOf finds the scopes of a host.
-func scopesOf(t *testing.T, set []proof.Resource, host string) (keys []proof.Key) {
-	t.Helper()
-	for _, r := range set {
-		scope := new(route.ScopedRouteConfiguration)
-		if r.Body.MessageIs(scope) {
-			if err := r.Body.UnmarshalTo(scope); err != nil {
-				t.Fatal(err)
-			}
-			if scope.Key.Fragments[0].GetStringKey() == host {
-				keys = append(keys, r.Key)
-			}
-		}
-	}
-	return keys
 }

@@ -53,7 +53,7 @@ func passMutants() []mutant {
 			"dutch", []string{"listener entrypoint-https", "chain pass/pl", "host dutch.example.com"}, "192.0.2.30:7443"},
 		{"refused host passed on", func(s *snapshot) { s.lead("entrypoint-https", "vault.example.com", "pass/nl") },
 			"vault", []string{"listener entrypoint-https", "chain pass/nl", "host vault.example.com"}, "nl.example.net:7443"},
-		{"names that nobody owns are passed on", func(s *snapshot) { s.listener("entrypoint-https").FilterChainMatcher.OnNoMatch = s.to("pass/nl") },
+		{"names that nobody owns are passed on", func(s *snapshot) { s.matcher("entrypoint-https").OnNoMatch = s.to("pass/nl") },
 			"", []string{"listener entrypoint-https", "chain pass/nl"}, "nl.example.net:7443"},
 		{"passed on without TLS", func(s *snapshot) { s.cluster("pass/nl").TransportSocket = nil },
 			"dutch", append(out, "endpoint"), "nl.example.net:7443"},
@@ -161,7 +161,7 @@ func strangeMutants() []mutant {
 		{"secret among the resources", func(s *snapshot) {
 			s.add(&tls.Secret{Name: "vault.example.com", Type: &tls.Secret_TlsCertificate{TlsCertificate: &tls.TlsCertificate{PrivateKey: inline("key")}}})
 		}, "", []string{"secret vault.example.com"}, "secret vault.example.com"},
-		{"resource of another type", func(s *snapshot) { s.add(&core.TypedExtensionConfig{Name: "filter"}) }, "", []string{"resource"}, ""},
+		{"resource of another type", func(s *snapshot) { s.add(&core.TransportSocket{Name: "filter"}) }, "", []string{"resource"}, ""},
 		{"resource that calls itself something else", func(s *snapshot) { s.cluster("service/billing").Name = "service/other" },
 			"billing", []string{"cluster service/billing"}, "service/other"},
 		{"field that the type does not have", func(s *snapshot) { s.cluster("service/billing").ProtoReflect().SetUnknown(unknownField) },

@@ -121,7 +121,7 @@ var reasons = map[string]string{
 // a checker that had proved the good snapshot, and leaves it as it was.
 func TestMutants(t *testing.T) {
 	mutants := slices.Concat(endpointMutants(), clusterMutants(), routeMutants(), hostMutants(),
-		openingMutants(), residentMutants(), glassMutants(), loggedMutants(), sinkMutants(), traceMutants(), filterMutants(), listenerMutants(), passMutants(), spareMutants(), strangeMutants(), nameMutants())
+		openingMutants(), residentMutants(), glassMutants(), loggedMutants(), sinkMutants(), traceMutants(), filterMutants(), listenerMutants(), passMutants(), spareMutants(), strangeMutants(), nameMutants(), divertedMutants())
 	if len(mutants) < 40 {
 		t.Fatalf("only %d mutants", len(mutants))
 	}

@@ -72,6 +72,9 @@ func (e *explorer) enter(l *listenerFacts, path []string, depth int) {
 			if name, found := match(func(n string) bool { _, ok := l.byName[n]; return ok }, e.host); found {
 				chosen, named = l.byName[name], true
 			}
+			if e.diverted(l, e.host) {
+				chosen, named = l.diverts.chain, true
+			}
 			if chosen != c.name {
 				continue
 			}
@@ -84,7 +87,7 @@ func (e *explorer) enter(l *listenerFacts, path []string, depth int) {
 			}
 			e.connection(path, to, depth)
 		}
-		if (l.internal && !named || e.former(e.host) != nil) && c.socket.kind == tlsKind && c.socket.tls.onDemand && len(CheckSecret(e.book, e.host)) > 0 {
+		if (l.internal && !named || e.owner(e.host) == nil && e.former(e.host) != nil) && c.socket.kind == tlsKind && c.socket.tls.onDemand && len(CheckSecret(e.book, e.host)) > 0 {
 			e.end(ToAnswer, path, "no key", "")
 			continue
 		}

@@ -3,11 +3,13 @@ package proof
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/set_filter_state/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -214,10 +216,21 @@ func (r *reader) checkLeaf(kind protoreflect.FieldDescriptor, v protoreflect.Val
 		r.fault(fault{address: "a private key", reason: "carries a key in the open"})
 	}
 	if r.format > 0 {
-		if command, ok := strangeCommand(text); ok {
+		if command, ok := strangeCommand(text); ok && !(r.marks() && marking.MatchString(text)) {
 			r.fault(fault{address: "%" + command + "%", reason: "uses a format that the proof does not understand"})
 		}
 	}
+}
+
+// marks tells whether the walk is in a filter that marks connections.
+func (r *reader) marks() bool {
+	return slices.ContainsFunc(r.stack, func(s step) bool {
+		if s.message == nil {
+			return false
+		}
+		_, ok := s.message.Interface().(*setfilterstate.Config)
+		return ok
+	})
 }
 
 // strangeCommand finds the first command of a format that is not listed.

@@ -41,8 +41,16 @@ func (r *reader) readListener(l *listener.Listener) *listenerFacts {
 	if l.ApiListener != nil {
 		f.entry = r.readEntry(l)
 	}
+	named := false
 	for _, filter := range l.ListenerFilters {
-		switch r.unpack(filter.GetTypedConfig()).(type) {
+		if filter.GetConfigDiscovery() != nil {
+			r.readFetched(filter, f, named)
+			continue
+		}
+		m := r.unpack(filter.GetTypedConfig())
+		_, inspects := m.(*tlsinspector.TlsInspector)
+		named = named || inspects
+		switch m.(type) {
 		case *tlsinspector.TlsInspector, *proxyprotocol.ProxyProtocol:
 			// They learn who calls whom, and send nothing anywhere.
 		default:
@@ -74,6 +82,11 @@ func (r *reader) readMatcher(m *xdsmatcher.Matcher, f *listenerFacts) {
 			return ""
 		}
 		return name.Value
+	}
+	m, understood := r.readMark(m, f, chain)
+	if !understood {
+		strange("chooses filter chains by rules that the proof does not understand")
+		return
 	}
 	if m.OnNoMatch != nil {
 		f.otherwise = chain(m.OnNoMatch)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -22,13 +23,14 @@ type Resource struct {
 
 // The types of resources that the proof can follow.
 const (
-	urlPrefix    = "type.googleapis.com/"
-	typeListener = urlPrefix + "envoy.config.listener.v3.Listener"
-	typeScope    = urlPrefix + "envoy.config.route.v3.ScopedRouteConfiguration"
-	typeRoute    = urlPrefix + "envoy.config.route.v3.RouteConfiguration"
-	typeCluster  = urlPrefix + "envoy.config.cluster.v3.Cluster"
-	typeEndpoint = urlPrefix + "envoy.config.endpoint.v3.ClusterLoadAssignment"
-	typeSecret   = urlPrefix + "envoy.extensions.transport_sockets.tls.v3.Secret"
+	urlPrefix     = "type.googleapis.com/"
+	typeListener  = urlPrefix + "envoy.config.listener.v3.Listener"
+	typeScope     = urlPrefix + "envoy.config.route.v3.ScopedRouteConfiguration"
+	typeRoute     = urlPrefix + "envoy.config.route.v3.RouteConfiguration"
+	typeCluster   = urlPrefix + "envoy.config.cluster.v3.Cluster"
+	typeEndpoint  = urlPrefix + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+	typeSecret    = urlPrefix + "envoy.extensions.transport_sockets.tls.v3.Secret"
+	typeExtension = urlPrefix + "envoy.config.core.v3.TypedExtensionConfig"
 )
 
 // kindOf is the word for a resource type in a path.
@@ -46,6 +48,8 @@ func kindOf(typeURL string) string {
 		return "endpoints"
 	case typeSecret:
 		return "secret"
+	case typeExtension:
+		return "filter"
 	}
 	return "resource " + typeURL
 }
@@ -101,6 +105,8 @@ func read(r Resource) *facts {
 		name, f.cluster = m.Name, reader.readCluster(m)
 	case *endpoint.ClusterLoadAssignment:
 		name, f.endpoints = m.ClusterName, reader.readAssignment(m)
+	case *core.TypedExtensionConfig:
+		name, f.diverted = m.Name, reader.readDiverted(m)
 	default:
 		reader.fault(fault{reason: "is no resource that a node needs"})
 	}

@@ -113,8 +113,8 @@ func (v *view) ends(second int64) bool {
 	return v.book.ends[second] > 0
 }
 
-// former finds the service that a host belonged to, as it was, or of which the table
-// does not say yet what the law says; nil if there is nothing of that kind.
+// former finds the service that a host belonged to which nobody has now, as it was; nil
+// if there is none.
 func (v *view) former(host string) *entry {
 	v.restsOn(Key{onHost, host})
 	return v.book.former[host]

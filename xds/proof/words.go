@@ -15,6 +15,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/set_filter_state/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/direct_response/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ratelimit/v3"
@@ -55,18 +56,22 @@ envoy.config.core.v3.Http3ProtocolOptions: quic_protocol_options override_stream
 envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport: downstream_tls_context enable_early_data
 google.protobuf.UInt64Value: value
 envoy.config.listener.v3.Listener.InternalListenerConfig:
-envoy.config.listener.v3.ListenerFilter: name typed_config
+envoy.config.listener.v3.ListenerFilter: name typed_config config_discovery
+envoy.config.core.v3.ExtensionConfigSource: config_source type_urls
+envoy.extensions.filters.listener.set_filter_state.v3.Config: on_accept
 envoy.config.listener.v3.FilterChain: name filters transport_socket transport_socket_connect_timeout
 envoy.config.listener.v3.Filter: name typed_config
 envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector:
 envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol:
 xds.core.v3.TypedExtensionConfig: name typed_config
 xds.type.matcher.v3.Matcher: matcher_tree on_no_match
-xds.type.matcher.v3.Matcher.MatcherTree: input custom_match
-xds.type.matcher.v3.Matcher.OnMatch: action
+xds.type.matcher.v3.Matcher.MatcherTree: input custom_match exact_match_map
+xds.type.matcher.v3.Matcher.MatcherTree.MatchMap: map
+xds.type.matcher.v3.Matcher.OnMatch: action matcher
 xds.type.matcher.v3.ServerNameMatcher: domain_matchers
 xds.type.matcher.v3.ServerNameMatcher.DomainMatcher: domains on_match
 envoy.extensions.matching.common_inputs.network.v3.ServerNameInput:
+envoy.extensions.matching.common_inputs.network.v3.FilterStateInput: key
 
 envoy.extensions.filters.network.direct_response.v3.Config: response
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters idle_timeout max_connect_attempts backoff_options
@@ -74,7 +79,7 @@ envoy.config.core.v3.BackoffStrategy: base_interval max_interval
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster: clusters
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight: name weight
 envoy.extensions.filters.network.set_filter_state.v3.Config: on_new_connection
-envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue: object_key format_string
+envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue: object_key format_string factory_key skip_if_empty
 envoy.extensions.filters.network.ratelimit.v3.RateLimit: stat_prefix domain descriptors timeout failure_mode_deny rate_limit_service
 envoy.extensions.common.ratelimit.v3.RateLimitDescriptor: entries
 envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry: key value%

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -151,81 +150,6 @@ func TestListens(t *testing.T) {
 	if !c.Listens("fr-1") || c.Listens("fr-2") {
 		t.Error("a node does not listen that accepted a listener, or another one does")
 	}
-}
-
-func TestMakeBeforeBreak(t *testing.T) {
-	c := newControl(t, Options{})
-	c.Apply([]xds.Resource{
-		resource(xds.TypeCluster, "a", "1"), resource(xds.TypeEndpoint, "a", "1"),
-		resource(xds.TypeRoute, "a", "1"), resource(xds.TypeListener, "l", "1"),
-	}, nil)
-	e := c.envoy("fr-1")
-	clusters := e.expect(xds.TypeCluster, "a@1")
-	e.subscribe(xds.TypeListener)
-	e.subscribe(xds.TypeRoute, "a")
-	e.barrier(c, "quiet") // routes and listeners wait for the clusters
-	e.accept(clusters)
-	e.barrier(c, "still quiet") // and for the endpoints that Envoy has not asked for yet
-	e.subscribe(xds.TypeEndpoint, "a")
-	endpoints := e.expect(xds.TypeEndpoint, "a@1")
-	e.accept(endpoints)
-	e.accept(e.expect(xds.TypeRoute, "a@1"))
-	e.accept(e.expect(xds.TypeListener, "l@1"))
-
-	// Swap a for b: everything of b is there before anything of a goes.
-	c.Apply([]xds.Resource{
-		resource(xds.TypeCluster, "b", "1"), resource(xds.TypeEndpoint, "b", "1"), resource(xds.TypeListener, "l", "2"),
-	}, []xds.Key{{Type: xds.TypeCluster, Name: "a"}})
-	e.accept(e.expect(xds.TypeCluster, "b@1"))
-	e.subscribe(xds.TypeEndpoint, "b")
-	e.accept(e.expect(xds.TypeEndpoint, "b@1"))
-	listeners := e.expect(xds.TypeListener, "l@2")
-	e.barrier(c, "not yet") // the removal waits for the listener's acknowledgement
-	e.accept(listeners)
-	e.accept(e.expect(xds.TypeCluster, "-a"))
-}
-
-func TestRoutesGoOnWithoutEndpoints(t *testing.T) {
-	c := newControl(t, Options{WarmWait: time.Millisecond})
-	c.Apply([]xds.Resource{
-		resource(xds.TypeCluster, "a", "1"), resource(xds.TypeEndpoint, "a", "1"), resource(xds.TypeListener, "l", "1"),
-	}, nil)
-	e := c.envoy("fr-1")
-	e.accept(e.expect(xds.TypeCluster, "a@1"))
-	e.subscribe(xds.TypeListener)
-	e.accept(e.expect(xds.TypeListener, "l@1"))
-}
-
-func TestEndpointsFollowTheirCluster(t *testing.T) {
-	c := newControl(t, Options{})
-	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1"), resource(xds.TypeEndpoint, "a", "1")}, nil)
-	e := c.envoy("fr-1")
-	e.accept(e.expect(xds.TypeCluster, "a@1"))
-	e.subscribe(xds.TypeEndpoint, "a")
-	e.accept(e.expect(xds.TypeEndpoint, "a@1"))
-	c.Apply([]xds.Resource{resource(xds.TypeEndpoint, "a", "2")}, nil)
-	e.accept(e.expect(xds.TypeEndpoint, "a@2"))
-	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "2")}, nil)
-	// Unchanged, but Envoy forgot them with the cluster. Envoy acknowledges a
-	// cluster only when it is warm, which takes its endpoints.
-	cluster := e.expect(xds.TypeCluster, "a@2")
-	e.accept(e.expect(xds.TypeEndpoint, "a@2"))
-	e.accept(cluster)
-}
-
-// TestClusterGoesBeforeItIsWarm withdraws a service that Envoy was told of a moment
-// ago: Envoy, which answers only once the cluster is warm, is told that no
-// endpoints will come.
-func TestClusterGoesBeforeItIsWarm(t *testing.T) {
-	c := newControl(t, Options{})
-	c.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1"), resource(xds.TypeEndpoint, "a", "1")}, nil)
-	e := c.envoy("fr-1")
-	cluster := e.expect(xds.TypeCluster, "a@1")
-	c.Apply(nil, []xds.Key{{Type: xds.TypeCluster, Name: "a"}, {Type: xds.TypeEndpoint, Name: "a"}})
-	e.subscribe(xds.TypeEndpoint, "a")
-	e.accept(e.expect(xds.TypeEndpoint, "-a"))
-	e.accept(cluster)
-	e.accept(e.expect(xds.TypeCluster, "-a"))
 }
 
 func TestRejectionIsolatesOneResource(t *testing.T) {

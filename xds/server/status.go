@@ -112,14 +112,16 @@ func (s *Server) rejectionsOf(node string) []Rejection {
 	return list
 }
 
-// Listens tells whether the node is connected and has answered to a listener. It is
-// asked often, and looks at nothing but the listeners, which are few.
+// Listens tells whether the node is connected and has answered to a listener, and to the
+// filters that listeners wait for. It is asked often, and looks at nothing but these,
+// which are few.
 func (s *Server) Listens(node string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st := range s.streams {
-		if sub := st.types[xds.TypeListener]; st.node == node && sub != nil && sub.status(xds.TypeListener).Accepted > 0 {
-			return true
+		sub, filters := st.types[xds.TypeListener], st.types[xds.TypeExtension]
+		if st.node == node && sub != nil && sub.status(xds.TypeListener).Accepted > 0 {
+			return filters == nil || filters.status(xds.TypeExtension).Pending == 0
 		}
 	}
 	return false

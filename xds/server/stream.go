@@ -119,11 +119,20 @@ type step struct {
 type kind struct {
 	typeURL string
 	byName  bool // of clusters: those that lead callers to a host, as a listener does
+	inside  bool // of listeners: those that clusters lead to
+	any     bool // of all kinds of the type
 }
 
 // has tells whether a resource of the kind's type is of the kind.
 func (k kind) has(name string) bool {
-	return k.typeURL != xds.TypeCluster || xds.IsByName(name) == k.byName
+	switch {
+	case k.any:
+	case k.typeURL == xds.TypeCluster:
+		return xds.IsByName(name) == k.byName
+	case k.typeURL == xds.TypeListener:
+		return xds.IsInside(name) == k.inside
+	}
+	return true
 }
 
 var (
@@ -134,13 +143,17 @@ var (
 	routes    = kind{typeURL: xds.TypeRoute}
 	hosts     = kind{typeURL: xds.TypeCluster, byName: true}
 	listeners = kind{typeURL: xds.TypeListener}
+	inner     = kind{typeURL: xds.TypeListener, inside: true}
+	filters   = kind{typeURL: xds.TypeExtension} // that listeners fetch apart
 )
 
 // order follows the xDS protocol's advice on eventual consistency, stricter in
 // that it waits for acknowledgements: a host appears in a listener only when
-// its routes, clusters and endpoints are there, and they go only when it went. A
+// its routes, clusters and endpoints are there, and they go only when it went. What
+// clusters lead to inside of Envoy comes before those that lead callers there. A
 // cluster of its own that leads callers to a host is to it what a listener is. It
-// goes once the listener has the host.
+// goes once the listener has the host. The filter that diverts callers from a listener's
+// table to such clusters follows both.
 var order = []step{
 	{kind: secrets},
 	{kind: secrets, removing: true},
@@ -152,15 +165,23 @@ var order = []step{
 	{kind: endpoints, removing: true, warming: true},
 	{kind: scopes, after: []kind{clusters, endpoints}},
 	{kind: routes, after: []kind{clusters, endpoints}},
-	{kind: hosts, after: []kind{clusters, endpoints, scopes, routes}},
-	{kind: listeners, after: []kind{clusters, endpoints, scopes, routes}},
+	{kind: inner, after: []kind{clusters, endpoints, scopes, routes}},
+	{kind: hosts, after: []kind{clusters, endpoints, scopes, routes, inner}},
+	{kind: listeners, after: []kind{clusters, endpoints, scopes, routes, inner}},
+	{kind: filters, after: []kind{clusters, endpoints, scopes, routes, inner, hosts, listeners}},
 	{kind: listeners, removing: true},
-	{kind: hosts, removing: true, after: []kind{listeners}},
-	{kind: scopes, removing: true, after: []kind{listeners, hosts}},
-	{kind: routes, removing: true, after: []kind{listeners, hosts, scopes}},
-	{kind: clusters, removing: true, after: []kind{listeners, hosts, scopes, routes}},
+	{kind: filters, removing: true, after: []kind{listeners}},
+	{kind: hosts, removing: true, after: []kind{listeners, filters}},
+	{kind: inner, removing: true, after: []kind{listeners, filters, hosts}},
+	{kind: scopes, removing: true, after: []kind{listeners, filters, hosts, inner}},
+	{kind: routes, removing: true, after: []kind{listeners, filters, hosts, inner, scopes}},
+	{kind: clusters, removing: true, after: []kind{listeners, filters, hosts, inner, scopes, routes}},
 	{kind: endpoints, removing: true, after: []kind{clusters}},
 }
+
+// firstListeners is how listeners come to an Envoy that has none: all at once, because it
+// begins to work when it has heard of listeners for the first time.
+var firstListeners = step{kind: kind{typeURL: xds.TypeListener, any: true}, after: []kind{clusters, endpoints, scopes, routes}}
 
 // next finds the next message to send, or nil. Called with mu held.
 func (st *stream) next(now time.Time) (string, *response) {
@@ -168,6 +189,9 @@ func (st *stream) next(now time.Time) (string, *response) {
 		sub := st.types[step.typeURL]
 		if sub == nil || !sub.asked || sub.inflight != nil {
 			continue
+		}
+		if step.typeURL == xds.TypeListener && !step.removing && len(sub.sent) == 0 {
+			step = firstListeners
 		}
 		if !st.mayFollow(step, now) {
 			continue
