@@ -26,7 +26,7 @@ const (
 	// answerLimit bounds the wait for one answer.
 	answerLimit = 10 * time.Second
 	// connectionTries bounds the connections made to reach every worker.
-	connectionTries = 64
+	connectionTries = 256
 )
 
 // callers call one entrypoint.

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
 	"github.com/polder/polder/xds"
 )
 
@@ -123,4 +125,34 @@ func TestClusterGoesBeforeItIsWarm(t *testing.T) {
 	e.accept(e.expect(xds.TypeEndpoint, "-a"))
 	e.accept(cluster)
 	e.accept(e.expect(xds.TypeCluster, "-a"))
+}
+
+// TestWaitForWhatIsNeverSent withdraws a resource before the Envoy was told of it: whoever
+// waits for the answer learns that there is none to wait for.
+func TestWaitForWhatIsNeverSent(t *testing.T) {
+	s, b := New(Options{}), xds.Key{Type: xds.TypeCluster, Name: "b"}
+	st := newStream(s, true, "")
+	st.node = "fr-1"
+	s.join(st)
+	s.Apply([]xds.Resource{resource(xds.TypeCluster, "a", "1")}, nil)
+	st.hearDelta(&discovery.DeltaDiscoveryRequest{TypeUrl: xds.TypeCluster})
+	_, first := st.next(time.Now())
+	s.Apply([]xds.Resource{resource(b.Type, b.Name, "1")}, nil)
+	s.Apply(nil, []xds.Key{b})
+	st.hearDelta(&discovery.DeltaDiscoveryRequest{TypeUrl: xds.TypeCluster, ResponseNonce: first.nonce})
+	if node, _ := s.late([]xds.Key{b}); node == "" {
+		t.Fatal("nobody has to wait: this shows nothing")
+	}
+	changed := s.changed
+	if _, r := st.next(time.Now()); r != nil {
+		t.Errorf("the Envoy is told of %v and without %v", r.set, r.remove)
+	}
+	if node, _ := s.late([]xds.Key{b}); node != "" {
+		t.Error("it is still waited for")
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("whoever waits is not woken")
+	}
 }

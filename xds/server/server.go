@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path"
 	"sync"
 	"time"
 
@@ -223,7 +224,7 @@ func (s *Server) effective(node string, key xds.Key) (xds.Resource, bool) {
 func (s *Server) Wait(ctx context.Context, keys ...xds.Key) error {
 	for {
 		s.mu.Lock()
-		late := s.late(keys)
+		late, key := s.late(keys)
 		changed := s.changed
 		s.mu.Unlock()
 		if late == "" {
@@ -232,18 +233,24 @@ func (s *Server) Wait(ctx context.Context, keys ...xds.Key) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for node %q to acknowledge %s: %w", late, keys[0].Name, ctx.Err())
+			return fmt.Errorf("waiting for node %q to acknowledge %s %s: %w", late, path.Base(key.Type), key.Name, ctx.Err())
 		}
 	}
 }
 
-func (s *Server) late(keys []xds.Key) (node string) {
+// late finds a node, and what it has not answered to; "" when there is none.
+func (s *Server) late(keys []xds.Key) (node string, key xds.Key) {
 	for st := range s.streams {
-		if !st.givenUp && !st.settledAll(keys) {
-			return st.node
+		if st.givenUp {
+			continue
+		}
+		for _, key := range keys {
+			if !st.settled(key) {
+				return st.node, key
+			}
 		}
 	}
-	return ""
+	return "", xds.Key{}
 }
 
 // GiveUp has nobody wait any longer for those who have not answered to the present

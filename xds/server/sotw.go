@@ -60,7 +60,7 @@ func (st *stream) collectAll(step step, sub *subscription) *response {
 		had, known := sub.sent[name]
 		switch {
 		case exists && known && had.Version == resource.Version, !exists && !known:
-			delete(sub.dirty, name)
+			st.drop(sub, name)
 		case exists != step.removing && step.has(name):
 			due[name] = true
 		}
@@ -163,8 +163,8 @@ func (st *stream) forgetUnwanted(sub *subscription) {
 func (st *stream) forget(sub *subscription, name string) {
 	if !sub.wants(name) {
 		delete(sub.sent, name)
-		delete(sub.dirty, name)
 		delete(st.warming, name)
+		st.drop(sub, name)
 	}
 }
 

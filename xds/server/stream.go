@@ -327,15 +327,15 @@ func (sub *subscription) greeting(step step) bool {
 func (st *stream) take(step step, sub *subscription, name string, r *response) {
 	had, known := sub.sent[name]
 	if !sub.wants(name) {
-		delete(sub.dirty, name)
 		delete(sub.sent, name)
+		st.drop(sub, name)
 		return
 	}
 	resource, exists := st.server.effective(st.node, xds.Key{Type: step.typeURL, Name: name})
 	exists = exists && !sub.withheld[name]
 	switch {
 	case exists && had.Version == resource.Version && had.Body != nil:
-		delete(sub.dirty, name)
+		st.drop(sub, name)
 	case exists && !step.removing:
 		delete(sub.dirty, name)
 		r.previous[name] = had
@@ -343,11 +343,18 @@ func (st *stream) take(step step, sub *subscription, name string, r *response) {
 		r.set = append(r.set, resource)
 	case !exists && step.removing:
 		if known && had.Body == nil || !known && sub.wildcard && !sub.names[name] {
-			delete(sub.dirty, name) // told before, or never had it
+			st.drop(sub, name) // told before, or never had it
 			return
 		}
 		st.takeAway(step, sub, name, r)
 	}
+}
+
+// drop settles a name of which the Envoy needs not be told: whoever waits for its answer
+// waits for none.
+func (st *stream) drop(sub *subscription, name string) {
+	delete(sub.dirty, name)
+	st.server.answered()
 }
 
 // takeAway moves one name into the response as removed.
