@@ -36,7 +36,7 @@ func (s strain) String() string {
 	return fmt.Sprintf("%.2f MB here, %d goroutines, %d streams, Envoy %.2f MB", float64(s.heap)/1e6, s.goroutines, s.streams, float64(s.envoy)/1e6)
 }
 
-// TestEndurance changes endpoints, routes and hosts of a real Envoy again and
+// TestEndurance changes endpoints, routes and hosts of a real Envoy, and whom it refuses, again and
 // again: memory on both sides, goroutines and streams stay what they were. Between
 // two measurements everything is back where it began.
 //
@@ -70,7 +70,7 @@ func TestEndurance(t *testing.T) {
 				return false
 			}
 			s := service(i % fleetSize)
-			switch i % 6 {
+			switch i % 8 {
 			case 0: // another endpoint
 				s.Endpoints = map[polder.RegionName][]netip.AddrPort{"fr": {netip.AddrPortFrom(address.Addr(), 10)}}
 				p.change([]polder.Service{s}, nil, false)
@@ -81,8 +81,13 @@ func TestEndurance(t *testing.T) {
 				p.change([]polder.Service{service(fleetSize + i)}, nil, false)
 			case 3: // that goes again
 				p.change(nil, []polder.ServiceName{service(fleetSize + i - 1).Name}, i%50 == 3)
-			default: // as it was
+			case 4, 5: // as it was
 				p.change([]polder.Service{service((i - 4) % fleetSize)}, nil, false)
+			case 6: // refused, and diverted from the table
+				s.Residency.Allow, s.Residency.Elsewhere = []polder.Place{"nl"}, polder.Refuse
+				p.change([]polder.Service{s}, nil, false)
+			case 7: // permitted again
+				p.change([]polder.Service{service((i - 1) % fleetSize)}, nil, false)
 			}
 		}
 		p.change(services, nil, true)
