@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ import (
 	"github.com/polder/polder/gateway/envoy"
 	"github.com/polder/polder/internal/freeport"
 )
+
+// bareStart is how long a bare Envoy may take until it runs.
+const bareStart = time.Minute
 
 // bare is an Envoy that nobody controls.
 type bare struct {
@@ -79,6 +83,9 @@ func (s *site) bare(ctx context.Context, o Options, do func(context.Context, *ba
 		err = errors.Join(err, <-ended)
 	case err = <-ended:
 		err = errors.Join(errors.New("the bare Envoy has ended"), err)
+	case <-time.After(bareStart):
+		stop()
+		err = errors.Join(fmt.Errorf("the bare Envoy does not run after %v: see %s", bareStart, filepath.Join(dir, "envoy.log")), <-ended)
 	}
 	return err
 }
@@ -157,6 +164,8 @@ func bareOf(bootstrap, dump []byte, key, admin, address, instance string) ([]byt
 	}
 
 	delete(listener, "filter_chain_matcher")
+	filters, _ := listener["listener_filters"].([]any)
+	listener["listener_filters"] = slices.DeleteFunc(filters, fetched)
 	listener["address"], listener["filter_chains"] = place, []any{chain}
 	manager, _ = manager["typed_config"].(object)
 	delete(manager, "scoped_routes")
@@ -184,6 +193,12 @@ func bareOf(bootstrap, dump []byte, key, admin, address, instance string) ([]byt
 	own["staticResources"] = object{"listeners": []any{listener}, "clusters": []any{cluster}}
 	own["admin"] = object{"address": object{"pipe": object{"path": admin, "mode": 0o600}}}
 	return json.Marshal(own)
+}
+
+// fetched tells whether a filter comes from a control plane.
+func fetched(filter any) bool {
+	f, _ := filter.(object)
+	return f["config_discovery"] != nil
 }
 
 // find returns the object of that type and name, wherever it is in what Envoy

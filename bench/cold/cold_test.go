@@ -143,7 +143,7 @@ func TestBareOf(t *testing.T) {
 	const bootstrap = `{"admin":{},"dynamicResources":{"ldsConfig":{"ads":{}}},"clusterManager":{"loadStatsConfig":{},"enableDeferredClusterCreation":true},"staticResources":{"clusters":[{"name":"polder"}]}}`
 	const dump = `{"configs":[
 	  {"@type":"type.googleapis.com/envoy.admin.v3.ListenersConfigDump","dynamic_listeners":[{"name":"entrypoint-https","active_state":{"listener":{
-	    "@type":"type.googleapis.com/envoy.config.listener.v3.Listener","name":"entrypoint-https","filter_chain_matcher":{},"filter_chains":[{"name":"forbidden"},
+	    "@type":"type.googleapis.com/envoy.config.listener.v3.Listener","name":"entrypoint-https","filter_chain_matcher":{},"listener_filters":[{"name":"inspector"},{"name":"diverted","config_discovery":{"ads":{}}}],"filter_chains":[{"name":"forbidden"},
 	    {"name":"serve","filters":[{"name":"envoy.filters.network.http_connection_manager","typed_config":{"scoped_routes":{"ads":{}},"server_name":"polder"}}],
 	     "transport_socket":{"typed_config":{"common_tls_context":{"custom_tls_certificate_selector":{"ads":{}},"alpn_protocols":["h2"]}}}}]}}}]},
 	  {"dynamic_scoped_route_configs":[{"@type":"type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration","name":"host/warmed.example.com","key":{}}]},
@@ -153,12 +153,12 @@ func TestBareOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"server_name":"polder"`, `"virtual_hosts":[]`, `"alpn_protocols":["h2"]`, `"circuit_breakers":{}`, `"port_value":9000`, `"port_value":8443`, `"/key.pem"`, `"mode":384`, `"enableDeferredClusterCreation":true`} {
+	for _, want := range []string{`"server_name":"polder"`, `[{"name":"inspector"}]`, `"virtual_hosts":[]`, `"alpn_protocols":["h2"]`, `"circuit_breakers":{}`, `"port_value":9000`, `"port_value":8443`, `"/key.pem"`, `"mode":384`, `"enableDeferredClusterCreation":true`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %s in %s", want, text)
 		}
 	}
-	for _, foreign := range []string{"ads", "dynamicResources", "loadStats", "forbidden", "matcher", `"name":"polder"`, "EDS"} {
+	for _, foreign := range []string{"ads", "dynamicResources", "loadStats", "forbidden", "matcher", "diverted", `"name":"polder"`, "EDS"} {
 		if strings.Contains(string(text), foreign) {
 			t.Errorf("%s in %s", foreign, text)
 		}
