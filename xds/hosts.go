@@ -38,6 +38,7 @@ type Hosts struct {
 
 	table    map[string]treatment      // in the resources of the last Node
 	former   map[string]polder.Service // of hosts in the table that nobody has now
+	outside  map[string]bool           // hosts that the last Node's table for what is led inward keeps out
 	diverted map[string]bool           // hosts that the table has, and that are led by their names for all that
 	turned   bool                      // and the last Node or ByName gave others:
 	marked   map[string]bool           // these
@@ -219,6 +220,8 @@ func (h *Hosts) compare(host string, now treatment, s polder.Service) {
 	switch {
 	case gone && !listed, listed && now == there:
 		return
+	case h.outside[host] && !gone: // only a broken glass permitted it here, and something else does now
+		h.urgent[host] = true
 	case below(host, h.wildcards): // who it belongs to is in the wildcards' routes as well
 		h.urgent[host] = true
 	case gone && there.shared():
@@ -368,6 +371,10 @@ func (h *Hosts) Node(n NodeConfig) []Resource {
 		delete(h.table, host)
 	}
 	h.refused = t.refusedHosts
+	h.outside = make(map[string]bool, len(t.outside))
+	for _, host := range t.outside {
+		h.outside[host] = true
+	}
 	h.passes = map[string]bool{} // without those that are kept for their connections alone
 	for _, p := range t.passes {
 		h.passes[p.name] = true

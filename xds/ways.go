@@ -136,14 +136,16 @@ func (w Ways) offends(host string, a law.Approved, owned bool) bool {
 	return false
 }
 
-// including remembers one more way that callers are led to, or that they are led to again.
+// including remembers one more way that callers are led to by their names. One that is
+// kept stays so, until the next table: its chain has the connections that it had, which
+// may have to go.
 func (w Ways) including(p pass) Ways {
 	taken := maps.Clone(w.taken)
 	if taken == nil {
 		taken = map[string]takenWay{}
 	}
-	t := takenWay{pass: p, through: taken[p.name].through}
-	if t.through == nil {
+	t := taken[p.name]
+	if t.pass = p; t.through == nil {
 		t.through = map[string]bool{}
 	}
 	taken[p.name] = t
